@@ -38,6 +38,7 @@ class Connected(Event, frozen=True):
     """A peer has proved who it is and can be sent to. `boot` is new after its every restart."""
 
     peer: NodeId
+    role: str
     boot: str
 
 
