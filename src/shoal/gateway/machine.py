@@ -18,13 +18,13 @@ from shoal.errors import (
     Broken,
     Failed,
     Lost,
-    NoCapacity,
     NotFound,
     Refused,
-    UnknownModel,
     Untrusted,
 )
 from shoal.gateway.config import Rules
+from shoal.gateway.events import CancelAsked, Consumed, Notice, Reply, Streamed, Submitted
+from shoal.gateway.sellers import Sellers
 from shoal.ids import ClientId, Digest, JobId, NodeId, digest
 from shoal.machine import (
     Absent,
@@ -46,10 +46,9 @@ from shoal.machine import (
     Wake,
 )
 from shoal.money.ledger import Book, Ledger
-from shoal.money.wei import Price, Wei, part
+from shoal.money.wei import Wei, part
 from shoal.policy.retries import began, retryable
 from shoal.policy.selection import Selection, quickest_free
-from shoal.policy.views import Candidate
 from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.wire.codec import signed_bytes
@@ -73,68 +72,9 @@ from shoal.work.stream import Stream
 #: Tells whether a node signed these bytes.
 Verify = Callable[[NodeId, bytes, bytes], bool]
 
-#: The weight of the newest answer in a seller's mean run time.
-RUN_MS_WEIGHT = 0.2
+JobFact = Placed | Returned | Answered | Withdrawn | Abandoned | Quarantined
 
 FEES = "fees"
-
-
-class Submitted(Event, frozen=True):
-    """A client asks for a job; its request has been read and measured."""
-
-    job: JobId
-    client: ClientId
-    spec: words.JobSpec
-    body: bytes
-    limit: Price
-    deadline_ms: int
-    key: str = ""
-
-
-class CancelAsked(Event, frozen=True):
-    """A client wants its job stopped."""
-
-    job: JobId
-    client: ClientId
-
-
-class Consumed(Event, frozen=True):
-    """A client has received its stream up to so many units."""
-
-    job: JobId
-    units: int
-
-
-class Reply(Effect, frozen=True):
-    """Answer a submission: the job that it made (or had made before), or why it was turned away."""
-
-    asked: JobId
-    job: JobId | None = None
-    fault: words.Fault | None = None
-
-
-class Notice(Effect, frozen=True):
-    """Tell whoever waits for this job that it has moved."""
-
-    job: JobId
-
-
-class Streamed(Effect, frozen=True):
-    """Hand a piece of a stream to whoever listens."""
-
-    job: JobId
-    offset: int
-    text: str
-    units: int
-
-
-class Standing(Struct):
-    """An orchestrator as the gateway knows it: volatile, rebuilt from what it says."""
-
-    connected: bool = False
-    quotes: dict[Need, words.Quote] = {}
-    run_ms: dict[Need, float] = {}
-    paused_until: dict[Need, Instant] = {}
 
 
 class State(Struct, frozen=True):
@@ -161,7 +101,7 @@ class GatewayMachine(Machine):
             jobs_max=rules.queue_jobs_max, jobs_per_client_max=rules.queue_jobs_per_client_max
         )
         self.leases = Leases()
-        self.sellers: dict[NodeId, Standing] = {}
+        self.sellers = Sellers()
         self.streams: dict[JobId, Stream] = {}
         self._keys = IdempotencyKeys(keys_max=rules.keys_max)
         self._ended: deque[JobId] = deque()
@@ -179,18 +119,7 @@ class GatewayMachine(Machine):
         """An estimate of when a waiting job starts: the jobs before it, at the pace of late."""
         if job not in self.queue:
             return 0
-        need = _need(self.jobs[job])
-        slots = sum(s.quotes[need].slots for s in self.sellers.values() if s.connected and need in s.quotes)
-        return int((self.position(job) + 1) * self._run_ms(need) / max(1, slots))
-
-    def models(self) -> dict[Need, int]:
-        """What can be bought now: slots by (pipeline, model)."""
-        found: dict[Need, int] = {}
-        for seller in self.sellers.values():
-            if seller.connected:
-                for need, quote in seller.quotes.items():
-                    found[need] = found.get(need, 0) + quote.slots
-        return found
+        return self.sellers.wait_ms(_need(self.jobs[job]), self.queue.position(job))
 
     def stream(self, job: JobId) -> Stream:
         """A job's stream as far as it has come."""
@@ -212,7 +141,7 @@ class GatewayMachine(Machine):
 
     def _accept(self, event: Submitted, request: Digest, now: Instant) -> None:
         need = (event.spec.pipeline, event.spec.model)
-        self._require_seller(need)
+        self.sellers.require(need, self.rules.lease_ms)
         self.queue.admit(event.client)
         most = event.limit.cost(event.spec.units_max)
         hold = Wei(most + part(most, self.rules.fee_ppm))
@@ -239,22 +168,6 @@ class GatewayMachine(Machine):
         self.emit(Reply(event.job, event.job))
         self._place(now)
 
-    def _require_seller(self, need: Need) -> None:
-        models = self.models()
-        if need in models:
-            return
-        pipeline, model = need
-        known = {n for seller in self.sellers.values() for n in seller.quotes}
-        if known and need not in known:
-            offered = sorted(m for p, m in known if p == pipeline)
-            if offered:
-                raise UnknownModel(f"nobody offers {model!r} for {pipeline}; there is {', '.join(offered)}")
-            raise NoCapacity(f"nobody offers {pipeline} right now", retry_after_ms=self.rules.lease_ms)
-        raise NoCapacity(
-            f"no orchestrator that offers {model} for {pipeline} is connected right now; try again later",
-            retry_after_ms=self.rules.lease_ms,
-        )
-
     def _on_cancel_asked(self, event: CancelAsked, now: Instant) -> None:
         job = self.jobs.get(event.job)
         if job is None or job.client != event.client:
@@ -277,10 +190,10 @@ class GatewayMachine(Machine):
     # Orchestrators
 
     def _on_connected(self, event: Connected, now: Instant) -> None:
-        self.sellers.setdefault(event.peer, Standing()).connected = True
+        self.sellers.connect(event.peer)
 
     def _on_disconnected(self, event: Disconnected, now: Instant) -> None:
-        self.sellers[event.peer].connected = False
+        self.sellers.disconnect(event.peer)
         until = later(now, self.rules.reconnect_ms)
         for lease in self.leases.of(event.peer):
             self.leases.until(lease.task, min(lease.until, until))
@@ -292,9 +205,7 @@ class GatewayMachine(Machine):
         listen(self, event.peer, event.word, now)
 
     def _hear_capacity(self, peer: NodeId, word: words.Capacity, now: Instant) -> None:
-        seller = self.sellers[peer]
-        seller.quotes = {(quote.pipeline, quote.model): quote for quote in word.quotes}
-        seller.paused_until = {}
+        self.sellers.quote(peer, word.quotes)
         self._place(now)
 
     def _hear_lease(self, peer: NodeId, word: words.Lease, now: Instant) -> None:
@@ -327,15 +238,10 @@ class GatewayMachine(Machine):
             fault = words.Fault(Failed.code, "the orchestrator's receipt does not fit its answer")
             self._return(job, fault, now)
             return
-        seller = self.sellers[peer]
-        need = _need(job)
-        mean = seller.run_ms.get(need, float(word.run_ms))
-        seller.run_ms[need] = mean + RUN_MS_WEIGHT * (word.run_ms - mean)
+        self.sellers.learn(peer, _need(job), word.run_ms)
         self.emit(Keep(word.digest, word.body, self.rules.body_keep_ms))
         fee = part(wei, self.rules.fee_ppm)
-        self.decide(
-            Answered(job.id, job.epoch, units, wei, fee, word.digest, word.receipt, word.run_ms), now
-        )
+        self.decide(Answered(job.id, job.epoch, units, wei, fee, word.digest, word.receipt, word.run_ms), now)
         self._place(now)
 
     def _believes(self, peer: NodeId, job: Job, word: words.Result, units: int, wei: Wei) -> bool:
@@ -362,7 +268,7 @@ class GatewayMachine(Machine):
             return
         job = self.jobs[word.job]
         if not began(word.fault):
-            self.sellers[peer].paused_until[_need(job)] = later(now, self.rules.busy_pause_ms)
+            self.sellers.pause(peer, _need(job), later(now, self.rules.busy_pause_ms))
         self._return(job, word.fault, now)
 
     def _hear_settled(self, peer: NodeId, word: words.Settled, now: Instant) -> None:
@@ -399,43 +305,19 @@ class GatewayMachine(Machine):
                 self.decide(placed, now)
 
     def _next_placed(self, need: Need, now: Instant) -> Placed | None:
-        free = self._free(need, now)
+        free = self.sellers.free(need, self.leases, now)
         if not free:
             return None
         for job_id in self.queue.waiting(need):
             job = self.jobs[job_id]
             fit = [seller for seller in free if seller.price.within(job.limit)]
             fresh = [seller for seller in fit if not job.avoids(seller.node)]
-            if not fresh and self._others_sell(need, job):
+            if not fresh and self.sellers.others_sell(need, job):
                 continue
             if fresh or fit:
                 node = self._select(fresh or fit)
-                price = self.sellers[node].quotes[need].price
-                return Placed(job.id, job.epoch + 1, node, price)
+                return Placed(job.id, job.epoch + 1, node, self.sellers.price(node, need))
         return None
-
-    def _free(self, need: Need, now: Instant) -> list[Candidate]:
-        sellers = []
-        for node, standing in self.sellers.items():
-            quote = standing.quotes.get(need)
-            if quote is None or not standing.connected or standing.paused_until.get(need, 0) > now:
-                continue
-            free = quote.slots - quote.taken - self.leases.count(node, need)
-            if free > 0:
-                run_ms = standing.run_ms.get(need, 0.0)
-                sellers.append(Candidate(node, quote.slots, free, quote.price, run_ms))
-        return sellers
-
-    def _others_sell(self, need: Need, job: Job) -> bool:
-        """True if a connected orchestrator where this job has not failed sells what it needs."""
-        return any(
-            standing.connected and need in standing.quotes and not job.avoids(node)
-            for node, standing in self.sellers.items()
-        )
-
-    def _run_ms(self, need: Need) -> float:
-        known = [s.run_ms[need] for s in self.sellers.values() if need in s.run_ms]
-        return sum(known) / len(known) if known else 1_000.0
 
     # Time
 
@@ -452,6 +334,7 @@ class GatewayMachine(Machine):
 
     def _on_restarted(self, event: Restarted, now: Instant) -> None:
         """Nobody is judged by our own absence: every lease gets two leases' grace."""
+        self._waking = False
         for lease in list(self.leases):
             self.leases.until(lease.task, later(now, 2 * self.rules.lease_ms))
 
@@ -483,31 +366,31 @@ class GatewayMachine(Machine):
         self._forget(now)
 
     def _placed(self, fact: Placed, now: Instant) -> None:
-        job = self._move(fact, now)
+        job = self.jobs[fact.job] = self._moved(fact, now)
         self.queue.remove(job.id)
         lease = Lease(job.id, job.epoch, fact.orchestrator, _need(job), later(now, self.rules.lease_ms))
         self.leases.grant(lease)
-        order = words.Job(
-            job.id, job.epoch, job.spec, fact.price, max(0, job.deadline - now), job.request
-        )
+        order = words.Job(job.id, job.epoch, job.spec, fact.price, max(0, job.deadline - now), job.request)
         self.emit(Deliver(_order(job.id, job.epoch), fact.orchestrator, order), Notice(job.id))
 
     def _returned(self, fact: Returned, now: Instant) -> None:
-        job = self._move(fact, now)
+        job = self.jobs[fact.job] = self._moved(fact, now)
         self._close_lease(job, words.Cancel(job.id, job.epoch))
         self.queue.push(job.id, _need(job), job.client, first=True)
         self.emit(Notice(job.id))
 
     def _answered(self, fact: Answered, now: Instant) -> None:
-        job = self._move(fact, now)
+        job = self._moved(fact, now)
         self.ledger.post(job.id, _credits(job.orchestrator, fact.wei, fact.fee))
+        self.jobs[job.id] = job
         self._close_lease(job, words.Accept(job.id, job.epoch, fact.units, fact.wei))
         self._end(job)
 
     def _withdrawn(self, fact: Withdrawn, now: Instant) -> None:
-        was = self.jobs[fact.job].phase
-        job = self._move(fact, now)
+        job = self._moved(fact, now)
         self.ledger.post(job.id, _credits(job.orchestrator, fact.wei, fact.fee))
+        was = self.jobs[job.id].phase
+        self.jobs[job.id] = job
         if was is Phase.QUEUED:
             self.queue.remove(job.id)
         else:
@@ -515,9 +398,10 @@ class GatewayMachine(Machine):
         self._end(job)
 
     def _abandoned(self, fact: Abandoned | Quarantined, now: Instant) -> None:
-        was = self.jobs[fact.job].phase
-        job = self._move(fact, now)
+        job = self._moved(fact, now)
         self.ledger.void(job.id)
+        was = self.jobs[job.id].phase
+        self.jobs[job.id] = job
         if was is Phase.QUEUED:
             self.queue.remove(job.id)
         else:
@@ -529,12 +413,11 @@ class GatewayMachine(Machine):
         if job is not None and job.phase not in ENDED:
             self._abandoned(fact, now)
 
-    def _move(self, fact: Placed | Returned | Answered | Withdrawn | Abandoned | Quarantined, now: Instant) -> Job:
+    def _moved(self, fact: JobFact, now: Instant) -> Job:
         job = self.jobs.get(fact.job)
         if job is None:
             raise NotFound(f"no job {fact.job} for {type(fact).__name__}")
-        job = self.jobs[fact.job] = job.move(fact, now)
-        return job
+        return job.move(fact, now)
 
     def _close_lease(self, job: Job, settlement: words.Accept | words.Cancel) -> None:
         self.leases.end(job.id)

@@ -67,9 +67,7 @@ class OrchestratorMachine(Machine):
     facts = (Leased, Earned, Released, Quarantined)
     state = State
 
-    def __init__(
-        self, rules: Rules, *, node: NodeId, sign: Sign, select: Selection = quickest_free
-    ) -> None:
+    def __init__(self, rules: Rules, *, node: NodeId, sign: Sign, select: Selection = quickest_free) -> None:
         super().__init__()
         self.rules = rules
         self.node = node
@@ -119,7 +117,9 @@ class OrchestratorMachine(Machine):
             if self.tasks[lease.task].lease.gateway != gateway:
                 taken[lease.need] = taken.get(lease.need, 0) + 1
         return tuple(
-            words.Quote(pipeline, model, slots, taken.get((pipeline, model), 0), self.price((pipeline, model)))
+            words.Quote(
+                pipeline, model, slots, taken.get((pipeline, model), 0), self.price((pipeline, model))
+            )
             for (pipeline, model), slots in self.roster.slots().items()
         )
 
@@ -355,6 +355,7 @@ class OrchestratorMachine(Machine):
 
     def _on_restarted(self, event: Restarted, now: Instant) -> None:
         """Nobody is judged by our own absence: every lease gets two leases' grace."""
+        self._waking = False
         for lease in list(self.leases):
             self.leases.until(lease.task, later(now, 2 * self.rules.lease_ms))
 

@@ -120,9 +120,10 @@ class Snapshot(Part, frozen=True, array_like=True):
 
 
 class Entry(Struct):
-    """An undelivered word and when to repeat it."""
+    """An undelivered word, the fact that must be on disk before it is sent, and when to repeat it."""
 
     letter: Deliver
+    after: int
     repeat_at: Instant
     repeat_ms: int
 
@@ -211,7 +212,7 @@ class Host:
     def snapshot(self) -> None:
         """Write down the whole state, so that a replay starts here."""
         letters = tuple(
-            Letter(key, entry.letter.peer, self._words.encode(entry.letter.word))  # type: ignore[arg-type]
+            Letter(key, entry.letter.peer, self._words.encode(entry.letter.word))
             for key, entry in self.outbox.items()
         )
         state = self._states.encode(self.machine.dump())
@@ -223,9 +224,17 @@ class Host:
     def _take(self, effect: Effect | Fact, now: Instant) -> None:
         if isinstance(effect, Fact):
             self._append(effect, now)
-        elif isinstance(effect, Keep):
+            return
+        if isinstance(effect, Keep):
             self._journal.keep(effect.digest, effect.body, later(now, effect.keep_ms))
-        elif self._journal.durable >= self._appended and not self._pending:
+            return
+        if isinstance(effect, Deliver):
+            self._note(effect)
+        elif isinstance(effect, Retire):
+            if self.outbox.pop(effect.key, None) is not None:
+                self._retired.append(effect.key)
+            return
+        if self._journal.durable >= self._appended and not self._pending:
             self._act(effect)
         else:
             self._pending.append((self._appended, effect))
@@ -248,12 +257,9 @@ class Host:
             case Send():
                 self._send(effect.peer, effect.word)
             case Deliver():
-                self._note(effect)
-                self._send(effect.peer, effect.word)
-                self._repeat_later()
-            case Retire():
-                if self.outbox.pop(effect.key, None) is not None:
-                    self._retired.append(effect.key)
+                if effect.key in self.outbox:
+                    self._send(effect.peer, effect.word)
+                    self._repeat_later()
             case Wake():
                 self._wake(effect.at)
             case Alarm():
@@ -278,11 +284,12 @@ class Host:
 
     def _note(self, letter: Deliver) -> None:
         repeat_ms = self._rules.repeat_ms
-        self.outbox[letter.key] = Entry(letter, later(self._clock.now(), repeat_ms), repeat_ms)
+        repeat_at = later(self._clock.now(), repeat_ms)
+        self.outbox[letter.key] = Entry(letter, self._appended, repeat_at, repeat_ms)
 
     def _repeat_to(self, peer: NodeId) -> None:
         for entry in list(self.outbox.values()):
-            if entry.letter.peer == peer:
+            if entry.letter.peer == peer and entry.after <= self._journal.durable:
                 self._send(peer, entry.letter.word)
 
     def _repeat_later(self) -> None:
@@ -296,7 +303,7 @@ class Host:
             return
         now = self._clock.now()
         for entry in list(self.outbox.values()):
-            if entry.repeat_at <= now:
+            if entry.repeat_at <= now and entry.after <= self._journal.durable:
                 self._send(entry.letter.peer, entry.letter.word)
                 entry.repeat_ms = min(2 * entry.repeat_ms, self._rules.repeat_max_ms)
                 entry.repeat_at = later(now, entry.repeat_ms)
@@ -327,5 +334,3 @@ class Host:
                     self._alarm(effect.text)
                 case _:
                     pass
-
-

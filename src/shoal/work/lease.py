@@ -77,7 +77,11 @@ class Leases:
 
     def of(self, holder: NodeId) -> list[Lease]:
         """A holder's live leases."""
-        return [self._by_task[task] for tasks in self._by_holder.get(holder, {}).values() for task in sorted(tasks)]
+        return [
+            self._by_task[task]
+            for tasks in self._by_holder.get(holder, {}).values()
+            for task in sorted(tasks)
+        ]
 
     def lapsed(self, now: Instant) -> list[Lease]:
         """The leases whose time is over."""

@@ -168,7 +168,9 @@ class Job(Struct, frozen=True, array_like=True):
 
     def avoids(self, orchestrator: NodeId) -> bool:
         """True if an attempt there has failed before."""
-        return any(attempt.orchestrator == orchestrator and attempt.fault is not None for attempt in self.attempts)
+        return any(
+            attempt.orchestrator == orchestrator and attempt.fault is not None for attempt in self.attempts
+        )
 
     def move(self, fact: Fact, now: Instant) -> Job:
         """The job after this fact. Raises `IllegalMove` for what `MOVES` does not allow."""
@@ -188,9 +190,7 @@ class Job(Struct, frozen=True, array_like=True):
                 return self._answered(fact, phase, now)
             case Withdrawn():
                 self._expect(fact.epoch, self.epoch)
-                return replace(
-                    self, phase=phase, ended_at=now, units=fact.units, wei=fact.wei, fee=fact.fee
-                )
+                return replace(self, phase=phase, ended_at=now, units=fact.units, wei=fact.wei, fee=fact.fee)
             case Abandoned():
                 return self._abandoned(fact.fault, phase, now)
             case Quarantined():

@@ -38,8 +38,8 @@ from shoal.machine import (
 from shoal.money.wei import Wei
 from shoal.units import Instant, later
 from shoal.wire import words
-from shoal.worker.config import Rules
 from shoal.work.queue import Need
+from shoal.worker.config import Rules
 
 
 class RunnerReady(Event, frozen=True):
@@ -285,6 +285,7 @@ class WorkerMachine(Machine):
 
     def _on_restarted(self, event: Restarted, now: Instant) -> None:
         """There is nothing to take up again."""
+        self._waking = False
 
     def _on_absent(self, event: Absent, now: Instant) -> None:
         """Leases are the orchestrators' to judge."""
