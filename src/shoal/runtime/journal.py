@@ -262,8 +262,8 @@ class Journal:
         config: Config = DEFAULT,
     ) -> None:
         self._path = path
-        self._on_durable = on_durable
-        self._on_failure = on_failure
+        self.on_durable = on_durable
+        self.on_failure = on_failure
         self._blocks = Blockstore(path.with_name(path.name + ".blocks"), config.bodies)
         self._recent = Recent(config.bodies.recent_bytes_max)
         self._batch = Batch()
@@ -390,9 +390,9 @@ class Journal:
                 self._handed.popleft()
             if number > self.durable:
                 self.durable = number
-                self._on_durable(number)
+                self.on_durable(number)
 
     def _fail(self, failure: BaseException) -> None:
         log.critical("journal %s could not be written and ends here: %s", self._path, failure)
         self._failure = failure
-        self._on_failure(failure)
+        self.on_failure(failure)
