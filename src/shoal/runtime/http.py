@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Any
 
 import uvicorn
-from uvicorn._types import ASGIApplication
 
 from shoal.errors import Refused
 from shoal.units import KIB
@@ -18,7 +18,7 @@ DRAIN_S = 30
 class Server(uvicorn.Server):
     """A server whose owner handles the signals and decides when it ends."""
 
-    def __init__(self, app: ASGIApplication, listener: socket.socket) -> None:
+    def __init__(self, app: Any, listener: socket.socket) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
