@@ -1,6 +1,6 @@
 """The echo runner: what came in goes out. For tests, and to measure everything that is not a model.
 
-`sleep_ms` makes it slow and `units` with `stream` makes it tick, both bounded; it loads nothing and computes nothing.
+`sleep_ms` makes it slow and `units` with `stream` makes it tick, both bounded; it loads and computes nothing.
 """
 
 from __future__ import annotations

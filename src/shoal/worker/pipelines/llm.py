@@ -1,7 +1,7 @@
 """The llm runner: chat with a GGUF model in this very process.
 
-Tokens are counted by the model's runtime, never guessed. Every streamed chunk says how many tokens it and those before
-it cover, so that what was delivered can be acknowledged. A seed asks for the same words again.
+Tokens are counted by the model's runtime, never guessed. Every streamed chunk says how many tokens it and
+those before it cover, so that what was delivered can be acknowledged. A seed asks for the same words again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,18 @@ import xllamacpp
 from msgspec import Meta, Struct
 
 from shoal.errors import Failed, Refused
-from shoal.worker.pipelines.server import Answer, Call, Emit, Hands, Reply, Settings, Stream, encode, main, require_model
+from shoal.worker.pipelines.server import (
+    Answer,
+    Call,
+    Emit,
+    Hands,
+    Reply,
+    Settings,
+    Stream,
+    encode,
+    main,
+    require_model,
+)
 
 #: How many tokens a prompt and its answer may have together, in each slot.
 CONTEXT_TOKENS = 4096
@@ -83,7 +94,7 @@ def sampling(request: Request) -> dict[str, Any]:
 
 
 class Reading:
-    """Makes pieces of the runtime's events: those that carry text, and one last with the reason and the usage."""
+    """Makes pieces of the runtime's events: those with text, and one last with the reason and the usage."""
 
     def __init__(self) -> None:
         self._finish_reason = ""
@@ -106,9 +117,8 @@ class Reading:
 def fault(error: dict[str, Any]) -> Exception:
     """Whose fault it is, from what the runtime says."""
     if error.get("type") == "exceed_context_size_error":
-        return Refused(
-            f"the prompt is {error['n_prompt_tokens']} tokens long, the limit is {error['n_ctx']}; send a shorter one"
-        )
+        long, limit = error["n_prompt_tokens"], error["n_ctx"]
+        return Refused(f"the prompt is {long} tokens long, the limit is {limit}; send a shorter one")
     message = f"the model's runtime says: {error.get('message', 'nothing')}"
     return Refused(message) if error.get("code") == 400 else Failed(message)
 
@@ -131,7 +141,7 @@ class Llm:
         parameters.cache_ram_mib = 0
         parameters.fit_params = False
         parameters.n_threads_http = 1
-        # The runtime insists on a listener of its own: it gets one in a private folder, which is then removed.
+        # The runtime insists on a listener of its own: it gets one in a private folder, soon removed.
         with tempfile.TemporaryDirectory() as private:
             parameters.hostnames = [str(Path(private) / "unused.sock")]
             self._model = xllamacpp.Server(parameters)
@@ -145,7 +155,11 @@ class Llm:
         except msgspec.DecodeError as error:
             raise Refused(f"the body is not JSON: {error}") from error
         require_model(request.model, self._model_id)
-        pieces = hands.stream(lambda emit: self._generate(request, emit))
+
+        def generate(emit: Emit[Piece]) -> None:
+            self._generate(request, emit)
+
+        pieces = hands.stream(generate)
         return self._stream(pieces) if request.stream else self._whole(pieces)
 
     def _generate(self, request: Request, emit: Emit[Piece]) -> None:
@@ -155,7 +169,7 @@ class Llm:
         def take(event: dict[str, Any]) -> bool:
             try:
                 piece = reading.take(event)
-            except Exception as error:  # an exception cannot pass through the runtime's own code
+            except Exception as error:  # noqa: BLE001 - none may pass through the runtime's own code
                 raised.append(error)
                 return True
             return piece is not None and emit(piece)
@@ -169,10 +183,12 @@ class Llm:
         last = taken[-1]
         message = {"role": "assistant", "content": "".join(piece.content for piece in taken)}
         choice = {"index": 0, "finish_reason": last.finish_reason, "message": message}
-        return Answer(encode(self._head() | {"usage": last.usage, "choices": [choice]}), last.usage.completion_tokens)
+        return Answer(
+            encode(self._head() | {"usage": last.usage, "choices": [choice]}), last.usage.completion_tokens
+        )
 
     async def _stream(self, pieces: AsyncIterator[Piece]) -> Stream:
-        """Begin to stream; what is wrong with the request shows before the first piece, while a status can say it."""
+        """Begin to stream; a wrong request shows before the first piece, while a status can still say so."""
         first = await anext(pieces)
         return Stream(self._chunks(first, pieces))
 

@@ -1,7 +1,7 @@
 """The door of a runner: one pipeline, one model, one unix socket.
 
-Serves `GET /health` and `POST /<pipeline>`, and answers the first while the model works on the second. It knows
-nothing of any model, never listens on the network, and never outlives the process that started it.
+Serves `GET /health` and `POST /<pipeline>`, and answers the first while the model works on the second. It
+knows nothing of any model, never listens on the network, and never outlives the process that started it.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Hands:
             gone.set()
 
 
-class Left(Exception):  # noqa: N818 - not an error: the caller hung up
+class Left(Exception):
     """The caller hung up."""
 
 
@@ -273,7 +273,13 @@ def detail(message: str) -> bytes:
 
 
 async def respond(
-    send: Send, status: int, body: bytes, content_type: bytes = JSON, units: int = 0, *, retry_after_ms: int = 0
+    send: Send,
+    status: int,
+    body: bytes,
+    content_type: bytes = JSON,
+    units: int = 0,
+    *,
+    retry_after_ms: int = 0,
 ) -> None:
     """Send one whole answer."""
     headers = [
