@@ -155,7 +155,7 @@ class Connection(asyncio.Protocol):
     # The keeper calls these.
 
     def send(self, message: bytes) -> bool:
-        """Queue an encoded word. False if the link has ended, or ends now because the peer reads too slowly."""
+        """Queue an encoded word. False if the link has ended, or ends now for the peer reads too slowly."""
         if self.ended:
             return False
         self._writer.add(message)

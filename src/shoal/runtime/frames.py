@@ -135,8 +135,12 @@ class FrameWriter:
     """Messages in, bytes out: all small ones at once, then one frame of a large one."""
 
     def __init__(
-        self, message_bytes_max: int = MESSAGE_BYTES_MAX, open_messages_max: int = OPEN_MESSAGES_MAX
+        self,
+        message_bytes_max: int = MESSAGE_BYTES_MAX,
+        open_messages_max: int = OPEN_MESSAGES_MAX,
+        cut_bytes: int = CUT_BYTES,
     ) -> None:
+        self._cut_bytes = cut_bytes
         self._message_bytes_max = message_bytes_max
         self._open_messages_max = open_messages_max
         self._small: list[bytes | memoryview] = []
@@ -161,7 +165,7 @@ class FrameWriter:
         size = len(message)
         if not 0 < size <= self._message_bytes_max:
             raise ValueError(f"a message has 1 to {self._message_bytes_max} bytes, this one {size}")
-        if size <= CUT_BYTES:
+        if size <= self._cut_bytes:
             self._small_bytes += size
             self._small += (HEADER.pack(size, _WHOLE, 0), message)
         else:
@@ -200,7 +204,7 @@ class FrameWriter:
 
     def _next_part(self) -> tuple[bytes, memoryview]:
         cut = self._open.popleft()
-        part, cut.rest = cut.rest[:CUT_BYTES], cut.rest[CUT_BYTES:]
+        part, cut.rest = cut.rest[: self._cut_bytes], cut.rest[self._cut_bytes :]
         self._large_bytes -= len(part)
         if cut.rest:
             self._open.append(cut)

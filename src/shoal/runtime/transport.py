@@ -70,7 +70,7 @@ class Peers:
     # For the host.
 
     async def listen(self, host: str, port: int) -> int:
-        """Take connections here and say on which port (0 asks for any). Raises `Refused` if that cannot be."""
+        """Take connections here and say on which port (0: on any). Raises `Refused` if that cannot be."""
         if self._admit is None and not _loopback(host):
             raise Refused(
                 f"{host} is open to other computers: say which keys are admitted, or listen on 127.0.0.1"
