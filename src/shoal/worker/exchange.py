@@ -33,15 +33,17 @@ class Exchange(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
+        self._answer: asyncio.Future[Response] | None = None
         self._reset(None)
 
     def ask(self, request: bytes, on_piece: OnPiece | None) -> asyncio.Future[Response]:
         """Send a request; its response. `Lost` if the runner hangs up first."""
         assert self._transport is not None
         self._reset(on_piece)
-        self._answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._answer = answer
         self._transport.write(request)
-        return self._answer
+        return answer
 
     @property
     def usable(self) -> bool:
@@ -59,7 +61,6 @@ class Exchange(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._pieces: list[bytes] = []
         self._keeps = True
-        self._answer: asyncio.Future[Response] | None = None
 
     # asyncio
 

@@ -86,7 +86,9 @@ def _form(params: bytes, media: tuple[Media, ...]) -> tuple[str, bytes]:
     parts = []
     for name, value in msgspec.json.decode(params).items():
         text = value if isinstance(value, str) else _json.encode(value).decode()
-        parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'.encode())
+        parts.append(
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'.encode()
+        )
     for file in media:
         parts.append(
             f'--{boundary}\r\nContent-Disposition: form-data; name="{file.field}"; filename="{file.field}"\r\n'
