@@ -1,0 +1,55 @@
+"""The only place that knows how a message, a fact or a snapshot looks in bytes.
+
+msgpack by msgspec: arrays tagged with the word's name. What does not fit the
+declared types is a peer's fault on the wire (`Untrusted`), ours in a journal.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar, Union
+
+import msgspec
+
+from shoal.errors import Untrusted
+from shoal.ids import Digest, digest
+from shoal.wire.words import WORDS, Payload, Receipt, Word
+
+T = TypeVar("T")
+
+
+class Coder(Generic[T]):
+    """Bytes of one type, or of a family of tagged types, both ways."""
+
+    def __init__(self, *types: type[T]) -> None:
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Union[types])  # noqa: UP007
+        self.encode = self._encoder.encode
+
+    def decode(self, data: bytes | memoryview) -> T:
+        """The value in `data`. Raises `Untrusted` if it is not one of this coder's types."""
+        try:
+            value: T = self._decoder.decode(data)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise Untrusted(f"a message does not follow the protocol: {error}") from error
+        return value
+
+
+_words: Coder[Word] = Coder(*WORDS)
+_payloads = Coder(Payload)
+_receipts = Coder(Receipt)
+
+encode = _words.encode
+decode = _words.decode
+encode_payload = _payloads.encode
+decode_payload = _payloads.decode
+
+
+def signed_bytes(receipt: Receipt) -> bytes:
+    """What a receipt's signature covers: every field but the signature itself."""
+    return b"shoal receipt 1\n" + _receipts.encode(msgspec.structs.replace(receipt, signature=b""))
+
+
+def payload_digest(payload: Payload) -> tuple[bytes, Digest]:
+    """A payload's bytes and their name."""
+    body = encode_payload(payload)
+    return body, digest(body)

@@ -1,0 +1,218 @@
+"""Every word that two of our nodes exchange.
+
+Durations cross the wire, instants never. A body is an encoded `Payload`,
+opaque on its way, named by its digest. `epoch` fences: it is issued by the
+gateway, one per attempt, and a word under an old epoch is refused.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from shoal.ids import Digest, JobId, NodeId
+from shoal.machine import Value
+from shoal.money.wei import Price, Wei
+
+
+class Part(Struct, frozen=True, array_like=True):
+    """A value inside words and facts; it has no tag of its own."""
+
+
+class Media(Part, frozen=True, array_like=True):
+    """One file of a request or an answer: the form field, its media type, its bytes."""
+
+    field: str
+    content_type: str
+    data: bytes
+
+
+class Payload(Part, frozen=True, array_like=True):
+    """What a runner takes or gives: JSON parameters and files."""
+
+    params: bytes
+    media: tuple[Media, ...] = ()
+
+
+class JobSpec(Part, frozen=True, array_like=True):
+    """What is to be run: everything about a job but its body."""
+
+    pipeline: str
+    model: str
+    units_max: int
+    stream: bool = False
+
+
+class Fault(Part, frozen=True, array_like=True):
+    """An error that crosses the wire: a code of `errors.BY_CODE` and one line."""
+
+    code: str
+    message: str
+    retry_after_ms: int = 0
+
+
+class Offer(Part, frozen=True, array_like=True):
+    """What a worker can run: so many jobs of this pipeline and model at once."""
+
+    pipeline: str
+    model: str
+    slots: int
+
+
+class Quote(Part, frozen=True, array_like=True):
+    """What an orchestrator sells: slots in all, those that other buyers hold, and the price."""
+
+    pipeline: str
+    model: str
+    slots: int
+    taken: int
+    price: Price
+
+
+class Held(Part, frozen=True, array_like=True):
+    """A lease by its name."""
+
+    job: JobId
+    epoch: int
+
+
+class Receipt(Part, frozen=True, array_like=True):
+    """An orchestrator's signed word about one delivered answer.
+
+    The signature (65 bytes, recoverable secp256k1) covers every other field.
+    """
+
+    job: JobId
+    epoch: int
+    orchestrator: NodeId
+    worker: NodeId
+    pipeline: str
+    model: str
+    units: int
+    wei: Wei
+    request: Digest
+    answer: Digest
+    run_ms: int
+    signature: bytes = b""
+
+
+class Word(Value, frozen=True, array_like=True, tag=True):
+    """A message from one node to another."""
+
+
+class Capacity(Word, frozen=True):
+    """Orchestrator to gateway: everything it sells now. Replaces what it said before."""
+
+    quotes: tuple[Quote, ...]
+
+
+class Offers(Word, frozen=True):
+    """Worker to orchestrator: everything it can run now. Replaces what it said before."""
+
+    offers: tuple[Offer, ...]
+
+
+class Job(Word, frozen=True):
+    """Run this. Gateway to orchestrator at `price`; orchestrator to worker with the worker's share of it."""
+
+    job: JobId
+    epoch: int
+    spec: JobSpec
+    price: Price
+    deadline_ms: int
+    digest: Digest
+    body: bytes = b""
+    share_ppm: int = 0
+
+
+class Lease(Word, frozen=True):
+    """Orchestrator to gateway: your job has a worker, and lives as long as my heartbeats name it."""
+
+    job: JobId
+    epoch: int
+    worker: NodeId
+
+
+class Progress(Word, frozen=True):
+    """A running job's news: work units so far, and the text from `offset` (in characters) on."""
+
+    job: JobId
+    epoch: int
+    units: int
+    offset: int = 0
+    text: str = ""
+
+
+class Acknowledge(Word, frozen=True):
+    """Gateway to orchestrator: so many units of streamed work have reached the client."""
+
+    job: JobId
+    epoch: int
+    units: int
+
+
+class Result(Word, frozen=True):
+    """The answer, with the orchestrator's receipt on the way to the gateway."""
+
+    job: JobId
+    epoch: int
+    units: int
+    run_ms: int
+    digest: Digest
+    body: bytes
+    receipt: Receipt | None = None
+
+
+class Failure(Word, frozen=True):
+    """This attempt has ended without an answer; nothing is owed for it."""
+
+    job: JobId
+    epoch: int
+    fault: Fault
+
+
+class Accept(Word, frozen=True):
+    """Gateway to orchestrator: the answer was accepted, and `wei` are yours."""
+
+    job: JobId
+    epoch: int
+    units: int
+    wei: Wei
+
+
+class Cancel(Word, frozen=True):
+    """Stop. `wei` pay for the units that were acknowledged, 0 if none were."""
+
+    job: JobId
+    epoch: int
+    units: int = 0
+    wei: Wei = Wei(0)
+
+
+class Settled(Word, frozen=True):
+    """The lease is closed. To a gateway: the wei booked. To a worker: its share of them."""
+
+    job: JobId
+    epoch: int
+    wei: Wei
+
+
+class Heartbeat(Word, frozen=True):
+    """I am here, and these leases of yours are still being worked on."""
+
+    leases: tuple[Held, ...] = ()
+
+
+WORDS: tuple[type[Word], ...] = (
+    Capacity,
+    Offers,
+    Job,
+    Lease,
+    Progress,
+    Acknowledge,
+    Result,
+    Failure,
+    Accept,
+    Cancel,
+    Settled,
+    Heartbeat,
+)
