@@ -1,0 +1,47 @@
+"""The locks name versions and hashes, and nothing about the computer or the index they were made with."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+#: Locks of environments of their own, which quarrel with the others.
+APART = {page.stem for page in (ROOT / "requirements").glob("*.in") if "-c dev.txt" not in page.read_text()}
+
+
+def pins(lock: Path) -> set[tuple[str, str]]:
+    """Every name and version of a lock."""
+    return set(re.findall(r"^([a-z0-9][\w.-]*)==(\S+)", lock.read_text(), re.MULTILINE))
+
+
+def test_every_extra_has_its_lock() -> None:
+    assert set(PROJECT["optional-dependencies"]) <= {lock.stem for lock in LOCKS}
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_a_lock_holds_pins_and_hashes_only(lock: Path) -> None:
+    pin = r"[a-z0-9][\w.-]*==\S+( ; .+)? \\\n(    --hash=sha256:[0-9a-f]{64}( \\)?\n)+"
+    assert re.fullmatch(rf"(#.*\n)*({pin})+", lock.read_text())
+    assert "://" not in lock.read_text()
+
+
+@pytest.mark.parametrize("lock", [one for one in LOCKS if one.stem not in APART], ids=lambda lock: lock.stem)
+def test_locks_that_meet_agree(lock: Path) -> None:
+    widest = pins(ROOT / "requirements/dev.txt")
+    shared = {name for name, _ in widest}
+    assert {(name, version) for name, version in pins(lock) if name in shared} <= widest
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_nothing_pulls_in_pytorch(lock: Path) -> None:
+    assert not {"torch", "torchvision", "torchaudio"} & {name for name, _ in pins(lock)}
+
+
+def test_the_core_needs_almost_nothing() -> None:
+    assert len(PROJECT["dependencies"]) <= 2
