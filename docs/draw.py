@@ -48,12 +48,13 @@ def grid(moves: Moves) -> str:
 
 
 def diagram(moves: Moves) -> str:
-    """The same table as arrows; moves that share both ends share an arrow."""
+    """The same table as arrows from the first phase on; moves that share both ends share an arrow."""
     arrows: dict[tuple[str, str], list[str]] = {}
     for (phase, event), to in moves.items():
         arrows.setdefault((word(phase), word(to)), []).append(event.__name__)
-    lines = (f"    {start} --> {end}: {', '.join(events)}" for (start, end), events in arrows.items())
-    return "```mermaid\nstateDiagram-v2\n" + "\n".join(lines) + "\n```"
+    lines = (f"    {phase} --> {to}: {', '.join(events)}" for (phase, to), events in arrows.items())
+    start = word(next(iter(type(next(iter(moves.values()))))))
+    return f"```mermaid\nstateDiagram-v2\n    [*] --> {start}\n" + "\n".join(lines) + "\n```"
 
 
 def drawn(page: str) -> str:
