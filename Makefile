@@ -21,7 +21,7 @@ check: .venv/dev   ## style, types, imports and unit tests: what a commit must p
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy --strict src
-	@.venv/bin/lint-imports
+	@.venv/bin/lint-imports --no-logo
 	@.venv/bin/python -m pytest -q tests/unit
 
 sim: .venv/dev     ## the network under faults, once for each of SEEDS=200
@@ -33,7 +33,7 @@ planted: .venv/dev ## bugs planted on purpose, each of which the simulator must 
 chaos: .venv/dev   ## real processes, killed and paused for MINUTES=10
 	@.venv/bin/python tests/process/chaos.py --minutes $(MINUTES)
 
-bench: .venv/dev .venvs/peers ## how fast it is, beside others: benchmarks/README.md
+bench: .venv/dev .venvs/peers/made ## how fast it is, beside others: benchmarks/README.md
 	@.venv/bin/python benchmarks/run.py
 
 docs: .venv/dev    ## draw the machines' tables into docs/architecture.md
@@ -73,18 +73,18 @@ endef
 	@touch $@
 
 # What quarrels with our own locks lives apart: requirements/NAME.in, locked in NAME.txt, installed in .venvs/NAME.
-.venvs/%: requirements/%.txt
-	$(call environment,$@)
+.venvs/%/made: requirements/%.txt
+	$(call environment,.venvs/$*)
 	@echo "installing $$(grep -c == $<) packages, each checked by its hash (a few minutes the first time)"
-	@$@/bin/python $(LOCKED) -r $< || { rm -rf $@; exit 1; }
+	@.venvs/$*/bin/python $(LOCKED) -r $<
 	@touch $@
 
 # Locks (docs/why/002-locks.md). The widest comes first and holds the others to its versions.
 EXTRAS = gateway orchestrator worker llm audio-to-text text-to-speech cli demo
-COMPILE = .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+COMPILE = .venv/bin/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --custom-compile-command "make lock"
 
-lock: .venv/python ## choose the newest versions and write requirements/*.txt anew
+lock: .venv/python ## write requirements/*.txt after a change; UPGRADE=1 takes the newest versions
 	@.venv/bin/python $(INSTALL) uv
 	@$(COMPILE) pyproject.toml --extra dev -o requirements/dev.txt
 	@for extra in $(EXTRAS); do \
