@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +43,25 @@ def test_locks_that_meet_agree(lock: Path) -> None:
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
 def test_nothing_pulls_in_pytorch(lock: Path) -> None:
     assert not {"torch", "torchvision", "torchaudio"} & {name for name, _ in pins(lock)}
+
+
+def extras_of(module: str) -> list[str]:
+    """The extras under which a module must work: its house's, and its pipeline's if there is one."""
+    _, house, *rooms = module.split(".")
+    pipeline = rooms[-1].replace("_", "-") if rooms[:1] == ["pipelines"] else ""
+    return [extra for extra in (house, pipeline) if extra in PROJECT["optional-dependencies"]]
+
+
+def test_an_installation_for_one_role_has_all_that_the_role_imports() -> None:
+    graph = grimp.build_graph("shoal", include_external_packages=True, cache_dir=None)
+    owners = packages_distributions()
+    for module in sorted(graph.modules):
+        if module.startswith(("shoal.gateway.", "shoal.orchestrator.", "shoal.worker.")):
+            locks = (ROOT / f"requirements/{extra}.txt" for extra in extras_of(module))
+            locked = {name for lock in locks for name, _ in pins(lock)}
+            for other in graph.find_upstream_modules(module) & owners.keys() - {"shoal"}:
+                names = {re.sub(r"[-_.]+", "-", name).lower() for name in owners[other]}
+                assert names & locked, f"{module} needs {other}, which is not in {extras_of(module)}"
 
 
 def test_the_core_needs_almost_nothing() -> None:
