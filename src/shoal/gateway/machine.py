@@ -52,6 +52,7 @@ from shoal.policy.selection import Selection, quickest_free
 from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.wire.codec import signed_bytes
+from shoal.wire.faults import fault_of
 from shoal.work.idempotency import IdempotencyKeys, Use
 from shoal.work.lease import Lease, Leases
 from shoal.work.lifecycle import (
@@ -136,8 +137,7 @@ class GatewayMachine(Machine):
             else:
                 self.emit(Reply(event.job, known))
         except (Refused, Failed) as error:
-            fault = words.Fault(error.code, error.message, error.retry_after_ms)
-            self.emit(Reply(event.job, None, fault))
+            self.emit(Reply(event.job, None, fault_of(error)))
 
     def _accept(self, event: Submitted, request: Digest, now: Instant) -> None:
         need = (event.spec.pipeline, event.spec.model)
