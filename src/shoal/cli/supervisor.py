@@ -1,0 +1,137 @@
+"""Processes that are kept running: one that ends is said to have ended, and started again.
+
+Each has a session of its own, so that Ctrl-C reaches only us; we tell the others. What they say goes to a
+log of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from shoal.cli.claim import holder
+from shoal.cli.network import Node
+from shoal.cli.parent import on_end_of
+from shoal.errors import Failed
+
+#: Told to stop, a process has this long until it is ended.
+STOP_S = 10.0
+#: One that ended is started again after this long, and twice that if it ends at once again, up to the most.
+PAUSE_FIRST_S = 0.2
+PAUSE_MAX_S = 5.0
+#: A process that lived this long had started well.
+WELL_S = 5.0
+LOG_BYTES_MAX = 8 << 20
+TAIL_BYTES = 4_096
+
+Say = Callable[[str], None]
+
+
+class Kept:
+    """One node's process, for as long as the network runs."""
+
+    def __init__(self, node: Node, say: Say) -> None:
+        self.node = node
+        self.restarts = 0
+        self.stillborn = 0
+        self._say = say
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process while it lives."""
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
+
+    @property
+    def log(self) -> Path:
+        """What it has said."""
+        return self.node.home / "log"
+
+    async def run(self) -> None:
+        """Keep it running until this is cancelled; then stop it."""
+        loop = asyncio.get_running_loop()
+        pause_s = PAUSE_FIRST_S
+        try:
+            while True:
+                began = loop.time()
+                code = await self._live()
+                if loop.time() - began > WELL_S:
+                    pause_s, self.stillborn = PAUSE_FIRST_S, 0
+                self.stillborn += 1
+                self.restarts += 1
+                self._say(f"{self.node.name} {_ending(code)}; starting it again")
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, PAUSE_MAX_S)
+        finally:
+            await self._stop()
+
+    def last_line(self) -> str:
+        """The last that it said."""
+        try:
+            with self.log.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
+                lines = log.read().decode(errors="replace").strip().splitlines()
+        except FileNotFoundError:
+            return ""
+        return lines[-1] if lines else ""
+
+    async def _live(self) -> int:
+        if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
+            self.log.replace(self.log.with_name("log.old"))
+        with self.log.open("ab") as log:
+            process = self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "shoal.cli.main", self.node.role),
+                *("--config", str(self.node.settings), "--parent-pid", str(os.getpid())),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return await process.wait()
+
+    async def _stop(self) -> None:
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), STOP_S)
+        except TimeoutError:
+            # Its journal holds all that counts; nothing is lost by not waiting.
+            self._say(f"{self.node.name} did not stop within {STOP_S:.0f} s, so it is ended")
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        return f"was killed ({signal.Signals(-code).name})"
+    return f"ended with exit code {code}"
+
+
+async def dismiss(nodes: list[Node], say: Say) -> None:
+    """Wait for what an earlier run left behind, whose end it is to stop by itself; end what does not."""
+    loop = asyncio.get_running_loop()
+    for node in nodes:
+        pid = holder(node.home)
+        if pid is None:
+            continue
+        say(f"{node.name} of an earlier run still stops (process {pid}); waiting for it")
+        gone = asyncio.Event()
+        on_end_of(pid, lambda gone=gone: loop.call_soon_threadsafe(gone.set))  # type: ignore[misc]
+        try:
+            await asyncio.wait_for(gone.wait(), STOP_S)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            await asyncio.wait_for(gone.wait(), STOP_S)
+        if holder(node.home) is not None:
+            raise Failed(f"{node.name} of an earlier run does not end; its folder is {node.home}")
