@@ -203,9 +203,9 @@ async def keep_connected(address: str, request: Request, window: Window) -> None
 
 
 def percentile(ordered: array[int], share: float) -> float:
-    """The nearest-rank percentile; NaN of nothing."""
+    """The nearest-rank percentile; 0 of nothing, which is an error of its own."""
     if not ordered:
-        return float("nan")
+        return 0.0
     return float(ordered[min(len(ordered) - 1, int(share * len(ordered)))])
 
 

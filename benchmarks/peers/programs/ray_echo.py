@@ -4,7 +4,7 @@ Started as `python ray_echo.py PORT FOLDER`; runs until it is told to end. What
 differs between the default and the tuned mode comes by the environment alone.
 """
 
-# mypy: disable-error-code="import-not-found,misc"
+# mypy: disable-error-code="import-not-found,misc,attr-defined"
 # Ray lives in the peers' environment, where the type checker does not look.
 
 from __future__ import annotations
