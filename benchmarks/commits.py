@@ -46,7 +46,7 @@ def measure_commits(run: str, *, seconds: float, rounds: int) -> str:
     for round_ in range(rounds):
         for setting in settings if round_ % 2 == 0 else reversed(settings):
             with tempfile.TemporaryDirectory(dir=RESULTS) as folder:
-                pace = commit_for(seconds / len(settings) * 2, setting, Path(folder) / "rows.sqlite3")
+                pace = commit_for(seconds / len(settings), setting, Path(folder) / "rows.sqlite3")
             paces[setting].append(pace)
             append("commits", [{"run": run, "round": round_, **asdict(setting), **asdict(pace)}])
     head = ("commits", "rows/s", "p50 of a commit ms", "p99 ms")

@@ -9,9 +9,10 @@ import os
 import time
 from collections.abc import Callable, Mapping
 
+from benchmarks.look import Look
 from benchmarks.peers.peer import Skipped, Start
 from benchmarks.processes import pss_bytes, rss_bytes
-from benchmarks.race import Look, Visit
+from benchmarks.race import Visit
 from benchmarks.report import machine, table
 from benchmarks.samples import append
 
@@ -49,10 +50,10 @@ def measure_idle(run: str, peers: Mapping[str, Start], *, seconds: float, say: C
 def watch(start: Start, seconds: float) -> dict[str, float]:
     with Visit(start) as visit:
         time.sleep(REST_S)
-        before = Look.at(visit.crew.pids(), [os.getpid()])
+        before = Look.now()
         time.sleep(seconds)
-        used = Look.at(visit.crew.pids(), [os.getpid()]).since(before)
         crew = visit.crew.pids()
+        used = Look.now().since(before, crew=crew, ours=[os.getpid()])
         return {
             "seconds": seconds,
             "processes": len(crew),
@@ -60,5 +61,5 @@ def watch(start: Start, seconds: float) -> dict[str, float]:
             "pss_mib": pss_bytes(crew) / MIB,
             "rss_mib": rss_bytes(crew) / MIB,
             "cpu_ms_s": used.crew_ns / used.wall_ns * 1e3,
-            "foreign_cores": (used.busy_ns - used.crew_ns - used.ours_ns) / used.wall_ns,
+            "foreign_cores": used.foreign_ns / used.wall_ns,
         }

@@ -259,7 +259,9 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--path", default="/echo")
     parser.add_argument("--body", default='{"text": "hello", "serial": "{serial}"}')
     parser.add_argument("--header", action="append", default=[], help="one more header line")
-    parser.add_argument("--contains", action="store_true", help="the answer only has to hold the serial number")
+    parser.add_argument(
+        "--contains", action="store_true", help="the answer only has to hold the serial number"
+    )
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--warm-s", type=float, default=0.5)
     parser.add_argument("--seconds", type=float, default=2.0)

@@ -21,6 +21,8 @@ STOP_S = 15.0
 POLL_S = 0.05
 LOG_TAIL_BYTES = 1_500
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+#: The parent of every thread of the kernel.
+KTHREADD = 2
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 #: Nanoseconds on a processor by (process, thread).
@@ -105,15 +107,13 @@ def family() -> tuple[dict[int, int], dict[int, int]]:
     """The parent of every live process, and when each was born (in ticks since boot); zombies left out."""
     parents: dict[int, int] = {}
     births: dict[int, int] = {}
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
+    for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             # The name in parentheses may itself hold spaces and parentheses.
-            after_name = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+            after_name = (process / "stat").read_text().rpartition(")")[2].split()
             if after_name[0] != "Z":
-                parents[int(entry)] = int(after_name[1])
-                births[int(entry)] = int(after_name[19])
+                parents[int(process.name)] = int(after_name[1])
+                births[int(process.name)] = int(after_name[19])
     return parents, births
 
 
@@ -129,10 +129,9 @@ def usage(pids: Sequence[int]) -> Usage:
     found: Usage = {}
     for pid in pids:
         with contextlib.suppress(OSError):
-            for thread in os.listdir(f"/proc/{pid}/task"):
+            for thread in Path(f"/proc/{pid}/task").iterdir():
                 with contextlib.suppress(OSError):
-                    text = Path(f"/proc/{pid}/task/{thread}/schedstat").read_text()
-                    found[pid, int(thread)] = int(text.split()[0])
+                    found[pid, int(thread.name)] = int((thread / "schedstat").read_text().split()[0])
     return found
 
 
@@ -142,14 +141,20 @@ def used_ns(before: Usage, after: Usage) -> int:
 
 
 def machine_busy_ns() -> int:
-    """Processor time of the whole machine that was not idle, time stolen by its host included."""
-    user, nice, system, _idle, _iowait, irq, softirq, steal = machine_ticks()
+    """Processor time of the whole machine that was not idle, time stolen by its host included.
+
+    Counted at clock ticks: it misses whoever sleeps at each tick, and so may be too low.
+    """
+    line = Path("/proc/stat").read_text().split("\n", 1)[0]
+    user, nice, system, _idle, _iowait, irq, softirq, steal = (int(word) for word in line.split()[1:9])
     return (user + nice + system + irq + softirq + steal) * TICK_NS
 
 
-def machine_ticks() -> list[int]:
-    line = Path("/proc/stat").read_text().split("\n", 1)[0]
-    return [int(word) for word in line.split()[1:9]]
+def everybody() -> tuple[list[int], list[int]]:
+    """All processes: those of users, and the kernel's own threads, which work for whoever writes or sends."""
+    parents, _ = family()
+    kernel = {KTHREADD} | {pid for pid, parent in parents.items() if parent == KTHREADD}
+    return sorted(set(parents) - kernel), sorted(kernel)
 
 
 def rss_bytes(pids: Sequence[int]) -> int:

@@ -17,9 +17,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
+from benchmarks.look import Look
 from benchmarks.peers.peer import PEERS_PYTHON, REPOSITORY, Peer, Room, Skipped, Start
-from benchmarks.processes import Crew, Usage, machine_busy_ns, usage, used_ns
+from benchmarks.processes import Crew
 from benchmarks.samples import Sample, append, record_of
 
 CLIENTS = (1, 16, 64)
@@ -92,7 +94,8 @@ class Race:
             append("race", [record_of(sample)])
             noise = "" if sample.quiet else f"  noisy: strangers used {sample.foreign_cores:.2f} cores"
             wrong = f"  {sample.errors} ERRORS: {sample.examples}" if sample.errors else ""
-            self.say(f"  {clients:>3} clients {sample.jobs_s:>9,.0f}/s p99 {sample.p99_us / 1e3:.2f} ms{noise}{wrong}")
+            pace = f"{sample.jobs_s:>9,.0f}/s  p99 {sample.p99_us / 1e3:.2f} ms"
+            self.say(f"  {clients:>3} clients {pace}{noise}{wrong}")
             if sample.quiet or self.late():
                 return
 
@@ -106,7 +109,7 @@ class Visit:
         self.crew: Crew
         self.ready_s = 0.0
 
-    def __enter__(self) -> Visit:
+    def __enter__(self) -> Self:
         self.folder = tempfile.TemporaryDirectory(prefix="race-", ignore_cleanup_errors=True)
         room = Room(Path(self.folder.name))
         self.crew = Crew(room.folder)
@@ -138,24 +141,22 @@ class Visit:
             if not wrong:
                 return
             if time.monotonic() > deadline:
-                raise Skipped(f"no right answer within {READY_S} s; the last was {wrong}:\n{self.crew.log_tail()}")
+                raise Skipped(
+                    f"no right answer within {READY_S} s; the last was {wrong}:\n{self.crew.log_tail()}"
+                )
             time.sleep(POLL_S)
 
     def window(self, plan: Plan, run: str, round_: int, name: str, clients: int) -> Sample:
         """Let the load client measure; add up who used the processors meanwhile."""
-        self.crew.pids()
-        with subprocess.Popen(load_command(self.peer, plan, clients), stdout=subprocess.PIPE, cwd=REPOSITORY) as load:
+        with subprocess.Popen(
+            load_command(self.peer, plan, clients), stdout=subprocess.PIPE, cwd=REPOSITORY
+        ) as load:
             assert load.stdout is not None
-            ours = [load.pid, os.getpid()]
             expect(load.stdout.readline(), b"begin\n")
-            before = Look.at(list(self.crew.seen), ours)
+            before = Look.now()
             expect(load.stdout.readline(), b"end\n")
-            after = Look.at(list(self.crew.seen), ours)
-            # A process born in the window is only found now, and used its time since its birth.
-            born = set(self.crew.pids()) - {pid for pid, _ in after.crew}
+            used = Look.now().since(before, crew=self.crew.pids(), ours=[load.pid, os.getpid()])
             tally = json.loads(load.stdout.readline())
-        used = after.since(before)
-        crew_ns = used.crew_ns + used_ns({}, usage(sorted(born)))
         jobs = max(1, tally["answered"])
         return Sample(
             run=run,
@@ -169,40 +170,10 @@ class Visit:
             jobs_s=tally["answered"] / tally["seconds"],
             p50_us=tally["p50_us"],
             p99_us=tally["p99_us"],
-            cpu_us_a_job=crew_ns / jobs / 1e3,
+            cpu_us_a_job=used.crew_ns / jobs / 1e3,
             load_cpu_us_a_job=tally["cpu_us"] / jobs,
-            foreign_cores=(used.busy_ns - crew_ns - used.ours_ns) / used.wall_ns,
+            foreign_cores=used.foreign_ns / used.wall_ns,
             ready_s=self.ready_s,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Used:
-    wall_ns: int
-    busy_ns: int
-    crew_ns: int
-    ours_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Processor time so far: the machine's, the crew's, and that of the measuring itself."""
-
-    at_ns: int
-    busy_ns: int
-    crew: Usage
-    ours: Usage
-
-    @classmethod
-    def at(cls, crew: list[int], ours: list[int]) -> Look:
-        return cls(time.monotonic_ns(), machine_busy_ns(), usage(crew), usage(ours))
-
-    def since(self, before: Look) -> Used:
-        return Used(
-            self.at_ns - before.at_ns,
-            self.busy_ns - before.busy_ns,
-            used_ns(before.crew, self.crew),
-            used_ns(before.ours, self.ours),
         )
 
 

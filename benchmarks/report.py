@@ -11,12 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.figures import Bound, Estimate, estimate
+from benchmarks.figures import Bound, estimate
 from benchmarks.samples import FOREIGN_CORES_MAX, Cell, Sample, cell
 
 README = Path(__file__).resolve().parent / "README.md"
 OURS = "shoal"
 RIVAL = "ray-serve-tuned"
+
+#: With fewer rounds than this an interval says nothing, and so no verdict is given.
+ROUNDS_MIN = 3
 
 Metric = Callable[[Sample], float]
 
@@ -41,7 +44,8 @@ AIMS = (
 
 def machine() -> str:
     """The computer in a line."""
-    return f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    system, python = f"{platform.system()} {platform.release()}", platform.python_version()
+    return f"{os.cpu_count()} cores, {system}, Python {python}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -87,8 +91,8 @@ def race_row(peer: str, found: Cell) -> list[str]:
     ]
 
 
-def judged(samples: Sequence[Sample], aim: Aim) -> Estimate | str:
-    """The aim's figure, or why there is none; a ratio is taken within each round, then its median over the rounds."""
+def judged(samples: Sequence[Sample], aim: Aim) -> list[float] | str:
+    """The aim's figure in each round that both sides had a window worth using, or why there is none."""
     ours = cell(samples, OURS, aim.clients)
     if ours is None:
         return f"{OURS} was not measured"
@@ -96,29 +100,38 @@ def judged(samples: Sequence[Sample], aim: Aim) -> Estimate | str:
         return f"void: {ours.errors} wrong answers"
     values = ours.by_round(aim.metric)
     if not aim.against:
-        return estimate(list(values.values()))
+        return list(values.values())
     theirs = cell(samples, aim.against, aim.clients)
     if theirs is None:
         return f"{aim.against} was not measured"
     rival = theirs.by_round(aim.metric)
-    ratios = [values[round_] / rival[round_] for round_ in values if rival.get(round_)]
-    return estimate(ratios) if ratios else "no round in which both had a quiet window"
+    return [values[round_] / rival[round_] for round_ in values if rival.get(round_)]
+
+
+def aim_row(samples: Sequence[Sample], aim: Aim) -> list[str]:
+    found = judged(samples, aim)
+    if isinstance(found, str):
+        return [aim.name, "", "", "", str(aim.bound), found]
+    if not found:
+        return [aim.name, "", "", "0", str(aim.bound), "no round with a quiet window of both"]
+    figure = estimate(found)
+    verdict = aim.bound.verdict(figure) if len(found) >= ROUNDS_MIN else "too few rounds to say"
+    interval = f"{figure.low:.2f} to {figure.high:.2f}"
+    return [aim.name, f"{figure.value:.2f}", interval, f"{len(found)}", str(aim.bound), verdict]
 
 
 def aims_table(samples: Sequence[Sample]) -> str:
-    rows = []
-    for aim in AIMS:
-        found = judged(samples, aim)
-        if isinstance(found, str):
-            rows.append([aim.name, "–", "–", str(aim.bound), found])
-        else:
-            interval = f"{found.low:.2f} to {found.high:.2f}"
-            rows.append([aim.name, f"{found.value:.2f}", interval, str(aim.bound), aim.bound.verdict(found)])
-    return table(("aim", "median", "95 % interval", "bound", "verdict"), rows)
+    head = ("aim", "median", "95 % interval", "rounds", "bound", "verdict")
+    return table(head, [aim_row(samples, aim) for aim in AIMS])
 
 
 def race_report(
-    samples: Sequence[Sample], *, peers: Sequence[str], clients: Sequence[int], skipped: Mapping[str, str], head: str
+    samples: Sequence[Sample],
+    *,
+    peers: Sequence[str],
+    clients: Sequence[int],
+    skipped: Mapping[str, str],
+    head: str,
 ) -> str:
     """Everything a reader needs to judge one race."""
     parts = [f"{head} {machine()}."]

@@ -7,11 +7,13 @@ Prints markdown, appends every sample to `benchmarks/results/`, and with
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from datetime import UTC, datetime
 
 from benchmarks.commits import measure_commits
 from benchmarks.idle import measure_idle
+from benchmarks.journal_commits import measure_journal
 from benchmarks.peers import mosec, ray_serve, runner, uvicorn
 from benchmarks.peers.peer import Start
 from benchmarks.race import CLIENTS, FULL, QUICK, Race
@@ -37,15 +39,21 @@ def race(asked: argparse.Namespace, run: str) -> str:
     contest = Race(run, QUICK if asked.quick else FULL, peers, say)
     contest.go()
     head = f"{run}: {contest.rounds_done} rounds, windows of {contest.plan.seconds} s;"
-    return race_report(contest.samples, peers=list(peers), clients=CLIENTS, skipped=contest.skipped, head=head)
+    return race_report(
+        contest.samples, peers=list(peers), clients=CLIENTS, skipped=contest.skipped, head=head
+    )
 
 
 def commits(asked: argparse.Namespace, run: str) -> str:
-    return measure_commits(run, seconds=0.5 if asked.quick else 2.0, rounds=2 if asked.quick else 5)
+    seconds, rounds = (1.0, 2) if asked.quick else (4.0, 5)
+    bare = measure_commits(run, seconds=seconds, rounds=rounds)
+    return bare + "\n\n" + measure_journal(run, seconds=seconds, rounds=rounds)
 
 
 def idle(asked: argparse.Namespace, run: str) -> str:
-    return measure_idle(run, {name: PEERS[name] for name in asked.peers}, seconds=3.0 if asked.quick else 10.0, say=say)
+    return measure_idle(
+        run, {name: PEERS[name] for name in asked.peers}, seconds=3.0 if asked.quick else 10.0, say=say
+    )
 
 
 PARTS = {"race": race, "commits": commits, "idle": idle}
@@ -54,13 +62,17 @@ PARTS = {"race": race, "commits": commits, "idle": idle}
 def arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.run", description=__doc__)
     parser.add_argument("part", nargs="?", default="race", choices=PARTS)
-    parser.add_argument("--quick", action="store_true", help="about two minutes: for a look, not for a figure")
+    parser.add_argument(
+        "--quick", action="store_true", help="about two minutes: for a look, not for a figure"
+    )
     parser.add_argument("--record", action="store_true", help="write the table into benchmarks/README.md")
     parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=PEERS, metavar="PEER")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str]) -> int:
+    # Told to end, we still end every process that we started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     asked = arguments(argv)
     run = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     text = PARTS[asked.part](asked, run)

@@ -63,7 +63,7 @@ Start = Callable[[Room], Peer]
 def peers_python(package: str) -> str:
     """The interpreter of the peers' environment, if it is there and holds the package."""
     if not PEERS_PYTHON.exists():
-        raise Skipped("no .venvs/peers here: run `make peers`")
+        raise Skipped("no .venvs/peers here: run `make .venvs/peers`")
     if not any((PEERS_PYTHON.parents[1] / "lib").glob(f"python3*/site-packages/{package}")):
-        raise Skipped(f"{package} is not installed in .venvs/peers: run `make peers`")
+        raise Skipped(f"{package} is not installed in .venvs/peers: run `make .venvs/peers`")
     return str(PEERS_PYTHON)

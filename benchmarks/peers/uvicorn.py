@@ -9,7 +9,17 @@ from benchmarks.peers.peer import Peer, Room, peers_python
 from benchmarks.processes import Program
 
 APP = "benchmarks.peers.programs.asgi_echo:app"
-QUIET = ("--no-access-log", "--log-level", "warning", "--lifespan", "off", "--loop", "uvloop", "--http", "httptools")
+QUIET = (
+    "--no-access-log",
+    "--log-level",
+    "warning",
+    "--lifespan",
+    "off",
+    "--loop",
+    "uvloop",
+    "--http",
+    "httptools",
+)
 
 
 def tcp(room: Room) -> Peer:
