@@ -1,4 +1,4 @@
-"""The laboratory's door: `python -m benchmarks.run [race|commits|idle]`.
+"""The laboratory's door: `python -m benchmarks.run [race|commits|idle|fleet]`.
 
 Prints markdown, appends every sample to `benchmarks/results/`, and with
 `--record` writes the table into `benchmarks/README.md`.
@@ -12,6 +12,7 @@ import sys
 from datetime import UTC, datetime
 
 from benchmarks.commits import measure_commits
+from benchmarks.fleet import measure_fleet
 from benchmarks.idle import measure_idle
 from benchmarks.journal_commits import measure_journal
 from benchmarks.peers import mosec, ray_serve, runner, uvicorn
@@ -56,7 +57,12 @@ def idle(asked: argparse.Namespace, run: str) -> str:
     )
 
 
-PARTS = {"race": race, "commits": commits, "idle": idle}
+def fleet(asked: argparse.Namespace, run: str) -> str:
+    workers, seconds = (100, 5.0) if asked.quick else (1_000, 20.0)
+    return measure_fleet(run, workers=workers, seconds=seconds)
+
+
+PARTS = {"race": race, "commits": commits, "idle": idle, "fleet": fleet}
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
