@@ -7,6 +7,7 @@ missing, since nobody sends them a job. Prints `connected` once all of them are.
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -67,6 +68,9 @@ async def workers(count: int, home: Path, address: Address) -> None:
 
 
 def main(role: str, home: Path, listen: str, count: int) -> None:
+    # A thousand connections do not fit into the 1,024 open files that many systems grant at first.
+    _, files_max = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, files_max))
     if role == "orchestrator":
         asyncio.run(serve(Settings(home=str(home), listen=listen, operator_addr="")))
     else:
