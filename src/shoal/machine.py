@@ -154,7 +154,7 @@ class Machine:
             self.handlers[type(event)](self, event, now)
         except Untrusted:
             raise
-        except Exception as error:  # whatever a bug may raise, the other jobs must go on
+        except Exception as error:  # noqa: BLE001 - whatever a bug may raise, the other jobs must go on
             self._set_aside(event, error, now)
         return self._out
 

@@ -27,6 +27,7 @@ from shoal.wire.codec import decode
 log = logging.getLogger("shoal.transport")
 
 _WHOLE = int(Kind.WHOLE)
+_DROPPED = "%s: connection dropped: %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,8 @@ class Connection(asyncio.Protocol):
         self.peer: Hello | None = None
         #: Whether all has been said.
         self.ended = False
+        #: Whether the other side reads too slowly to be sent anything more.
+        self.choked = False
         #: When it began, when it last said something, and when we did, in the loop's seconds.
         self.since = self.heard_at = self.spoke_at = self._loop.time()
         #: Done when the socket is gone.
@@ -120,18 +123,19 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what has come; a peer that breaks a rule is let go."""
         self.heard_at = self._loop.time()
-        post = self._keeper.post
+        words: list[Heard] = []
+        error: ShoalError | None = None
         try:
-            for kind, body in self._reader.feed(data):
-                if self.ended:
-                    return
-                if kind != _WHOLE:
-                    self._part(handshake.decode_farewell(body))
-                elif self.peer is not None:
-                    post(Heard(self._node, decode(body)))
-                else:
-                    self._prove(body)
-        except (Untrusted, Refused, Busy) as error:
+            self._read(data, words)
+        except (Untrusted, Refused, Busy) as broken:
+            error = broken
+        except UnicodeDecodeError:
+            error = Untrusted("a message holds a text that is not UTF-8")
+        # Outside of the `try`: what goes wrong in there is not the peer's fault.
+        post = self._keeper.post
+        for word in words:
+            post(word)
+        if error is not None:
             self.end(error)
 
     def eof_received(self) -> None:
@@ -155,12 +159,15 @@ class Connection(asyncio.Protocol):
     # The keeper calls these.
 
     def send(self, message: bytes) -> bool:
-        """Queue an encoded word. False if the link has ended, or ends now for the peer reads too slowly."""
-        if self.ended:
+        """Queue an encoded word. False if nothing can be sent, or no more: the peer reads too slowly."""
+        if self.ended or self.choked:
             return False
         self._writer.add(message)
         if self._writer.pending_bytes > self._limits.write_bytes_max:
-            self.cut(f"it left more than {self._limits.write_bytes_max} bytes unread")
+            # Its end is told when the socket is gone, not from in here: the sender is busy with something.
+            self.choked = True
+            log.warning(_DROPPED, self._name, f"it left {self._writer.pending_bytes} bytes unread")
+            self._transport.abort()
             return False
         if not self._flushing:
             self._flushing = True
@@ -205,7 +212,7 @@ class Connection(asyncio.Protocol):
         """Hang up on a peer to which no more can be said."""
         if self.ended:
             return
-        log.warning("%s: connection dropped: %s", self._name, reason)
+        log.warning(_DROPPED, self._name, reason)
         self._leave()
         self._transport.abort()
 
@@ -214,6 +221,18 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     # The rest is its own affair.
+
+    def _read(self, data: bytes, words: list[Heard]) -> None:
+        """Add every word in `data` to `words`, also if something after it is no good."""
+        for kind, body in self._reader.feed(data):
+            if self.ended:
+                return
+            if kind != _WHOLE:
+                self._part(handshake.decode_farewell(body))
+            elif self.peer is not None:
+                words.append(Heard(self._node, decode(body)))
+            else:
+                self._prove(body)
 
     def _prove(self, body: memoryview) -> None:
         self._say(self._shake.receive(body))

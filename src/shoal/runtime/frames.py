@@ -161,14 +161,17 @@ class FrameWriter:
         return self._small_bytes + self._large_bytes
 
     def add(self, message: bytes) -> None:
-        """Queue a message. Raises `ValueError` for one that no other side would take."""
+        """Queue a message; a large one only once, for it may be said again while it is under way.
+
+        Raises `ValueError` for one that no other side would take.
+        """
         size = len(message)
         if not 0 < size <= self._message_bytes_max:
             raise ValueError(f"a message has 1 to {self._message_bytes_max} bytes, this one {size}")
         if size <= self._cut_bytes:
             self._small_bytes += size
             self._small += (HEADER.pack(size, _WHOLE, 0), message)
-        else:
+        elif message not in self._waiting and all(message != cut.rest.obj for cut in self._open):
             self._large_bytes += size
             self._waiting.append(message)
 

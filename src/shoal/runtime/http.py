@@ -37,12 +37,17 @@ class Server(uvicorn.Server):
         )
         self._listener = listener
         self._running: asyncio.Task[None] | None = None
+        self._opened = asyncio.Event()
 
     async def open(self) -> None:
         """Serve from now on; returns once connections are taken."""
         self._running = asyncio.get_running_loop().create_task(self._serve([self._listener]))
-        while not self.started and not self._running.done():
-            await asyncio.sleep(0.005)
+        await self._opened.wait()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Uvicorn's own start; `open` waits for its end."""
+        await super().startup(sockets)
+        self._opened.set()
 
     async def close(self) -> None:
         """Take no new requests, let open ones end (for at most `DRAIN_S`), then close."""

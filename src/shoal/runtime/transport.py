@@ -33,8 +33,8 @@ log = logging.getLogger("shoal.transport")
 class Peers:
     """Every connection of one node, in one event loop. Make it where the loop runs.
 
-    `post` is called for every event, at once and from anywhere in here, also
-    from within `send`: it must put the event aside, not act on it.
+    `post` is called for every event in the order of its happening, never from
+    within `send` or another of the host's calls.
     """
 
     def __init__(
@@ -115,7 +115,8 @@ class Peers:
 
     def connected(self, peer: NodeId) -> bool:
         """Whether this peer can be sent to now."""
-        return peer in self._live
+        connection = self._live.get(peer)
+        return connection is not None and not connection.choked
 
     async def close(self) -> None:
         """Take leave of everybody, and stop. Nothing is posted any more."""

@@ -100,6 +100,10 @@ class Stop(Effect, frozen=True):
     epoch: int
 
 
+class Drained(Effect, frozen=True):
+    """Nothing is left to do here: every answer has been settled or cancelled."""
+
+
 class Phase(Enum):
     """Where a job stands here."""
 
@@ -308,6 +312,8 @@ class WorkerMachine(Machine):
     def handle(self, event: Event, now: Instant) -> Sequence[Effect | Fact]:
         """Decide what follows, and see to it that time is looked at while jobs are here."""
         out = super().handle(event, now)
+        if self._draining and not self.tasks:
+            self.emit(Drained())
         if not self._waking and self.tasks:
             self._waking = True
             self.emit(Wake(later(now, self.rules.tick_ms)))

@@ -6,6 +6,7 @@ It listens nowhere but on its runners' sockets, which only its own user can open
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import tempfile
@@ -28,6 +29,7 @@ from shoal.worker import translation
 from shoal.worker.config import RunnerSettings, Settings
 from shoal.worker.exchange import Response
 from shoal.worker.machine import (
+    Drained,
     Draining,
     Run,
     RunnerAnswered,
@@ -43,7 +45,6 @@ from shoal.worker.sources import sources
 log = logging.getLogger("shoal.worker")
 
 DRAIN_S = 30
-DRAIN_LOOK_S = 0.05
 
 
 class Service:
@@ -54,6 +55,7 @@ class Service:
         self._runners: dict[Need, Runner] = {}
         self._keeping: list[asyncio.Task[None]] = []
         self._jobs: dict[tuple[JobId, int], asyncio.Task[None]] = {}
+        self._drained = asyncio.Event()
         self._sockets = tempfile.TemporaryDirectory(prefix="shoal-")
         self.node = Node("worker", Path(settings.home), self._build, self._perform, durable=False)
 
@@ -67,9 +69,8 @@ class Service:
     async def stop(self) -> None:
         """Take no new jobs, let the running ones end (for at most `DRAIN_S`), then stop the runners."""
         self.node.post(Draining())
-        until = time.monotonic() + DRAIN_S
-        while self.machine.tasks and time.monotonic() < until:
-            await asyncio.sleep(DRAIN_LOOK_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._drained.wait(), DRAIN_S)
         for task in (*self._keeping, *self._jobs.values()):
             task.cancel()
         await asyncio.gather(*self._keeping, *self._jobs.values(), return_exceptions=True)
@@ -97,6 +98,8 @@ class Service:
                 task = asyncio.create_task(self._run(order))
                 self._jobs[order.job, order.epoch] = task
                 task.add_done_callback(lambda _: self._jobs.pop((order.job, order.epoch), None))
+            case Drained():
+                self._drained.set()
             case Stop(job, epoch):
                 if (running := self._jobs.get((job, epoch))) is not None:
                     running.cancel()

@@ -104,6 +104,18 @@ def test_a_farewell_takes_the_place_of_large_messages() -> None:
     assert writer.pending_bytes == 0
 
 
+def test_a_large_message_that_is_under_way_is_not_sent_twice() -> None:
+    writer = FrameWriter(cut_bytes=2)
+    writer.add(b"large")
+    writer.add(b"other")
+    writer.add(b"large")
+    taken = writer.take()
+    writer.add(b"large")
+    assert messages(taken + b"".join(everything(writer)), reader()) == [b"large", b"other"]
+    writer.add(b"large")
+    assert messages(b"".join(everything(writer)), reader()) == [b"large"]
+
+
 def test_what_waits_is_counted() -> None:
     writer = FrameWriter(cut_bytes=2)
     writer.add(b"s")
@@ -131,7 +143,11 @@ def test_a_writer_stays_within_the_reader_s_limits() -> None:
     assert sorted(got) == sorted(sent)
 
 
-@given(st.lists(st.binary(min_size=1, max_size=40), max_size=20), st.data())
+#: Each is unlike the others: a large one that is said again while it is under way is sent once.
+MESSAGES = st.lists(st.binary(min_size=1, max_size=40), max_size=20, unique=True)
+
+
+@given(MESSAGES, st.data())
 def test_all_messages_arrive_however_the_bytes_are_split(sent: list[bytes], data: st.DataObject) -> None:
     writer = FrameWriter(message_bytes_max=64, open_messages_max=3, cut_bytes=8)
     stream = b""
@@ -240,7 +256,7 @@ def test_any_bytes_give_messages_or_distrust_and_bounded_memory(pieces: Sequence
 @given(st.lists(st.integers(2, 8), max_size=30), st.integers(1, 4))
 def test_no_more_messages_are_begun_than_may_be_open(sizes: list[int], open_messages_max: int) -> None:
     writer = FrameWriter(8, open_messages_max, cut_bytes=1)
-    for size in sizes:
-        writer.add(bytes(size))
+    for number, size in enumerate(sizes):
+        writer.add(bytes([number]) * size)
     within = reader(1, 8, open_messages_max)
     assert sum(len(messages(taken, within)) for taken in everything(writer)) == len(sizes)
