@@ -172,10 +172,7 @@ def lay_out(home: Path, ports: Ports, *, workers: int, pipelines: Sequence[str])
         )
         hands.append(node)
         _write_worker(node, place, [addresses[index] for index in place.orchestrators])
-    _write(
-        gateway,
-        {"http_addr": f"{HOST}:{ports.gateway}", "orchestrators": addresses, "drain_ms": 3_000},
-    )
+    _write(gateway, {"http_addr": f"{HOST}:{ports.gateway}", "orchestrators": addresses})
     for index, node in enumerate(orchestrators):
         _write_orchestrator(node, index, ports, gateway, hands)
     network = Network(home, (gateway, *orchestrators, *hands))

@@ -12,10 +12,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from shoal.cli.claim import holder
-from shoal.cli.network import Node
+from shoal.cli.network import Network, Node
 from shoal.cli.parent import on_end_of
 from shoal.errors import Failed
 
@@ -26,6 +27,8 @@ PAUSE_FIRST_S = 0.2
 PAUSE_MAX_S = 5.0
 #: A process that lived this long had started well.
 WELL_S = 5.0
+#: So many ends within that time, one after another, and it is given up before the network was ready.
+STILLBORN_MAX = 3
 LOG_BYTES_MAX = 8 << 20
 TAIL_BYTES = 4_096
 
@@ -117,6 +120,32 @@ def _ending(code: int) -> str:
     return f"ended with exit code {code}"
 
 
+class Supervisor:
+    """All processes of a network, kept running inside `async with`."""
+
+    def __init__(self, network: Network, say: Say) -> None:
+        self.kept = {node.name: Kept(node, say) for node in network.nodes}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Supervisor:
+        self._tasks = [asyncio.create_task(kept.run()) for kept in self.kept.values()]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def check(self) -> None:
+        """Raise `Failed` if a process ends again and again, or cannot even be started."""
+        for kept in self.kept.values():
+            if kept.stillborn >= STILLBORN_MAX:
+                raise Failed(f"{kept.node.name} does not start: {kept.last_line()} (all of it: {kept.log})")
+        for task in self._tasks:
+            if task.done() and (error := task.exception()) is not None:
+                raise error
+
+
 async def dismiss(nodes: list[Node], say: Say) -> None:
     """Wait for what an earlier run left behind, whose end it is to stop by itself; end what does not."""
     loop = asyncio.get_running_loop()
@@ -126,7 +155,7 @@ async def dismiss(nodes: list[Node], say: Say) -> None:
             continue
         say(f"{node.name} of an earlier run still stops (process {pid}); waiting for it")
         gone = asyncio.Event()
-        on_end_of(pid, lambda gone=gone: loop.call_soon_threadsafe(gone.set))  # type: ignore[misc]
+        on_end_of(pid, partial(loop.call_soon_threadsafe, gone.set))
         try:
             await asyncio.wait_for(gone.wait(), STOP_S)
         except TimeoutError:
