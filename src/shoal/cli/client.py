@@ -70,7 +70,7 @@ class Client:
         try:
             data = response.read(ANSWER_BYTES_MAX + 1)
         except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(f"{self.url} broke off: {error or type(error).__name__}") from error
+            raise Unreachable(f"{self.url} broke off: {str(error) or type(error).__name__}") from error
         finally:
             connection.close()
         if len(data) > ANSWER_BYTES_MAX:
@@ -93,7 +93,7 @@ class Client:
                 _require_good(Answer(response.status, {}, response.read(ANSWER_BYTES_MAX)))
             yield from _events(response)
         except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(f"{self.url} broke off: {error or type(error).__name__}") from error
+            raise Unreachable(f"{self.url} broke off: {str(error) or type(error).__name__}") from error
         finally:
             connection.close()
 
@@ -104,9 +104,7 @@ class Client:
         body: bytes | Mapping[str, object] | None,
         headers: Mapping[str, str] | None,
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        kind = (
-            http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
-        )
+        kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(self._parts.hostname or "", self._parts.port, timeout=CONNECT_TIMEOUT_S)
         sent = dict(headers or {})
         if isinstance(body, Mapping):

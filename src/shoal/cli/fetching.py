@@ -6,7 +6,14 @@ import os
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from shoal.cli.terminal import megabytes
 from shoal.worker.models import Model, ensure, find, folder_of, models_home
@@ -23,7 +30,9 @@ def fetch_models(pipelines: Sequence[str], console: Console) -> None:
     absent = [model for model in models if not folder_of(model, home).is_dir()]
     if absent:
         total = megabytes(sum(model.bytes for model in absent))
-        console.print(f"fetching {len(absent)} models ({total}) into {home}; once, and checked by their hashes")
+        console.print(
+            f"fetching {len(absent)} models ({total}) into {home}; once, and checked by their hashes"
+        )
     for model in models:
         if console.is_terminal:
             _with_bar(model, console)

@@ -202,9 +202,7 @@ def _node(
     return Node(name, role, folder, NodeKey.load_or_create(folder / "key").id, url, pipelines, orchestrators)
 
 
-def _write_orchestrator(
-    node: Node, index: int, ports: Ports, gateway: Node, workers: Sequence[Node]
-) -> None:
+def _write_orchestrator(node: Node, index: int, ports: Ports, gateway: Node, workers: Sequence[Node]) -> None:
     settings: dict[str, object] = {
         "listen": f"{HOST}:{ports.orchestrators[index]}",
         "operator_addr": f"{HOST}:{ports.operators[index]}",

@@ -11,9 +11,10 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import Self
 
 from shoal.cli.claim import holder
 from shoal.cli.network import Network, Node
@@ -127,7 +128,7 @@ class Supervisor:
         self.kept = {node.name: Kept(node, say) for node in network.nodes}
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def __aenter__(self) -> Supervisor:
+    async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(kept.run()) for kept in self.kept.values()]
         return self
 
@@ -146,21 +147,18 @@ class Supervisor:
                 raise error
 
 
-async def dismiss(nodes: list[Node], say: Say) -> None:
-    """Wait for what an earlier run left behind, whose end it is to stop by itself; end what does not."""
-    loop = asyncio.get_running_loop()
-    for node in nodes:
-        pid = holder(node.home)
+def dismiss(home: Path, say: Say) -> None:
+    """Wait for what an earlier run left behind and that is about to stop by itself; end what does not."""
+    for folder in sorted(home.glob("*/")):
+        pid = holder(folder)
         if pid is None:
             continue
-        say(f"{node.name} of an earlier run still stops (process {pid}); waiting for it")
-        gone = asyncio.Event()
-        on_end_of(pid, partial(loop.call_soon_threadsafe, gone.set))
-        try:
-            await asyncio.wait_for(gone.wait(), STOP_S)
-        except TimeoutError:
+        say(f"{folder.name} of an earlier run is still stopping (process {pid}); waiting for it")
+        gone = threading.Event()
+        on_end_of(pid, gone.set)
+        if not gone.wait(STOP_S):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            await asyncio.wait_for(gone.wait(), STOP_S)
-        if holder(node.home) is not None:
-            raise Failed(f"{node.name} of an earlier run does not end; its folder is {node.home}")
+            gone.wait(STOP_S)
+        if holder(folder) is not None:
+            raise Failed(f"{folder.name} of an earlier run does not end: process {pid} in {folder}")

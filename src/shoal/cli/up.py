@@ -42,13 +42,17 @@ INTERRUPTED = 130
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where, what, and how many."""
     parser.add_argument("--home", type=Path, metavar="DIR", help="its folder ($SHOAL_HOME/networks/local)")
-    parser.add_argument("--gateway-port", type=int, default=GATEWAY_PORT, metavar="PORT", help="(%(default)s)")
+    parser.add_argument(
+        "--gateway-port", type=int, default=GATEWAY_PORT, metavar="PORT", help="(%(default)s)"
+    )
     parser.add_argument("--any-ports", action="store_true", help="take free ports instead of taken ones")
     parser.add_argument("--workers", type=int, default=WORKERS, metavar="N", help="how many (%(default)s)")
     parser.add_argument(
         "--pipelines", default=",".join(REAL_PIPELINES), metavar="NAMES", help="what they run (%(default)s)"
     )
-    parser.add_argument("--demo", action="store_true", help="a fresh network, a tour of real jobs, and the end")
+    parser.add_argument(
+        "--demo", action="store_true", help="a fresh network, a tour of real jobs, and the end"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what there is, or what the tour saw")
 
 
@@ -57,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
     console = new_console()
     pipelines = tuple(name.strip() for name in options.pipelines.split(",") if name.strip())
     with _folder(options) as folder, claim(folder, "a network"):
+        dismiss(folder, console.print)
         ports = choose_ports(options.gateway_port, elsewhere=options.demo or options.any_ports)
         network = lay_out(folder, ports, workers=options.workers, pipelines=pipelines)
         fetch_models(pipelines, console)
@@ -123,7 +128,9 @@ def _welcome(network: Network, options: argparse.Namespace, console: Console) ->
         nodes = [
             {"name": node.name, "role": node.role, "id": node.id, "url": node.url} for node in network.nodes
         ]
-        options.json.write_text(json.dumps({"gateway": url, "home": str(network.home), "nodes": nodes}) + "\n")
+        options.json.write_text(
+            json.dumps({"gateway": url, "home": str(network.home), "nodes": nodes}) + "\n"
+        )
     console.print(f"\nThe gateway listens on {url}. In another terminal:")
     console.print('  shoal run llm "Name three fish."', markup=False)
     console.print(
