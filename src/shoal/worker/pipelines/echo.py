@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from typing import Annotated
 
 import msgspec
@@ -56,7 +56,7 @@ async def later(answer: Answer, sleep_ms: int) -> Answer:
     return answer
 
 
-async def ticks(request: Request) -> AsyncIterator[bytes]:
+async def ticks(request: Request) -> AsyncGenerator[bytes, None]:
     """One event a unit, `sleep_ms` apart, each with the units so far."""
     for tick in range(1, request.units + 1):
         await asyncio.sleep(request.sleep_ms / 1000)

@@ -16,10 +16,14 @@ class Form:
 
     def __init__(self) -> None:
         self.fields: dict[str, bytes] = {}
+        self.whole = False
         self._header = bytearray()
         self._value = bytearray()
         self._name = ""
         self._parts: list[bytes] = []
+
+    def finish(self) -> None:
+        self.whole = True
 
     def begin(self) -> None:
         self._name, self._parts = "", []
@@ -61,10 +65,13 @@ def read_form(content_type: str, body: bytes) -> dict[str, bytes]:
                 "on_header_end": form.header_end,
                 "on_part_data": form.data,
                 "on_part_end": form.end,
+                "on_end": form.finish,
             },
         )
         parser.write(body)
         parser.finalize()
     except (FormParserError, UnicodeDecodeError) as error:
         raise Refused(f"the form cannot be read: {error}") from error
+    if not form.whole:
+        raise Refused("the form cannot be read: it ends too early")
     return form.fields

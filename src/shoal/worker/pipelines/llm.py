@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -178,7 +178,7 @@ class Llm:
         if raised:
             raise raised[0]
 
-    async def _whole(self, pieces: AsyncIterator[Piece]) -> Answer:
+    async def _whole(self, pieces: AsyncGenerator[Piece, None]) -> Answer:
         taken = [piece async for piece in pieces]
         last = taken[-1]
         message = {"role": "assistant", "content": "".join(piece.content for piece in taken)}
@@ -187,14 +187,14 @@ class Llm:
             encode(self._head() | {"usage": last.usage, "choices": [choice]}), last.usage.completion_tokens
         )
 
-    async def _stream(self, pieces: AsyncIterator[Piece]) -> Stream:
+    async def _stream(self, pieces: AsyncGenerator[Piece, None]) -> Stream:
         """Begin to stream; a wrong request shows before the first piece, while a status can still say so."""
         first = await anext(pieces)
         return Stream(self._chunks(first, pieces))
 
-    async def _chunks(self, first: Piece, rest: AsyncIterator[Piece]) -> AsyncIterator[bytes]:
+    async def _chunks(self, first: Piece, rest: AsyncGenerator[Piece, None]) -> AsyncGenerator[bytes, None]:
         head = self._head()
-        async with aclosing(rest):  # type: ignore[type-var]
+        async with aclosing(rest):
             yield chunk(head, first)
             async for piece in rest:
                 yield chunk(head, piece)

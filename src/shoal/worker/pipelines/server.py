@@ -17,7 +17,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
@@ -81,7 +81,7 @@ class Answer(msgspec.Struct, frozen=True):
 class Stream(msgspec.Struct, frozen=True):
     """Events one by one; each says how many units it and those before it took."""
 
-    events: AsyncIterator[bytes]
+    events: AsyncGenerator[bytes, None]
 
 
 Reply: TypeAlias = Answer | Stream
@@ -114,7 +114,7 @@ class Hands:
         finally:
             gone.set()
 
-    async def stream(self, work: Callable[[Emit[T]], None]) -> AsyncIterator[T]:
+    async def stream(self, work: Callable[[Emit[T]], None]) -> AsyncGenerator[T, None]:
         """What `work` emits, as it emits it; what it raises is raised here."""
         loop = asyncio.get_running_loop()
         gone = threading.Event()
@@ -251,7 +251,7 @@ async def pour(stream: Stream, send: Send) -> None:
     """Send each event when it comes; a failure in mid-stream is said in the stream."""
     headers = [(b"content-type", EVENTS), (b"cache-control", b"no-cache")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    async with contextlib.aclosing(stream.events) as events:  # type: ignore[type-var]
+    async with contextlib.aclosing(stream.events) as events:
         try:
             async for event in events:
                 await send_event(send, event)
@@ -335,9 +335,10 @@ async def serve(pipeline: Pipeline, settings: Settings) -> None:
     def stop() -> None:
         server.should_exit = True
 
+    listener = bind(settings.socket)
     spawn(await_signal, asyncio.get_running_loop(), stop)
     spawn(runner.load)
-    await server.serve(sockets=[bind(settings.socket)])
+    await server.serve(sockets=[listener])
 
 
 def parse(arguments: list[str]) -> Settings:
@@ -362,6 +363,7 @@ def bind(path: Path) -> socket.socket:
         listener.bind(str(path))
     finally:
         os.umask(mask)
+    listener.listen()
     return listener
 
 
