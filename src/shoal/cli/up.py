@@ -20,12 +20,13 @@ from rich.console import Console
 
 from shoal.cli.board import keep_showing
 from shoal.cli.claim import claim
+from shoal.cli.demo import show
 from shoal.cli.fetching import fetch_models
 from shoal.cli.network import GATEWAY_PORT, REAL_PIPELINES, WORKERS, Network, choose_ports, lay_out
-from shoal.cli.supervisor import Supervisor, dismiss
+from shoal.cli.page import Page
 from shoal.cli.sight import missing
+from shoal.cli.supervisor import Supervisor, dismiss
 from shoal.cli.terminal import console as new_console
-from shoal.cli.tour import Tour
 from shoal.errors import Failed
 from shoal.runtime.config import home
 
@@ -87,14 +88,15 @@ async def _run(network: Network, options: argparse.Namespace, console: Console) 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told.set)
 
-    def say(line: str) -> None:
-        console.print(line, markup=False, style="yellow")
-
-    async with Supervisor(network, say) as supervisor:
+    page = Page(console)
+    async with Supervisor(network, page.aside) as supervisor:
         if not await _until_ready(network, supervisor, told, console):
             return INTERRUPTED
         if options.demo:
-            return await _demo(network, supervisor, options, told, console)
+            sound = home(os.environ) / "demo" / "spoken.wav"
+            code = await show(network, supervisor, page, sound=sound, report=options.json, told=told)
+            page.line("stopping; `shoal up` starts a network that keeps running")
+            return code
         _welcome(network, options, console)
         await keep_showing(network, supervisor, told, console)
         console.print("stopping")
@@ -139,13 +141,3 @@ def _welcome(network: Network, options: argparse.Namespace, console: Console) ->
         markup=False,
     )
     console.print("  shoal jobs\nCtrl-C stops everything.\n")
-
-
-async def _demo(
-    network: Network,
-    supervisor: Supervisor,
-    options: argparse.Namespace,
-    told: asyncio.Event,
-    console: Console,
-) -> int:
-    raise NotImplementedError
