@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random, SystemRandom
 from secrets import token_hex
+from typing import Any
 
 from msgspec import Struct
 
@@ -85,7 +86,7 @@ class Node:
         self,
         role: str,
         home: Path,
-        build: Callable[[NodeKey], Machine],
+        build: Callable[[NodeKey], Machine[Any]],
         perform: Callable[[Effect], None],
         *,
         admitted: Callable[[NodeId, str], bool] | None = None,
