@@ -3,19 +3,23 @@
 A machine decides; it never waits, sends, or reads a clock. It is handed one
 event at a time and answers with effects. A `Fact` is an event that must last:
 the host journals it, and after a crash replays the facts alone. A machine that
-decides something returns the fact among its effects; the host feeds it back as
-the next event, so that live and replayed facts take one and the same path.
+decides something applies the fact at once, by the same handler that a replay
+uses, and returns it among its effects for the journal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Generic, TypeVar
 
 from msgspec import Struct
 
+from shoal.errors import Untrusted
 from shoal.ids import Digest, JobId, NodeId
-from shoal.units import Instant
+from shoal.units import Instant, later
+
+#: What a machine's snapshot holds.
+State = TypeVar("State", bound=Struct)
 
 
 class Value(Struct, frozen=True):
@@ -119,24 +123,91 @@ class Wake(Effect, frozen=True):
     at: Instant
 
 
-class Machine(Protocol):
-    """A house's decisions. `State` is whatever `dump` returns: one Struct of plain values."""
+class Alarm(Effect, frozen=True):
+    """Say loudly that something is wrong here."""
 
+    text: str
+
+
+class Machine(Generic[State]):
+    """A house's decisions. A subclass brings its tables and its state.
+
+    `handlers` says what follows each event; a handler decides (`decide`) and
+    asks for effects (`emit`). Facts change the state only in `handlers` of
+    their own, which depend on earlier facts alone and raise before they change
+    anything.
+    """
+
+    #: The facts this machine journals, the Struct that `dump` gives, and what follows each event.
     facts: ClassVar[tuple[type[Fact], ...]]
     state: ClassVar[type[Struct]]
+    handlers: ClassVar[Mapping[type[Event], Callable[..., None]]]
+
+    def __init__(self, tick_ms: int) -> None:
+        self._tick_ms = tick_ms
+        self._ticking = False
+        self._out: list[Effect | Fact] = []
 
     def handle(self, event: Event, now: Instant) -> Sequence[Effect | Fact]:
-        """Decide what follows. Raises before it changes anything, or not at all."""
-        ...
+        """Decide what follows. Facts among the answer have been applied, and are to be journaled.
+
+        Raises `Untrusted` if a peer broke the rules; nothing has changed then.
+        Any other error is a bug: it sets the event's job aside and the machine lives.
+        """
+        self._out = []
+        if isinstance(event, Tick | Restarted):
+            self._ticking = False
+        try:
+            self.handlers[type(event)](self, event, now)
+        except Untrusted:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a bug may raise, the other jobs must go on
+            self._set_aside(event, error, now)
+        if not self._ticking and self.busy():
+            self._ticking = True
+            self.emit(Wake(later(now, self._tick_ms)))
+        return self._out
+
+    def emit(self, *effects: Effect) -> None:
+        """Ask for effects."""
+        self._out += effects
+
+    def decide(self, fact: Fact, now: Instant) -> None:
+        """Let a fact happen: apply it now, journal it before any effect that follows."""
+        mark = len(self._out)
+        self._out.append(fact)
+        try:
+            self.handlers[type(fact)](self, fact, now)
+        except BaseException:
+            del self._out[mark:]
+            raise
+
+    def busy(self) -> bool:
+        """True while time must be looked at: then a `Tick` comes every `tick_ms`."""
+        raise NotImplementedError
 
     def check(self) -> None:
         """Raise `Broken` if an invariant does not hold."""
-        ...
+        raise NotImplementedError
 
-    def dump(self) -> Struct:
+    def dump(self) -> State:
         """Everything durable, for a snapshot."""
-        ...
+        raise NotImplementedError
 
-    def load(self, state: Struct) -> None:
+    def load(self, state: State) -> None:
         """Take a snapshot's state in place of the empty one."""
-        ...
+        raise NotImplementedError
+
+    def _set_aside(self, event: Event, error: Exception, now: Instant) -> None:
+        cause = f"{type(event).__name__} raised {type(error).__name__}: {error}"
+        self.emit(Alarm(cause))
+        job = subject(event)
+        if job is not None and type(event) is not Quarantined:
+            self.decide(Quarantined(job, cause), now)
+
+
+def subject(event: Event) -> JobId | None:
+    """The job that an event is about, if it is about one."""
+    about = event.word if isinstance(event, Heard) else event
+    job: JobId | None = getattr(about, "job", None)
+    return job

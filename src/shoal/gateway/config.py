@@ -1,0 +1,35 @@
+"""A gateway's settings, each with its limit and its unit."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from shoal.money.wei import Wei
+from shoal.policy.retries import ATTEMPTS_MAX
+from shoal.units import HOUR_MS, SECOND_MS
+
+
+class Rules(Struct, frozen=True, kw_only=True):
+    """What the gateway's machine goes by."""
+
+    queue_jobs_max: int = 1_000
+    queue_jobs_per_client_max: int = 50
+    #: A lease lives this long after the last word about it.
+    lease_ms: int = 15 * SECOND_MS
+    #: ... and this long after its orchestrator's connection broke.
+    reconnect_ms: int = 6 * SECOND_MS
+    #: An orchestrator that turned a job away as busy is left alone this long, or until it speaks.
+    busy_pause_ms: int = 1 * SECOND_MS
+    #: How often deadlines and leases are looked at while jobs are open.
+    tick_ms: int = 250
+    attempts_max: int = ATTEMPTS_MAX
+    deadline_max_ms: int = 1 * HOUR_MS
+    #: The gateway's own part, on top of the orchestrator's price.
+    fee_ppm: int = 0
+    #: How far a client's account may sink.
+    client_credit_wei: Wei = Wei(10**18)
+    #: Ended jobs that are remembered (those with an idempotency key as long as their key).
+    ended_jobs_max: int = 20_000
+    keys_max: int = 100_000
+    key_window_ms: int = 24 * HOUR_MS
+    body_keep_ms: int = 24 * HOUR_MS

@@ -1,0 +1,61 @@
+"""What a gateway's doors tell its machine, and what the machine has them do."""
+
+from __future__ import annotations
+
+from shoal.ids import ClientId, JobId
+from shoal.machine import Effect, Event
+from shoal.money.wei import Price
+from shoal.wire.words import Fault, JobSpec
+
+
+class Submitted(Event, frozen=True):
+    """A client asks for a job; its request has been read and measured.
+
+    `limit` is the most that the client pays for a unit; the same `key` with the
+    same request means the same job, whatever its id here.
+    """
+
+    job: JobId
+    client: ClientId
+    spec: JobSpec
+    body: bytes
+    limit: Price
+    deadline_ms: int
+    key: str = ""
+
+
+class CancelAsked(Event, frozen=True):
+    """A client wants its job stopped."""
+
+    job: JobId
+    client: ClientId
+
+
+class Consumed(Event, frozen=True):
+    """A client has received its stream up to so many units."""
+
+    job: JobId
+    units: int
+
+
+class Reply(Effect, frozen=True):
+    """Answer a submission: the job that it made (or had made before), or why it was turned away."""
+
+    asked: JobId
+    job: JobId | None = None
+    fault: Fault | None = None
+
+
+class Notice(Effect, frozen=True):
+    """Tell whoever waits for this job that it has moved."""
+
+    job: JobId
+
+
+class Streamed(Effect, frozen=True):
+    """Hand a piece of a stream, which begins at `offset` (in characters), to whoever listens."""
+
+    job: JobId
+    offset: int
+    text: str
+    units: int

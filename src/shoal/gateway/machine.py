@@ -1,0 +1,500 @@
+"""The gateway decides: what is accepted, who gets it, what is paid.
+
+Every accepted job reaches one end. A job is bound to an orchestrator only when
+that one has a free slot; an answer counts only under the live lease's epoch;
+money moves only with an accepted answer, or for acknowledged units of a stream.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shoal.errors import Broken, Failed, Lost, NotFound, Refused, Untrusted
+from shoal.gateway.config import Rules
+from shoal.gateway.events import CancelAsked, Consumed, Notice, Reply, Streamed, Submitted
+from shoal.gateway.sellers import Sellers
+from shoal.ids import ClientId, Digest, JobId, NodeId, digest
+from shoal.machine import (
+    Absent,
+    Connected,
+    Deliver,
+    Disconnected,
+    Event,
+    Heard,
+    Keep,
+    Machine,
+    Quarantined,
+    Restarted,
+    Retire,
+    Send,
+    Tick,
+    Value,
+)
+from shoal.money.ledger import Book, Ledger
+from shoal.money.wei import Wei, part
+from shoal.policy.retries import began, retryable
+from shoal.policy.selection import Selection, quickest_free
+from shoal.units import Instant, later
+from shoal.wire import words
+from shoal.wire.codec import signed_bytes
+from shoal.wire.faults import fault_of
+from shoal.work.idempotency import IdempotencyKeys, Use
+from shoal.work.lease import Lease, Leases
+from shoal.work.lifecycle import (
+    ENDED,
+    Abandoned,
+    Accepted,
+    Answered,
+    Job,
+    Phase,
+    Placed,
+    Returned,
+    Withdrawn,
+    expired,
+)
+from shoal.work.queue import FairQueue, Need
+from shoal.work.receipt import Terms
+from shoal.work.stream import Stream
+
+#: Tells whether a node signed these bytes.
+Verify = Callable[[NodeId, bytes, bytes], bool]
+
+JobFact = Placed | Returned | Answered | Withdrawn | Abandoned | Quarantined
+
+FEES = "fees"
+
+
+class State(Struct, frozen=True):
+    """What a snapshot holds."""
+
+    jobs: tuple[Job, ...] = ()
+    ended: tuple[JobId, ...] = ()
+    keys: tuple[tuple[ClientId, str, Use], ...] = ()
+    book: Book = Book()
+
+
+class GatewayMachine(Machine[State]):
+    """All of a gateway's jobs, money and knowledge of its orchestrators."""
+
+    facts = (Accepted, Placed, Returned, Answered, Abandoned, Withdrawn, Quarantined)
+    state = State
+
+    def __init__(self, rules: Rules, *, verify: Verify, select: Selection = quickest_free) -> None:
+        super().__init__(rules.tick_ms)
+        self.rules = rules
+        self.jobs: dict[JobId, Job] = {}
+        self.ledger = Ledger(default_floor=Wei(-rules.client_credit_wei))
+        self.queue = FairQueue(
+            jobs_max=rules.queue_jobs_max, jobs_per_client_max=rules.queue_jobs_per_client_max
+        )
+        self.leases = Leases()
+        self.sellers = Sellers()
+        self.streams: dict[JobId, Stream] = {}
+        self._keys = IdempotencyKeys(keys_max=rules.keys_max)
+        self._ended: deque[JobId] = deque()
+        self._verify = verify
+        self._select = select
+
+    # What the doors may ask
+
+    def position(self, job: JobId) -> int:
+        """How many waiting jobs go before this one; 0 if it does not wait."""
+        return self.queue.position(job) if job in self.queue else 0
+
+    def start_ms(self, job: JobId) -> int:
+        """An estimate of when a waiting job starts: the jobs before it, at the pace of late."""
+        if job not in self.queue:
+            return 0
+        return self.sellers.wait_ms(_need(self.jobs[job]), self.queue.position(job))
+
+    def stream(self, job: JobId) -> Stream:
+        """A job's stream as far as it has come."""
+        return self.streams.setdefault(job, Stream())
+
+    # Clients
+
+    def _on_submitted(self, event: Submitted, now: Instant) -> None:
+        request = digest(repr(event.spec).encode() + event.body) if event.key else Digest("")
+        try:
+            known = self._keys.seen(event.client, event.key, request) if event.key else None
+            if known is None:
+                self._accept(event, request, now)
+            else:
+                self.emit(Reply(event.job, known))
+        except (Refused, Failed) as error:
+            self.emit(Reply(event.job, None, fault_of(error)))
+
+    def _accept(self, event: Submitted, request: Digest, now: Instant) -> None:
+        need = (event.spec.pipeline, event.spec.model)
+        self.sellers.require(need, self.rules.lease_ms)
+        self.queue.admit(event.client)
+        most = event.limit.cost(event.spec.units_max)
+        hold = Wei(most + part(most, self.rules.fee_ppm))
+        if hold > self.ledger.available(_account(event.client)):
+            # The ledger words the refusal; it raises before anything is journaled.
+            self.ledger.pend(event.job, _account(event.client), hold)
+        deadline_ms = min(event.deadline_ms, self.rules.deadline_max_ms)
+        body = digest(event.body)
+        self.emit(Keep(body, event.body, self.rules.body_keep_ms + deadline_ms))
+        self.decide(
+            Accepted(
+                event.job,
+                event.client,
+                event.spec,
+                body,
+                event.limit,
+                hold,
+                deadline_ms,
+                event.key,
+                request,
+            ),
+            now,
+        )
+        self.emit(Reply(event.job, event.job))
+        self._place(now)
+
+    def _on_cancel_asked(self, event: CancelAsked, now: Instant) -> None:
+        job = self.jobs.get(event.job)
+        if job is None or job.client != event.client:
+            raise Untrusted(f"{event.client} asked to cancel {event.job}, which is not its own")
+        if job.phase in ENDED:
+            return
+        units = 0
+        if job.phase is Phase.LEASED and job.id in self.streams:
+            units = min(self.streams[job.id].acknowledged, job.spec.units_max)
+        wei = job.price.cost(units)
+        self.decide(Withdrawn(job.id, job.epoch, units, wei, part(wei, self.rules.fee_ppm)), now)
+        self._place(now)
+
+    def _on_consumed(self, event: Consumed, now: Instant) -> None:
+        job = self.jobs.get(event.job)
+        if job is not None and job.phase is Phase.LEASED:
+            units = self.stream(job.id).acknowledge(event.units)
+            self.emit(Send(job.orchestrator, words.Acknowledge(job.id, job.epoch, units)))
+
+    # Orchestrators
+
+    def _on_connected(self, event: Connected, now: Instant) -> None:
+        self.sellers.connect(event.peer)
+
+    def _on_disconnected(self, event: Disconnected, now: Instant) -> None:
+        self.sellers.disconnect(event.peer)
+        until = later(now, self.rules.reconnect_ms)
+        for lease in self.leases.of(event.peer):
+            self.leases.until(lease.task, min(lease.until, until))
+
+    def _on_heard(self, event: Heard, now: Instant) -> None:
+        listen = self._HEARD.get(type(event.word))
+        if listen is None or event.peer not in self.sellers:
+            raise Untrusted(f"{event.peer} sent {type(event.word).__name__} to a gateway")
+        listen(self, event.peer, event.word, now)
+
+    def _hear_capacity(self, peer: NodeId, word: words.Capacity, now: Instant) -> None:
+        self.sellers.quote(peer, word.quotes)
+        self._place(now)
+
+    def _hear_lease(self, peer: NodeId, word: words.Lease, now: Instant) -> None:
+        self._renew(peer, words.Held(word.job, word.epoch), now)
+        self.emit(Retire(_order(word.job, word.epoch)))
+
+    def _hear_heartbeat(self, peer: NodeId, word: words.Heartbeat, now: Instant) -> None:
+        for held in word.leases:
+            self._renew(peer, held, now)
+
+    def _hear_progress(self, peer: NodeId, word: words.Progress, now: Instant) -> None:
+        if not self._renew(peer, words.Held(word.job, word.epoch), now):
+            return
+        stream = self.stream(word.job)
+        before = stream.acknowledged
+        news = stream.hear(word)
+        if news:
+            self.emit(Streamed(word.job, len(stream.text) - len(news), news, stream.units))
+        elif stream.acknowledged > before:
+            self.emit(Send(peer, words.Acknowledge(word.job, word.epoch, stream.acknowledged)))
+
+    def _hear_result(self, peer: NodeId, word: words.Result, now: Instant) -> None:
+        if self.leases.find(word.job, word.epoch, peer) is None:
+            self._refuse_late(peer, word.job, word.epoch)
+            return
+        job = self.jobs[word.job]
+        receipt = word.receipt
+        if receipt is None or not self._believes(job, word, receipt):
+            fault = words.Fault(Failed.code, "the orchestrator's receipt does not fit its answer")
+            self._return(job, fault, now)
+            return
+        self.sellers.learn(peer, _need(job), word.run_ms)
+        self.emit(Keep(word.digest, word.body, self.rules.body_keep_ms))
+        fee = part(receipt.wei, self.rules.fee_ppm)
+        fact = Answered(job.id, job.epoch, receipt.units, receipt.wei, fee, word.digest, receipt, word.run_ms)
+        self.decide(fact, now)
+        self._place(now)
+
+    def _believes(self, job: Job, word: words.Result, receipt: words.Receipt) -> bool:
+        terms = Terms(job.id, job.epoch, job.orchestrator, job.spec, job.price, job.request)
+        fits = word.units >= 0 and terms.fits(receipt, word.units, digest(word.body), word.run_ms)
+        return fits and self._verify(job.orchestrator, signed_bytes(receipt), receipt.signature)
+
+    def _hear_failure(self, peer: NodeId, word: words.Failure, now: Instant) -> None:
+        if self.leases.find(word.job, word.epoch, peer) is None:
+            return
+        job = self.jobs[word.job]
+        if not began(word.fault):
+            self.sellers.pause(peer, _need(job), later(now, self.rules.busy_pause_ms))
+        self._return(job, word.fault, now)
+
+    def _hear_settled(self, peer: NodeId, word: words.Settled, now: Instant) -> None:
+        self.emit(Retire(_settlement(word.job, word.epoch)))
+
+    def _refuse_late(self, peer: NodeId, job_id: JobId, epoch: int) -> None:
+        job = self.jobs.get(job_id)
+        settled = job is not None and job.orchestrator == peer and job.epoch == epoch and job.phase in ENDED
+        if not settled:  # else the outbox tells the peer what became of it
+            self.emit(Send(peer, words.Cancel(job_id, epoch)))
+
+    def _renew(self, peer: NodeId, held: words.Held, now: Instant) -> bool:
+        lease = self.leases.find(held.job, held.epoch, peer)
+        if lease is None:
+            self._refuse_late(peer, held.job, held.epoch)
+            return False
+        self.leases.until(held.job, max(lease.until, later(now, self.rules.lease_ms)))
+        return True
+
+    def _return(self, job: Job, fault: words.Fault, now: Instant) -> None:
+        """An attempt has failed: let the job wait again, or give it up."""
+        self.decide(Returned(job.id, job.epoch, fault, began(fault)), now)
+        job = self.jobs[job.id]
+        if not retryable(fault) or job.failures >= self.rules.attempts_max:
+            self.decide(Abandoned(job.id, fault), now)
+        self._place(now)
+
+    # Late binding
+
+    def _place(self, now: Instant) -> None:
+        """Bind waiting jobs to free slots, until there is no job or no slot that fits."""
+        for need in self.queue.needs():
+            while (placed := self._next_placed(need, now)) is not None:
+                self.decide(placed, now)
+
+    def _next_placed(self, need: Need, now: Instant) -> Placed | None:
+        free = self.sellers.free(need, self.leases, now)
+        for job_id in self.queue.waiting(need) if free else ():
+            job = self.jobs[job_id]
+            fit = self.sellers.fit(need, job, free)
+            if fit:
+                node = self._select(fit)
+                return Placed(job.id, job.epoch + 1, node, self.sellers.price(node, need))
+        return None
+
+    # Time
+
+    def _on_tick(self, event: Tick, now: Instant) -> None:
+        for lease in self.leases.lapsed(now):
+            job = self.jobs[JobId(lease.task)]
+            self._return(job, words.Fault(Lost.code, f"{lease.holder} fell silent"), now)
+        for job_id in [*self.queue, *(JobId(lease.task) for lease in self.leases)]:
+            job = self.jobs[job_id]
+            if job.deadline <= now and job.phase not in ENDED:
+                self.decide(Abandoned(job_id, expired(job)), now)
+        self._place(now)
+
+    def _on_restarted(self, event: Restarted, now: Instant) -> None:
+        """Nobody is judged by our own absence: every lease gets two leases' grace."""
+        for lease in list(self.leases):
+            self.leases.until(lease.task, later(now, 2 * self.rules.lease_ms))
+
+    def _on_absent(self, event: Absent, now: Instant) -> None:
+        for lease in list(self.leases):
+            self.leases.until(lease.task, later(lease.until, event.gap_ms))
+
+    # Facts: they depend on earlier facts alone
+
+    def _accepted(self, fact: Accepted, now: Instant) -> None:
+        if fact.job in self.jobs:
+            raise Broken(f"job {fact.job} is accepted twice")
+        self.ledger.pend(fact.job, _account(fact.client), fact.hold)
+        self.jobs[fact.job] = Job(
+            fact.job,
+            fact.client,
+            fact.spec,
+            fact.request,
+            fact.limit,
+            fact.hold,
+            accepted_at=now,
+            deadline=later(now, fact.deadline_ms),
+            key=fact.key,
+        )
+        if fact.key:
+            until = later(now, self.rules.key_window_ms)
+            self._keys.remember(fact.client, fact.key, Use(fact.key_request, fact.job, until))
+        self.queue.push(fact.job, _need(self.jobs[fact.job]), fact.client)
+        self._forget(now)
+
+    def _placed(self, fact: Placed, now: Instant) -> None:
+        job = self.jobs[fact.job] = self._moved(fact, now)
+        self.queue.remove(job.id)
+        lease = Lease(job.id, job.epoch, fact.orchestrator, _need(job), later(now, self.rules.lease_ms))
+        self.leases.grant(lease)
+        order = words.Job(job.id, job.epoch, job.spec, fact.price, max(0, job.deadline - now), job.request)
+        self.emit(Deliver(_order(job.id, job.epoch), fact.orchestrator, order), Notice(job.id))
+
+    def _returned(self, fact: Returned, now: Instant) -> None:
+        job = self.jobs[fact.job] = self._moved(fact, now)
+        self._close_lease(job, words.Cancel(job.id, job.epoch))
+        self.queue.push(job.id, _need(job), job.client, first=True)
+        self.emit(Notice(job.id))
+
+    def _answered(self, fact: Answered, now: Instant) -> None:
+        job = self._moved(fact, now)
+        self.ledger.post(job.id, _credits(job.orchestrator, fact.wei, fact.fee))
+        self.jobs[job.id] = job
+        self._close_lease(job, words.Accept(job.id, job.epoch, fact.units, fact.wei))
+        self._end(job)
+
+    def _withdrawn(self, fact: Withdrawn, now: Instant) -> None:
+        job = self._moved(fact, now)
+        self.ledger.post(job.id, _credits(job.orchestrator, fact.wei, fact.fee))
+        was = self.jobs[job.id].phase
+        self.jobs[job.id] = job
+        if was is Phase.QUEUED:
+            self.queue.remove(job.id)
+        else:
+            self._close_lease(job, words.Cancel(job.id, job.epoch, fact.units, fact.wei))
+        self._end(job)
+
+    def _abandoned(self, fact: Abandoned | Quarantined, now: Instant) -> None:
+        job = self._moved(fact, now)
+        self.ledger.void(job.id)
+        was = self.jobs[job.id].phase
+        self.jobs[job.id] = job
+        if was is Phase.QUEUED:
+            self.queue.remove(job.id)
+        else:
+            self._close_lease(job, words.Cancel(job.id, job.epoch))
+        self._end(job)
+
+    def _quarantined(self, fact: Quarantined, now: Instant) -> None:
+        job = self.jobs.get(fact.job)
+        if job is not None and job.phase not in ENDED:
+            self._abandoned(fact, now)
+
+    def _moved(self, fact: JobFact, now: Instant) -> Job:
+        job = self.jobs.get(fact.job)
+        if job is None:
+            raise NotFound(f"no job {fact.job} for {type(fact).__name__}")
+        return job.move(fact, now)
+
+    def _close_lease(self, job: Job, settlement: words.Accept | words.Cancel) -> None:
+        self.leases.end(job.id)
+        self.emit(
+            Retire(_order(job.id, job.epoch)),
+            Deliver(_settlement(job.id, job.epoch), job.orchestrator, settlement),
+        )
+
+    def _end(self, job: Job) -> None:
+        if not job.key:
+            self._ended.append(job.id)
+        self.emit(Notice(job.id))
+
+    def _forget(self, now: Instant) -> None:
+        """Drop the oldest ended jobs over the limit, and those whose key's window is over."""
+        for job_id in self._keys.forget(now):
+            if self.jobs[job_id].phase in ENDED:
+                self._drop(job_id)
+            else:
+                self.jobs[job_id] = replace(self.jobs[job_id], key="")
+        while len(self._ended) > self.rules.ended_jobs_max:
+            self._drop(self._ended.popleft())
+
+    def _drop(self, job_id: JobId) -> None:
+        del self.jobs[job_id]
+        self.streams.pop(job_id, None)
+
+    # The host
+
+    def check(self) -> None:
+        """Raise `Broken` unless jobs, queue, leases and holds tell one story."""
+        self.ledger.check()
+        waiting = {job.id for job in self.jobs.values() if job.phase is Phase.QUEUED}
+        running = {job.id for job in self.jobs.values() if job.phase is Phase.LEASED}
+        if waiting != set(self.queue):
+            raise Broken("the queue and the waiting jobs differ")
+        if running != {lease.task for lease in self.leases}:
+            raise Broken("the leases and the running jobs differ")
+        if waiting | running != set(self.ledger.holds):
+            raise Broken("the holds and the open jobs differ")
+
+    def dump(self) -> State:
+        """Everything durable."""
+        keys = tuple((client, key, use) for (client, key), use in self._keys.uses.items())
+        return State(tuple(self.jobs.values()), tuple(self._ended), keys, self.ledger.dump())
+
+    def load(self, state: State) -> None:
+        """Take a snapshot's state; queue and leases follow from the jobs."""
+        self.jobs = {job.id: job for job in state.jobs}
+        self._ended = deque(state.ended)
+        self.ledger.load(state.book)
+        for client, key, use in state.keys:
+            self._keys.remember(client, key, use)
+        for job in state.jobs:
+            if job.phase is Phase.QUEUED:
+                self.queue.push(job.id, _need(job), job.client)
+            elif job.phase is Phase.LEASED:
+                self.leases.grant(Lease(job.id, job.epoch, job.orchestrator, _need(job), job.deadline))
+
+    def busy(self) -> bool:
+        """True while jobs are open."""
+        return len(self.queue) > 0 or len(self.leases) > 0
+
+    handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
+        Submitted: _on_submitted,
+        CancelAsked: _on_cancel_asked,
+        Consumed: _on_consumed,
+        Connected: _on_connected,
+        Disconnected: _on_disconnected,
+        Heard: _on_heard,
+        Tick: _on_tick,
+        Restarted: _on_restarted,
+        Absent: _on_absent,
+        Accepted: _accepted,
+        Placed: _placed,
+        Returned: _returned,
+        Answered: _answered,
+        Withdrawn: _withdrawn,
+        Abandoned: _abandoned,
+        Quarantined: _quarantined,
+    }
+
+    _HEARD: ClassVar[Mapping[type[Value], Callable[..., None]]] = {
+        words.Capacity: _hear_capacity,
+        words.Lease: _hear_lease,
+        words.Heartbeat: _hear_heartbeat,
+        words.Progress: _hear_progress,
+        words.Result: _hear_result,
+        words.Failure: _hear_failure,
+        words.Settled: _hear_settled,
+    }
+
+
+def _need(job: Job) -> Need:
+    return (job.spec.pipeline, job.spec.model)
+
+
+def _account(client: ClientId) -> str:
+    return f"client:{client}"
+
+
+def _credits(orchestrator: NodeId, wei: Wei, fee: Wei) -> dict[str, Wei]:
+    return {f"orchestrator:{orchestrator}": wei, FEES: fee} if wei else {}
+
+
+def _order(job: JobId, epoch: int) -> str:
+    return f"{job}/{epoch}/order"
+
+
+def _settlement(job: JobId, epoch: int) -> str:
+    return f"{job}/{epoch}/settlement"

@@ -1,0 +1,114 @@
+"""A double-entry ledger with two-phase holds: pend, then post or void.
+
+A hold sets money aside and moves nothing; posting moves at most what is held
+and frees the rest; voiding frees it all. Every transfer sums to zero, and no
+account sinks below its floor, holds included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from shoal.errors import Broken, NoCredit
+from shoal.money.wei import Wei
+
+
+class Hold(Struct, frozen=True, array_like=True):
+    """Money of one account that is set aside for one purpose."""
+
+    account: str
+    wei: Wei
+
+
+class Book(Struct, frozen=True, array_like=True):
+    """A ledger's whole state, for a snapshot."""
+
+    balances: dict[str, Wei] = {}
+    holds: dict[str, Hold] = {}
+
+
+class Ledger:
+    """Balances by account name, holds by their own id. An unknown account stands at 0."""
+
+    def __init__(self, floors: Mapping[str, Wei] | None = None, *, default_floor: Wei = Wei(0)) -> None:
+        self.balances: dict[str, Wei] = {}
+        self.holds: dict[str, Hold] = {}
+        self._held: dict[str, Wei] = {}
+        self._floors = dict(floors or {})
+        self._default_floor = default_floor
+
+    def available(self, account: str) -> Wei:
+        """What `account` could still set aside before it stood on its floor."""
+        floor = self._floors.get(account, self._default_floor)
+        return Wei(self.balances.get(account, 0) - self._held.get(account, 0) - floor)
+
+    def pend(self, hold: str, account: str, wei: Wei) -> None:
+        """Set `wei` of `account` aside. Raises `NoCredit` if it has not got them."""
+        if hold in self.holds:
+            raise Broken(f"hold {hold} is pended twice")
+        if wei < 0 or wei > self.available(account):
+            raise NoCredit(f"{account} has {self.available(account)} wei to spend, and this may cost {wei}")
+        self.holds[hold] = Hold(account, wei)
+        self._held[account] = Wei(self._held.get(account, 0) + wei)
+
+    def post(self, hold: str, credits: Mapping[str, Wei]) -> None:
+        """Pay `credits` from a hold and free the rest. Raises `Broken` if they exceed it."""
+        held = self.holds.get(hold)
+        total = sum(credits.values())
+        if held is None:
+            raise Broken(f"hold {hold} is posted, but it is not open")
+        if total > held.wei or any(wei < 0 for wei in credits.values()):
+            raise Broken(f"hold {hold} is {held.wei} wei; {dict(credits)} cannot be paid from it")
+        self._free(hold, held)
+        self.transfer(held.account, credits)
+
+    def void(self, hold: str) -> None:
+        """Free a hold; nothing moves."""
+        held = self.holds.get(hold)
+        if held is None:
+            raise Broken(f"hold {hold} is voided, but it is not open")
+        self._free(hold, held)
+
+    def transfer(self, account: str, credits: Mapping[str, Wei]) -> None:
+        """Pay `credits` from `account`."""
+        self._add(account, Wei(-sum(credits.values())))
+        for payee, wei in credits.items():
+            self._add(payee, wei)
+
+    def check(self) -> None:
+        """Raise `Broken` unless everything sums to zero and every account stands above its floor."""
+        if sum(self.balances.values()) != 0:
+            raise Broken(f"the balances sum to {sum(self.balances.values())} wei, not to 0")
+        held: dict[str, Wei] = {}
+        for hold in self.holds.values():
+            held[hold.account] = Wei(held.get(hold.account, 0) + hold.wei)
+        if held != {account: wei for account, wei in self._held.items() if wei}:
+            raise Broken("the holds do not add up to what the accounts have set aside")
+        for account in self.balances.keys() | held.keys():
+            if self.available(account) < 0:
+                raise Broken(f"{account} is {-self.available(account)} wei below its floor")
+
+    def dump(self) -> Book:
+        """Everything, for a snapshot."""
+        return Book(dict(self.balances), dict(self.holds))
+
+    def load(self, book: Book) -> None:
+        """Take a snapshot's state."""
+        self.balances = dict(book.balances)
+        self.holds = dict(book.holds)
+        self._held = {}
+        for hold in book.holds.values():
+            self._held[hold.account] = Wei(self._held.get(hold.account, 0) + hold.wei)
+
+    def _free(self, hold: str, held: Hold) -> None:
+        del self.holds[hold]
+        left = Wei(self._held[held.account] - held.wei)
+        if left:
+            self._held[held.account] = left
+        else:
+            del self._held[held.account]
+
+    def _add(self, account: str, wei: Wei) -> None:
+        self.balances[account] = Wei(self.balances.get(account, 0) + wei)

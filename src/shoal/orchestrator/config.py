@@ -1,0 +1,44 @@
+"""An orchestrator's settings, each with its limit and its unit."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from shoal.money.wei import Price, Wei
+from shoal.units import SECOND_MS
+
+
+class Rules(Struct, frozen=True, kw_only=True):
+    """What the orchestrator's machine goes by."""
+
+    #: A lease lives this long after the worker's last word about it.
+    lease_ms: int = 15 * SECOND_MS
+    #: ... and this long after the worker's connection broke.
+    reconnect_ms: int = 2 * SECOND_MS
+    heartbeat_ms: int = 5 * SECOND_MS
+    tick_ms: int = 250
+    #: The workers' part of every price.
+    share_ppm: int = 800_000
+    #: Prices by "pipeline" or "pipeline/model"; the table's where there is none.
+    prices: dict[str, Price] = {}
+    #: Streamed units that may be on their way to a gateway unacknowledged.
+    window_units_max: int = 64
+    #: What a gateway may owe for open leases.
+    gateway_credit_wei: Wei = Wei(10**21)
+    #: Ended tasks that are remembered, so that a repeated word finds its answer.
+    ended_tasks_max: int = 20_000
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """How one orchestrator's process is run."""
+
+    #: The folder of its key and its journal.
+    home: str
+    #: Where gateways and workers come in.
+    listen: str = "127.0.0.1:8935"
+    #: The operator's own door; only ever on this computer. Empty for none.
+    operator_addr: str = "127.0.0.1:7935"
+    #: Who may come in, by node id. Empty: everybody on this computer.
+    gateways: tuple[str, ...] = ()
+    workers: tuple[str, ...] = ()
+    rules: Rules = Rules()

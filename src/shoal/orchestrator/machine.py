@@ -1,0 +1,458 @@
+"""The orchestrator decides: which worker gets a job, whose answer counts, who earned what.
+
+A slot is free when no lease holds it. An answer counts only from the worker
+that holds the live lease, under its epoch. Nothing is earned until the gateway
+says that it accepted the answer, and then the worker's share is booked with it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shoal.errors import Broken, Cancelled, Expired, Failed, Lost, NoCapacity, Untrusted
+from shoal.errors import Busy as BusyError
+from shoal.ids import JobId, NodeId, digest
+from shoal.machine import (
+    Absent,
+    Connected,
+    Disconnected,
+    Event,
+    Heard,
+    Machine,
+    Quarantined,
+    Restarted,
+    Send,
+    Tick,
+    Value,
+)
+from shoal.money.ledger import Book, Ledger
+from shoal.money.wei import Price, Wei, part
+from shoal.orchestrator.config import Rules
+from shoal.orchestrator.relay import Relay
+from shoal.orchestrator.roster import Roster
+from shoal.policy.selection import Selection, quickest_free
+from shoal.units import Instant, later
+from shoal.wire import words
+from shoal.wire.codec import signed_bytes
+from shoal.wire.pipelines import PIPELINES
+from shoal.work.lease import Lease, Leases
+from shoal.work.queue import Need
+from shoal.work.receipt import Terms
+from shoal.work.task import Earned, Leased, Phase, Released, Task, task_id
+
+#: Signs bytes with this node's key.
+Sign = Callable[[bytes], bytes]
+
+OWN = "own"
+
+
+class State(Struct, frozen=True):
+    """What a snapshot holds."""
+
+    tasks: tuple[Task, ...] = ()
+    ended: tuple[str, ...] = ()
+    book: Book = Book()
+
+
+class OrchestratorMachine(Machine[State]):
+    """All of an orchestrator's leases, money and knowledge of its workers."""
+
+    facts = (Leased, Earned, Released, Quarantined)
+    state = State
+
+    def __init__(self, rules: Rules, *, node: NodeId, sign: Sign, select: Selection = quickest_free) -> None:
+        super().__init__(rules.tick_ms)
+        self.rules = rules
+        self.node = node
+        self.tasks: dict[str, Task] = {}
+        self.ledger = Ledger(default_floor=Wei(-rules.gateway_credit_wei))
+        self.leases = Leases()
+        self.roster = Roster()
+        self.gateways: set[NodeId] = set()
+        self._relays: dict[str, Relay] = {}
+        self._ended: deque[str] = deque()
+        self._sign = sign
+        self._select = select
+        self._heartbeat_due = Instant(0)
+
+    # Peers
+
+    def _on_connected(self, event: Connected, now: Instant) -> None:
+        if event.role == "gateway":
+            self.gateways.add(event.peer)
+            self.emit(Send(event.peer, words.Capacity(self.quotes(event.peer))))
+        elif event.role == "worker":
+            self.roster.connect(event.peer, event.boot)
+            for task in self._tasks_of(event.peer):
+                if task.lease.boot != event.boot:
+                    self._release(task, words.Fault(Lost.code, "the worker was restarted"), now)
+
+    def _on_disconnected(self, event: Disconnected, now: Instant) -> None:
+        self.gateways.discard(event.peer)
+        if self.roster.disconnect(event.peer):
+            until = later(now, self.rules.reconnect_ms)
+            for lease in self.leases.of(event.peer):
+                self.leases.until(lease.task, min(lease.until, until))
+            self._announce()
+
+    def _on_heard(self, event: Heard, now: Instant) -> None:
+        table = self._FROM_GATEWAY if event.peer in self.gateways else self._FROM_WORKER
+        listen = table.get(type(event.word))
+        if listen is None or not (event.peer in self.gateways or event.peer in self.roster):
+            raise Untrusted(f"{event.peer} may not send {type(event.word).__name__} to an orchestrator")
+        listen(self, event.peer, event.word, now)
+
+    def quotes(self, gateway: NodeId) -> tuple[words.Quote, ...]:
+        """What this gateway can buy: all slots, those that others hold, and the price."""
+        taken: dict[Need, int] = {}
+        for lease in self.leases:
+            if self.tasks[lease.task].lease.gateway != gateway:
+                taken[lease.need] = taken.get(lease.need, 0) + 1
+        return tuple(
+            words.Quote(
+                pipeline, model, slots, taken.get((pipeline, model), 0), self.price((pipeline, model))
+            )
+            for (pipeline, model), slots in self.roster.slots().items()
+        )
+
+    def price(self, need: Need) -> Price:
+        """What is asked for a work unit of this."""
+        pipeline, model = need
+        prices = self.rules.prices
+        return prices.get(f"{pipeline}/{model}") or prices.get(pipeline) or PIPELINES[pipeline].price
+
+    def _announce(self, but: NodeId | None = None) -> None:
+        for gateway in sorted(self.gateways):
+            if gateway != but:
+                self.emit(Send(gateway, words.Capacity(self.quotes(gateway))))
+
+    # Gateways
+
+    def _hear_job(self, peer: NodeId, word: words.Job, now: Instant) -> None:
+        task = self.tasks.get(task_id(word.job, word.epoch))
+        if task is not None:
+            if task.lease.gateway != peer:
+                raise Untrusted(f"{peer} uses the id of a job that is not its own: {word.job}")
+            self._repeat(task)
+            return
+        need = (word.spec.pipeline, word.spec.model)
+        if need not in self.roster.slots():
+            self._turn_away(peer, word, words.Fault(NoCapacity.code, f"nobody here runs {need[1]}"))
+        elif not self.price(need).within(word.price):
+            self._turn_away(peer, word, words.Fault(BusyError.code, "the price has risen"))
+        else:
+            free = self.roster.free(need, self.leases, self.price(need))
+            if not free:
+                self._turn_away(peer, word, words.Fault(BusyError.code, "every slot is taken"))
+            else:
+                self._lease(peer, word, self._select(free), now)
+
+    def _lease(self, peer: NodeId, word: words.Job, worker: NodeId, now: Instant) -> None:
+        if word.digest != digest(word.body):
+            raise Untrusted(f"{peer} sent job {word.job} with another body than it names")
+        leased = Leased(
+            word.job,
+            word.epoch,
+            peer,
+            worker,
+            self.roster.boot(worker),
+            word.spec,
+            word.price,
+            self.rules.share_ppm,
+            word.digest,
+            word.deadline_ms,
+        )
+        self.decide(leased, now)
+        order = words.Job(
+            word.job,
+            word.epoch,
+            word.spec,
+            word.price,
+            word.deadline_ms,
+            word.digest,
+            word.body,
+            self.rules.share_ppm,
+        )
+        self.emit(Send(worker, order), Send(peer, words.Lease(word.job, word.epoch, worker)))
+        self._announce(but=peer)
+
+    def _turn_away(self, peer: NodeId, word: words.Job, fault: words.Fault) -> None:
+        self.emit(
+            Send(peer, words.Failure(word.job, word.epoch, fault)),
+            Send(peer, words.Capacity(self.quotes(peer))),
+        )
+
+    def _repeat(self, task: Task) -> None:
+        """Say again what became of an attempt."""
+        lease = task.lease
+        if task.phase is Phase.LEASED:
+            self.emit(Send(lease.gateway, words.Lease(lease.job, lease.epoch, lease.worker)))
+        elif task.phase is Phase.RELEASED:
+            assert task.fault is not None
+            self.emit(Send(lease.gateway, words.Failure(lease.job, lease.epoch, task.fault)))
+        else:
+            self.emit(Send(lease.gateway, words.Settled(lease.job, lease.epoch, task.wei)))
+
+    def _hear_accept(self, peer: NodeId, word: words.Accept, now: Instant) -> None:
+        self._settle(peer, word, words.Fault(Failed.code, "the gateway accepted, and pays nothing"), now)
+
+    def _hear_cancel_by_gateway(self, peer: NodeId, word: words.Cancel, now: Instant) -> None:
+        self._settle(peer, word, words.Fault(Cancelled.code, "the gateway needs no answer any more"), now)
+
+    def _settle(
+        self, peer: NodeId, word: words.Accept | words.Cancel, unpaid: words.Fault, now: Instant
+    ) -> None:
+        task = self.tasks.get(task_id(word.job, word.epoch))
+        if task is None or task.lease.gateway != peer:
+            self.emit(Send(peer, words.Settled(word.job, word.epoch, Wei(0))))
+            return
+        if word.wei > task.lease.price.cost(task.lease.spec.units_max) or word.wei < 0:
+            raise Untrusted(f"{peer} would pay {word.wei} wei for {task.id}, which is not its price")
+        if task.phase is Phase.EARNED or (task.phase is Phase.RELEASED and not word.wei):
+            self.emit(Send(peer, words.Settled(word.job, word.epoch, task.wei)))
+        elif word.wei:
+            share = part(word.wei, task.lease.share_ppm)
+            self.decide(Earned(word.job, word.epoch, peer, word.units, word.wei, share), now)
+            self._announce(but=peer)
+        else:
+            self._release(task, unpaid, now, tell=False)
+            self.emit(Send(peer, words.Settled(word.job, word.epoch, Wei(0))))
+
+    def _hear_acknowledge(self, peer: NodeId, word: words.Acknowledge, now: Instant) -> None:
+        task = self.tasks.get(task_id(word.job, word.epoch))
+        relay = self._relays.get(task_id(word.job, word.epoch))
+        if relay is not None and task is not None and task.lease.gateway == peer:
+            for progress in relay.acknowledge(word.units):
+                self.emit(Send(peer, progress))
+
+    # Workers
+
+    def _hear_offers(self, peer: NodeId, word: words.Offers, now: Instant) -> None:
+        self.roster.offer(peer, [o for o in word.offers if o.pipeline in PIPELINES and o.slots > 0])
+        self._announce()
+
+    def _hear_progress(self, peer: NodeId, word: words.Progress, now: Instant) -> None:
+        task = self._live(peer, word.job, word.epoch, now)
+        if task is not None and (progress := self._relay(task).hear(word)):
+            self.emit(Send(task.lease.gateway, progress))
+
+    def _hear_result(self, peer: NodeId, word: words.Result, now: Instant) -> None:
+        task = self._live(peer, word.job, word.epoch, now)
+        if task is None:
+            return
+        if word.digest != digest(word.body) or word.units < 0:
+            self._release(task, words.Fault(Failed.code, "the worker's answer is damaged"), now)
+            return
+        relay = self._relay(task)
+        if not relay.answered:
+            relay.answered = True
+            self.roster.learn(peer, (task.lease.spec.pipeline, task.lease.spec.model), word.run_ms)
+        answer = words.Result(
+            word.job, word.epoch, word.units, word.run_ms, word.digest, word.body, self._receipt(task, word)
+        )
+        self.emit(Send(task.lease.gateway, answer))
+
+    def _receipt(self, task: Task, word: words.Result) -> words.Receipt:
+        lease = task.lease
+        terms = Terms(lease.job, lease.epoch, self.node, lease.spec, lease.price, lease.request)
+        unsigned = terms.receipt(lease.worker, word.units, word.digest, word.run_ms)
+        return replace(unsigned, signature=self._sign(signed_bytes(unsigned)))
+
+    def _hear_failure(self, peer: NodeId, word: words.Failure, now: Instant) -> None:
+        task = self._live(peer, word.job, word.epoch, now)
+        if task is not None:
+            self._release(task, word.fault, now)
+
+    def _hear_heartbeat(self, peer: NodeId, word: words.Heartbeat, now: Instant) -> None:
+        for held in word.leases:
+            self._live(peer, held.job, held.epoch, now)
+
+    def _live(self, peer: NodeId, job: JobId, epoch: int, now: Instant) -> Task | None:
+        """The task that a worker's word speaks for, its lease renewed; None, and a no, for a late or false word."""
+        task = task_id(job, epoch)
+        lease = self.leases.find(task, epoch, peer)
+        if lease is None:
+            self._refuse(peer, job, epoch)
+            return None
+        self.leases.until(task, max(lease.until, later(now, self.rules.lease_ms)))
+        return self.tasks[task]
+
+    def _refuse(self, worker: NodeId, job: JobId, epoch: int) -> None:
+        ended = self.tasks.get(task_id(job, epoch))
+        if ended is not None and ended.lease.worker == worker and ended.phase is Phase.EARNED:
+            self.emit(Send(worker, words.Settled(job, epoch, ended.share)))
+        else:
+            self.emit(Send(worker, words.Cancel(job, epoch)))
+
+    def _relay(self, task: Task) -> Relay:
+        relay = self._relays.get(task.id)
+        if relay is None:
+            relay = self._relays[task.id] = Relay(self.rules.window_units_max)
+        return relay
+
+    # Endings
+
+    def _release(self, task: Task, fault: words.Fault, now: Instant, *, tell: bool = True) -> None:
+        """End a live attempt that nobody will pay for; `tell` the gateway, and the worker in any case."""
+        if task.phase is not Phase.LEASED:
+            return
+        lease = task.lease
+        self.decide(Released(lease.job, lease.epoch, lease.gateway, fault), now)
+        self.emit(Send(lease.worker, words.Cancel(lease.job, lease.epoch)))
+        if tell:
+            self.emit(Send(lease.gateway, words.Failure(lease.job, lease.epoch, fault)))
+        self._announce(but=lease.gateway)
+
+    def _tasks_of(self, worker: NodeId) -> list[Task]:
+        return [self.tasks[lease.task] for lease in self.leases.of(worker)]
+
+    # Time
+
+    def _on_tick(self, event: Tick, now: Instant) -> None:
+        for lease in self.leases.lapsed(now):
+            task = self.tasks[lease.task]
+            answered = lease.task in self._relays and self._relays[lease.task].answered
+            if not answered or later(task.deadline, self.rules.lease_ms) <= now:
+                self._release(task, words.Fault(Lost.code, "the worker fell silent"), now)
+        for lease in list(self.leases):
+            task = self.tasks[lease.task]
+            if later(task.deadline, 2 * self.rules.lease_ms) <= now:
+                self._release(task, words.Fault(Expired.code, "the deadline passed"), now)
+        if self._heartbeat_due <= now:
+            self._heartbeat_due = later(now, self.rules.heartbeat_ms)
+            self._send_heartbeats(now)
+
+    def _send_heartbeats(self, now: Instant) -> None:
+        """Name to each gateway its leases that are old enough to need it."""
+        held: dict[NodeId, list[words.Held]] = {}
+        for lease in self.leases:
+            task = self.tasks[lease.task]
+            if now - task.leased_at >= self.rules.heartbeat_ms:
+                held.setdefault(task.lease.gateway, []).append(words.Held(task.lease.job, task.lease.epoch))
+        for gateway, leases in held.items():
+            self.emit(Send(gateway, words.Heartbeat(tuple(leases))))
+
+    def _on_restarted(self, event: Restarted, now: Instant) -> None:
+        """Nobody is judged by our own absence: every lease gets two leases' grace."""
+        for lease in list(self.leases):
+            self.leases.until(lease.task, later(now, 2 * self.rules.lease_ms))
+
+    def _on_absent(self, event: Absent, now: Instant) -> None:
+        for lease in list(self.leases):
+            self.leases.until(lease.task, later(lease.until, event.gap_ms))
+
+    # Facts: they depend on earlier facts alone
+
+    def _leased(self, fact: Leased, now: Instant) -> None:
+        task = Task(fact, now, later(now, fact.deadline_ms))
+        if task.id in self.tasks:
+            raise Broken(f"task {task.id} is leased twice")
+        hold = fact.price.cost(fact.spec.units_max)
+        self.ledger.pend(task.id, _account(fact.gateway), hold)
+        self.tasks[task.id] = task
+        self._grant(task, later(now, self.rules.lease_ms))
+
+    def _grant(self, task: Task, until: Instant) -> None:
+        need = (task.lease.spec.pipeline, task.lease.spec.model)
+        self.leases.grant(Lease(task.id, task.lease.epoch, task.lease.worker, need, until))
+
+    def _earned(self, fact: Earned, now: Instant) -> None:
+        task = self.tasks[task_id(fact.job, fact.epoch)]
+        moved = task.move(fact, now)
+        credits = {OWN: Wei(fact.wei - fact.share), f"worker:{task.lease.worker}": fact.share}
+        if task.phase is Phase.LEASED:
+            self.ledger.post(task.id, credits)
+        else:
+            self.ledger.transfer(_account(fact.gateway), credits)
+        self._end(task, moved)
+        self.emit(
+            Send(fact.gateway, words.Settled(fact.job, fact.epoch, fact.wei)),
+            Send(task.lease.worker, words.Settled(fact.job, fact.epoch, fact.share)),
+        )
+
+    def _released(self, fact: Released, now: Instant) -> None:
+        task = self.tasks[task_id(fact.job, fact.epoch)]
+        moved = task.move(fact, now)
+        self.ledger.void(task.id)
+        self._end(task, moved)
+
+    def _quarantined(self, fact: Quarantined, now: Instant) -> None:
+        for lease in [lease for lease in self.leases if self.tasks[lease.task].lease.job == fact.job]:
+            task = self.tasks[lease.task]
+            moved = task.move(fact, now)
+            self.ledger.void(task.id)
+            self._end(task, moved)
+
+    def _end(self, was: Task, task: Task) -> None:
+        self.tasks[task.id] = task
+        self.leases.end(task.id)
+        self._relays.pop(task.id, None)
+        if was.phase is Phase.LEASED:
+            self._ended.append(task.id)
+            if len(self._ended) > self.rules.ended_tasks_max:
+                del self.tasks[self._ended.popleft()]
+
+    # The host
+
+    def check(self) -> None:
+        """Raise `Broken` unless tasks, leases and holds tell one story, and no worker is overfull."""
+        self.ledger.check()
+        live = {task.id for task in self.tasks.values() if task.phase is Phase.LEASED}
+        if live != {lease.task for lease in self.leases}:
+            raise Broken("the leases and the live tasks differ")
+        if live != set(self.ledger.holds):
+            raise Broken("the holds and the live tasks differ")
+
+    def dump(self) -> State:
+        """Everything durable."""
+        return State(tuple(self.tasks.values()), tuple(self._ended), self.ledger.dump())
+
+    def load(self, state: State) -> None:
+        """Take a snapshot's state; the leases follow from the tasks."""
+        self.tasks = {task.id: task for task in state.tasks}
+        self._ended = deque(state.ended)
+        self.ledger.load(state.book)
+        for task in state.tasks:
+            if task.phase is Phase.LEASED:
+                self._grant(task, task.deadline)
+
+    def busy(self) -> bool:
+        """True while leases live."""
+        return len(self.leases) > 0
+
+    handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
+        Connected: _on_connected,
+        Disconnected: _on_disconnected,
+        Heard: _on_heard,
+        Tick: _on_tick,
+        Restarted: _on_restarted,
+        Absent: _on_absent,
+        Leased: _leased,
+        Earned: _earned,
+        Released: _released,
+        Quarantined: _quarantined,
+    }
+
+    _FROM_GATEWAY: ClassVar[Mapping[type[Value], Callable[..., None]]] = {
+        words.Job: _hear_job,
+        words.Accept: _hear_accept,
+        words.Cancel: _hear_cancel_by_gateway,
+        words.Acknowledge: _hear_acknowledge,
+    }
+
+    _FROM_WORKER: ClassVar[Mapping[type[Value], Callable[..., None]]] = {
+        words.Offers: _hear_offers,
+        words.Progress: _hear_progress,
+        words.Result: _hear_result,
+        words.Failure: _hear_failure,
+        words.Heartbeat: _hear_heartbeat,
+    }
+
+
+def _account(gateway: NodeId) -> str:
+    return f"gateway:{gateway}"

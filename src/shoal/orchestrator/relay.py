@@ -1,0 +1,37 @@
+"""One running job's news on its way to the gateway, never too far ahead of what was acknowledged.
+
+What a gateway could take without paying is bounded by the window: pieces
+beyond it wait here until earlier ones are acknowledged.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from shoal.wire.words import Progress
+
+
+class Relay:
+    """The pieces of one stream that wait, and how far the gateway has acknowledged."""
+
+    def __init__(self, window_units_max: int) -> None:
+        self._window_units_max = window_units_max
+        self._acknowledged = 0
+        self._waiting: deque[Progress] = deque()
+        #: True once the answer has been sent on: then the gateway alone decides how it ends.
+        self.answered = False
+
+    def hear(self, piece: Progress) -> Progress | None:
+        """Take a piece; give it back if it may go on at once."""
+        if self._waiting or piece.units - self._acknowledged > self._window_units_max:
+            self._waiting.append(piece)
+            return None
+        return piece
+
+    def acknowledge(self, units: int) -> list[Progress]:
+        """The gateway has so many units; the pieces that may now go on."""
+        self._acknowledged = max(self._acknowledged, units)
+        freed = []
+        while self._waiting and self._waiting[0].units - self._acknowledged <= self._window_units_max:
+            freed.append(self._waiting.popleft())
+        return freed

@@ -1,0 +1,26 @@
+"""The one place where time is read: steady while the process lives, however the wall clock jumps."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from shoal.units import Instant
+
+
+class SystemClock:
+    """Wall time at the start, plus what the monotonic clock has counted since."""
+
+    def __init__(self) -> None:
+        self._wall_ms = int(time.time() * 1_000)
+        self._start_s = time.monotonic()
+
+    def now(self) -> Instant:
+        """This node's instant."""
+        return Instant(self._wall_ms + int((time.monotonic() - self._start_s) * 1_000))
+
+    def call_at(self, instant: Instant, call: Callable[[], None]) -> None:
+        """Call back on the running loop at an instant, or soon after."""
+        delay_s = max(0, instant - self.now()) / 1_000
+        asyncio.get_running_loop().call_later(delay_s, call)

@@ -1,0 +1,336 @@
+"""The one host: it hands events to a machine, journals, commits, then acts.
+
+Effects wait until every fact handled before them is on disk. After a crash the
+facts are replayed and only the outbox is said again. The host knows no house:
+it is given a machine, a clock, a journal, a transport and a performer. In the
+simulator it is this same file, over a virtual clock, disk and network.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from shoal.errors import Untrusted
+from shoal.ids import Digest, NodeId
+from shoal.machine import (
+    Absent,
+    Alarm,
+    Connected,
+    Deliver,
+    Effect,
+    Event,
+    Fact,
+    Keep,
+    Machine,
+    Restarted,
+    Retire,
+    Send,
+    Tick,
+    Value,
+    Wake,
+)
+from shoal.units import Instant, later
+from shoal.wire.codec import Coder
+from shoal.wire.words import WORDS, Part, Word
+
+
+class Clock(Protocol):
+    """Where the time comes from."""
+
+    def now(self) -> Instant:
+        """This node's instant; it never goes back while the process lives."""
+        ...
+
+    def call_at(self, instant: Instant, call: Callable[[], None]) -> None:
+        """Call back at an instant, or soon after."""
+        ...
+
+
+class Journal(Protocol):
+    """Where facts last. `on_durable` and `on_failure` are called on the host's own thread."""
+
+    durable: int
+    on_durable: Callable[[int], None]
+    on_failure: Callable[[BaseException], None]
+
+    def append(self, at: Instant, fact: bytes) -> int:
+        """Queue a fact for the next commit; its number."""
+        ...
+
+    def keep(self, digest: Digest, body: bytes, expires: Instant) -> None:
+        """Queue a body for the same commit as the next fact."""
+        ...
+
+    def replay(self) -> tuple[bytes | None, Iterator[tuple[Instant, bytes]]]:
+        """The snapshot, if there is one, and the facts after it."""
+        ...
+
+    def snapshot(self, state: bytes) -> None:
+        """Queue a snapshot that covers every fact so far."""
+        ...
+
+    def body(self, digest: Digest) -> bytes | None:
+        """A body that was kept, or None."""
+        ...
+
+
+class Transport(Protocol):
+    """How words leave."""
+
+    def send(self, peer: NodeId, word: Word) -> bool:
+        """Send a word; False if the peer is not connected."""
+        ...
+
+
+class Rules(Struct, frozen=True, kw_only=True):
+    """What the host goes by."""
+
+    #: An undelivered word is repeated after this long, then after twice as long, up to the maximum.
+    repeat_ms: int = 2_000
+    repeat_max_ms: int = 30_000
+    #: A snapshot is taken after this many facts.
+    snapshot_facts: int = 200_000
+    #: A timer later than this means that the process itself stood still.
+    absent_ms: int = 2_000
+
+
+class Retired(Fact, frozen=True):
+    """The host's own note: these words of the outbox need no more sending."""
+
+    keys: tuple[str, ...]
+
+
+class Letter(Part, frozen=True, array_like=True):
+    """An undelivered word in a snapshot."""
+
+    key: str
+    peer: NodeId
+    word: bytes
+
+
+class Snapshot(Part, frozen=True, array_like=True):
+    """A machine's state and the outbox."""
+
+    state: bytes
+    outbox: tuple[Letter, ...]
+
+
+class Entry(Struct):
+    """An undelivered word, the fact that must be on disk before it is sent, and when to repeat it."""
+
+    letter: Deliver
+    after: int
+    repeat_at: Instant
+    repeat_ms: int
+
+
+class Host:
+    """Runs one machine. Everything it is given, a simulator can give too."""
+
+    def __init__(
+        self,
+        machine: Machine[Any],
+        *,
+        clock: Clock,
+        journal: Journal,
+        transport: Transport,
+        perform: Callable[[Effect], None],
+        alarm: Callable[[str], None],
+        rules: Rules | None = None,
+        complete: Callable[[Word], Word] | None = None,
+    ) -> None:
+        """`perform` does the house's own effects; `complete` fills in what a word leaves to the disk."""
+        self.machine = machine
+        self.outbox: dict[str, Entry] = {}
+        self._clock = clock
+        self._journal = journal
+        self._transport = transport
+        self._perform = perform
+        self._alarm = alarm
+        self._rules = rules or Rules()
+        self._complete = complete or (lambda word: word)
+        self._facts: Coder[Fact] = Coder(*machine.facts, Retired)
+        self._states: Coder[Struct] = Coder(machine.state)
+        self._words: Coder[Word] = Coder(*WORDS)
+        self._snapshots = Coder(Snapshot)
+        self._pending: deque[tuple[int, Effect]] = deque()
+        self._barriers: deque[tuple[int, Callable[[], None]]] = deque()
+        self._appended = 0
+        self._since_snapshot = 0
+        self._retired: list[str] = []
+        self._repeating = False
+        self._alive = True
+        journal.on_durable = self._on_durable
+
+    # Life
+
+    def start(self) -> None:
+        """Replay the journal, then let the machine go on from there."""
+        state, facts = self._journal.replay()
+        if state is not None:
+            self._restore(self._snapshots.decode(state))
+        self._appended = self._journal.durable
+        for at, data in facts:
+            self._replay(self._facts.decode(data), at)
+            self._since_snapshot += 1
+        self.post(Restarted())
+        if self.outbox:
+            self._repeat_later()
+
+    def stop(self) -> None:
+        """Act no more; what is journaled stays."""
+        self._alive = False
+
+    def post(self, event: Event) -> None:
+        """Hand an event to the machine and see its effects through."""
+        if not self._alive:
+            return
+        now = self._clock.now()
+        try:
+            effects = self.machine.handle(event, now)
+        except Untrusted as error:
+            self._alarm(error.message)
+            return
+        for effect in effects:
+            self._take(effect, now)
+        if isinstance(event, Connected):
+            self._repeat_to(event.peer)
+        if self._since_snapshot >= self._rules.snapshot_facts:
+            self.snapshot()
+
+    def when_durable(self, call: Callable[[], None]) -> None:
+        """Call back once everything that has happened so far is on disk."""
+        if self._journal.durable >= self._appended:
+            call()
+        else:
+            self._barriers.append((self._appended, call))
+
+    def snapshot(self) -> None:
+        """Write down the whole state, so that a replay starts here."""
+        letters = tuple(
+            Letter(key, entry.letter.peer, self._words.encode(entry.letter.word))
+            for key, entry in self.outbox.items()
+        )
+        state = self._states.encode(self.machine.dump())
+        self._journal.snapshot(self._snapshots.encode(Snapshot(state, letters)))
+        self._since_snapshot = 0
+
+    # Effects
+
+    def _take(self, effect: Effect | Fact, now: Instant) -> None:
+        if isinstance(effect, Fact):
+            self._append(effect, now)
+            return
+        if isinstance(effect, Keep):
+            self._journal.keep(effect.digest, effect.body, later(now, effect.keep_ms))
+            return
+        if isinstance(effect, Deliver):
+            self._note(effect)
+        elif isinstance(effect, Retire):
+            if self.outbox.pop(effect.key, None) is not None:
+                self._retired.append(effect.key)
+            return
+        if self._journal.durable >= self._appended and not self._pending:
+            self._act(effect)
+        else:
+            self._pending.append((self._appended, effect))
+
+    def _append(self, fact: Fact, now: Instant) -> None:
+        if self._retired:
+            retired, self._retired = Retired(tuple(self._retired)), []
+            self._append(retired, now)
+        self._appended = self._journal.append(now, self._facts.encode(fact))
+        self._since_snapshot += 1
+
+    def _on_durable(self, number: int) -> None:
+        while self._alive and self._pending and self._pending[0][0] <= number:
+            self._act(self._pending.popleft()[1])
+        while self._alive and self._barriers and self._barriers[0][0] <= number:
+            self._barriers.popleft()[1]()
+
+    def _act(self, effect: Effect) -> None:
+        match effect:
+            case Send():
+                self._send(effect.peer, effect.word)
+            case Deliver():
+                if effect.key in self.outbox:
+                    self._send(effect.peer, effect.word)
+                    self._repeat_later()
+            case Wake():
+                self._wake(effect.at)
+            case Alarm():
+                self._alarm(effect.text)
+            case _:
+                self._perform(effect)
+
+    def _send(self, peer: NodeId, word: Value) -> None:
+        assert isinstance(word, Word)
+        self._transport.send(peer, self._complete(word))
+
+    def _wake(self, at: Instant) -> None:
+        def ring() -> None:
+            late_ms = self._clock.now() - at
+            if late_ms > self._rules.absent_ms:
+                self.post(Absent(late_ms))
+            self.post(Tick())
+
+        self._clock.call_at(at, ring)
+
+    # The outbox
+
+    def _note(self, letter: Deliver) -> None:
+        repeat_ms = self._rules.repeat_ms
+        repeat_at = later(self._clock.now(), repeat_ms)
+        self.outbox[letter.key] = Entry(letter, self._appended, repeat_at, repeat_ms)
+
+    def _repeat_to(self, peer: NodeId) -> None:
+        for entry in list(self.outbox.values()):
+            if entry.letter.peer == peer and entry.after <= self._journal.durable:
+                self._send(peer, entry.letter.word)
+
+    def _repeat_later(self) -> None:
+        if not self._repeating:
+            self._repeating = True
+            self._clock.call_at(later(self._clock.now(), self._rules.repeat_ms), self._repeat)
+
+    def _repeat(self) -> None:
+        self._repeating = False
+        if not self._alive:
+            return
+        now = self._clock.now()
+        for entry in list(self.outbox.values()):
+            if entry.repeat_at <= now and entry.after <= self._journal.durable:
+                self._send(entry.letter.peer, entry.letter.word)
+                entry.repeat_ms = min(2 * entry.repeat_ms, self._rules.repeat_max_ms)
+                entry.repeat_at = later(now, entry.repeat_ms)
+        if self.outbox:
+            self._repeat_later()
+
+    # Replay
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        self.machine.load(self._states.decode(snapshot.state))
+        for letter in snapshot.outbox:
+            self._note(Deliver(letter.key, letter.peer, self._words.decode(letter.word)))
+
+    def _replay(self, fact: Fact, at: Instant) -> None:
+        if isinstance(fact, Retired):
+            for key in fact.keys:
+                self.outbox.pop(key, None)
+            return
+        for effect in self.machine.handle(fact, at):
+            match effect:
+                case Deliver():
+                    self._note(effect)
+                case Retire():
+                    self.outbox.pop(effect.key, None)
+                case Fact():  # the machine set a job aside: that must be remembered too
+                    self._append(effect, at)
+                case Alarm():
+                    self._alarm(effect.text)
+                case _:
+                    pass

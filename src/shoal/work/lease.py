@@ -1,0 +1,88 @@
+"""Leases: who may answer for a job, and until when.
+
+Capacity is what is not leased: there is no counter to forget, only the set of
+live leases. The epoch fences: a word under another epoch than the live lease's
+is late, and is refused where it arrives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from shoal.errors import Broken
+from shoal.ids import NodeId
+from shoal.units import Instant
+from shoal.work.queue import Need
+
+
+class Lease(Struct, frozen=True, array_like=True):
+    """`holder` may answer for `task` under `epoch` until it lapses."""
+
+    task: str
+    epoch: int
+    holder: NodeId
+    need: Need
+    until: Instant
+
+
+class Leases:
+    """The live leases, by task; each holder's by what they are for."""
+
+    def __init__(self) -> None:
+        self._by_task: dict[str, Lease] = {}
+        self._by_holder: dict[NodeId, dict[Need, set[str]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_task)
+
+    def __iter__(self) -> Iterator[Lease]:
+        return iter(self._by_task.values())
+
+    def grant(self, lease: Lease) -> None:
+        """Start a lease. Raises `Broken` if the task has one already."""
+        if lease.task in self._by_task:
+            raise Broken(f"{lease.task} is leased twice")
+        self._by_task[lease.task] = lease
+        self._by_holder.setdefault(lease.holder, {}).setdefault(lease.need, set()).add(lease.task)
+
+    def find(self, task: str, epoch: int, holder: NodeId) -> Lease | None:
+        """The live lease that this word speaks for, or None if the word is late or false."""
+        lease = self._by_task.get(task)
+        if lease is None or lease.epoch != epoch or lease.holder != holder:
+            return None
+        return lease
+
+    def until(self, task: str, until: Instant) -> None:
+        """Let a lease live until another instant."""
+        lease = self._by_task[task]
+        self._by_task[task] = Lease(lease.task, lease.epoch, lease.holder, lease.need, until)
+
+    def end(self, task: str) -> None:
+        """End a lease, if it lives."""
+        lease = self._by_task.pop(task, None)
+        if lease is None:
+            return
+        held = self._by_holder[lease.holder]
+        held[lease.need].discard(task)
+        if not held[lease.need]:
+            del held[lease.need]
+        if not held:
+            del self._by_holder[lease.holder]
+
+    def count(self, holder: NodeId, need: Need) -> int:
+        """How many of a holder's slots for this are leased."""
+        return len(self._by_holder.get(holder, {}).get(need, ()))
+
+    def of(self, holder: NodeId) -> list[Lease]:
+        """A holder's live leases."""
+        return [
+            self._by_task[task]
+            for tasks in self._by_holder.get(holder, {}).values()
+            for task in sorted(tasks)
+        ]
+
+    def lapsed(self, now: Instant) -> list[Lease]:
+        """The leases whose time is over."""
+        return [lease for lease in self._by_task.values() if lease.until <= now]

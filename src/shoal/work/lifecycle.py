@@ -1,0 +1,228 @@
+"""The life of a job, as its buyer sees it, from accepted to its one end.
+
+Facts are what can happen to a job; `MOVES` says which may happen when. A job
+is a value: a move makes a new one and raises before anything has changed.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shoal.errors import Expired, IllegalMove
+from shoal.errors import Quarantined as QuarantinedError
+from shoal.ids import ClientId, Digest, JobId, NodeId
+from shoal.machine import Fact, Quarantined
+from shoal.money.wei import Price, Wei
+from shoal.units import Instant
+from shoal.wire.words import Fault, JobSpec, Receipt
+
+
+class Phase(Enum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    LEASED = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+#: Phases that nothing leaves.
+ENDED = frozenset({Phase.DONE, Phase.FAILED, Phase.CANCELLED})
+
+
+class Accepted(Fact, frozen=True):
+    """A client's job was taken on: it will reach an end, and its hold is pended."""
+
+    job: JobId
+    client: ClientId
+    spec: JobSpec
+    request: Digest
+    limit: Price
+    hold: Wei
+    deadline_ms: int
+    key: str = ""
+    #: The digest that a later use of the key must have.
+    key_request: Digest = Digest("")
+
+
+class Placed(Fact, frozen=True):
+    """A free slot was found: attempt `epoch` is bound to an orchestrator at its price."""
+
+    job: JobId
+    epoch: int
+    orchestrator: NodeId
+    price: Price
+
+
+class Returned(Fact, frozen=True):
+    """An attempt ended without an answer, and the job waits again. `counts` against the attempts it has."""
+
+    job: JobId
+    epoch: int
+    fault: Fault
+    counts: bool = True
+
+
+class Answered(Fact, frozen=True):
+    """The answer was accepted and is paid for: `wei` to the orchestrator, `fee` to the gateway."""
+
+    job: JobId
+    epoch: int
+    units: int
+    wei: Wei
+    fee: Wei
+    answer: Digest
+    receipt: Receipt
+    run_ms: int
+
+
+class Abandoned(Fact, frozen=True):
+    """The job has failed for good; nothing is charged."""
+
+    job: JobId
+    fault: Fault
+
+
+class Withdrawn(Fact, frozen=True):
+    """The client cancelled; the acknowledged units of a running stream are paid."""
+
+    job: JobId
+    epoch: int
+    units: int = 0
+    wei: Wei = Wei(0)
+    fee: Wei = Wei(0)
+
+
+#: What may happen when. A pair that is not here is a bug, and raises.
+MOVES: dict[tuple[Phase, type[Fact]], Phase] = {
+    (Phase.QUEUED, Placed): Phase.LEASED,
+    (Phase.QUEUED, Abandoned): Phase.FAILED,
+    (Phase.QUEUED, Withdrawn): Phase.CANCELLED,
+    (Phase.QUEUED, Quarantined): Phase.FAILED,
+    (Phase.LEASED, Returned): Phase.QUEUED,
+    (Phase.LEASED, Answered): Phase.DONE,
+    (Phase.LEASED, Abandoned): Phase.FAILED,
+    (Phase.LEASED, Withdrawn): Phase.CANCELLED,
+    (Phase.LEASED, Quarantined): Phase.FAILED,
+}
+
+
+class Attempt(Struct, frozen=True, array_like=True):
+    """One try at one orchestrator, and why it ended if it gave no answer."""
+
+    epoch: int
+    orchestrator: NodeId
+    placed_at: Instant
+    fault: Fault | None = None
+    counts: bool = True
+
+
+class Job(Struct, frozen=True, array_like=True):
+    """One job with all that is known of it. Money and times are 0 until they are known."""
+
+    id: JobId
+    client: ClientId
+    spec: JobSpec
+    request: Digest
+    limit: Price
+    hold: Wei
+    accepted_at: Instant
+    deadline: Instant
+    key: str = ""
+    phase: Phase = Phase.QUEUED
+    attempts: tuple[Attempt, ...] = ()
+    price: Price = Price(0)
+    ended_at: Instant = Instant(0)
+    units: int = 0
+    wei: Wei = Wei(0)
+    fee: Wei = Wei(0)
+    answer: Digest = Digest("")
+    receipt: Receipt | None = None
+    run_ms: int = 0
+    fault: Fault | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the latest attempt, 0 before the first."""
+        return self.attempts[-1].epoch if self.attempts else 0
+
+    @property
+    def orchestrator(self) -> NodeId:
+        """Who has, or had, the latest attempt."""
+        return self.attempts[-1].orchestrator if self.attempts else NodeId("")
+
+    @property
+    def failures(self) -> int:
+        """Attempts that ended without an answer, those left out that never began."""
+        return sum(attempt.fault is not None and attempt.counts for attempt in self.attempts)
+
+    @property
+    def queue_ms(self) -> int:
+        """Time from acceptance to the start of the latest attempt (or to the end, if none began)."""
+        until = self.attempts[-1].placed_at if self.attempts else self.ended_at
+        return max(0, until - self.accepted_at)
+
+    def avoids(self, orchestrator: NodeId) -> bool:
+        """True if an attempt there has failed before."""
+        return any(
+            attempt.orchestrator == orchestrator and attempt.fault is not None for attempt in self.attempts
+        )
+
+    def move(self, fact: Fact, now: Instant) -> Job:
+        """The job after this fact. Raises `IllegalMove` for what `MOVES` does not allow."""
+        phase = MOVES.get((self.phase, type(fact)))
+        if phase is None:
+            raise IllegalMove(f"{type(fact).__name__} while job {self.id} is {self.phase.value}")
+        match fact:
+            case Placed():
+                self._expect(fact.epoch, self.epoch + 1)
+                attempt = Attempt(fact.epoch, fact.orchestrator, now)
+                return replace(self, phase=phase, attempts=(*self.attempts, attempt), price=fact.price)
+            case Returned():
+                self._expect(fact.epoch, self.epoch)
+                return replace(self, phase=phase, attempts=self._failed(fact.fault, fact.counts))
+            case Answered():
+                self._expect(fact.epoch, self.epoch)
+                return self._answered(fact, phase, now)
+            case Withdrawn():
+                self._expect(fact.epoch, self.epoch)
+                return replace(self, phase=phase, ended_at=now, units=fact.units, wei=fact.wei, fee=fact.fee)
+            case Abandoned():
+                return self._abandoned(fact.fault, phase, now)
+            case Quarantined():
+                return self._abandoned(Fault(QuarantinedError.code, fact.cause), phase, now)
+        raise IllegalMove(f"{type(fact).__name__} is no fact of a job's life")
+
+    def _expect(self, epoch: int, expected: int) -> None:
+        if epoch != expected:
+            raise IllegalMove(f"job {self.id} is told of epoch {epoch}, and {expected} is due")
+
+    def _answered(self, fact: Answered, phase: Phase, now: Instant) -> Job:
+        return replace(
+            self,
+            phase=phase,
+            ended_at=now,
+            units=fact.units,
+            wei=fact.wei,
+            fee=fact.fee,
+            answer=fact.answer,
+            receipt=fact.receipt,
+            run_ms=fact.run_ms,
+        )
+
+    def _abandoned(self, fault: Fault, phase: Phase, now: Instant) -> Job:
+        attempts = self._failed(fault, counts=True) if self.phase is Phase.LEASED else self.attempts
+        return replace(self, phase=phase, ended_at=now, fault=fault, attempts=attempts)
+
+    def _failed(self, fault: Fault, counts: bool) -> tuple[Attempt, ...]:
+        return (*self.attempts[:-1], replace(self.attempts[-1], fault=fault, counts=counts))
+
+
+def expired(job: Job) -> Fault:
+    """What a client is told whose deadline has passed."""
+    waited = "no slot was free in time" if job.phase is Phase.QUEUED else "the answer did not come in time"
+    return Fault(Expired.code, f"{waited}; allow more time, or try again later")

@@ -1,0 +1,41 @@
+"""A worker's settings, each with its limit and its unit."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from shoal.units import MIB, SECOND_MS
+
+
+class Rules(Struct, frozen=True, kw_only=True):
+    """What the worker's machine goes by."""
+
+    heartbeat_ms: int = 5 * SECOND_MS
+    tick_ms: int = 1 * SECOND_MS
+    #: An answer that nobody settled is dropped this long after the job's deadline.
+    answer_keep_ms: int = 60 * SECOND_MS
+    answer_bytes_max: int = 256 * MIB
+
+
+class RunnerSettings(Struct, frozen=True, kw_only=True):
+    """One runner: what it runs, and how much of this computer it may use."""
+
+    pipeline: str
+    model: str
+    #: Jobs at once, processor threads for all of them, and how far it steps back for others (0 to 19).
+    slots: int = 1
+    threads: int = 1
+    nice: int = 0
+    #: What to start instead of our own runner; the same flags are added.
+    command: tuple[str, ...] = ()
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """How one worker's process is run."""
+
+    #: The folder of its key.
+    home: str
+    #: Where it works, as `host:port#0xnode`.
+    orchestrators: tuple[str, ...]
+    runners: tuple[RunnerSettings, ...]
+    rules: Rules = Rules()
