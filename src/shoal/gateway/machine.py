@@ -166,7 +166,7 @@ class GatewayMachine(Machine[State]):
             return
         units = 0
         if job.phase is Phase.LEASED and job.id in self.streams:
-            units = min(self.streams[job.id].acknowledged, job.spec.units_max)
+            units = min(self.streams[job.id].acknowledged(job.epoch), job.spec.units_max)
         wei = job.price.cost(units)
         self.decide(Withdrawn(job.id, job.epoch, units, wei, part(wei, self.rules.fee_ppm)), now)
         self._place(now)
@@ -174,7 +174,9 @@ class GatewayMachine(Machine[State]):
     def _on_consumed(self, event: Consumed, now: Instant) -> None:
         job = self.jobs.get(event.job)
         if job is not None and job.phase is Phase.LEASED:
-            units = self.stream(job.id).acknowledge(event.units)
+            stream = self.stream(job.id)
+            stream.consume(event.units)
+            units = stream.acknowledged(job.epoch)
             self.emit(Send(job.orchestrator, words.Acknowledge(job.id, job.epoch, units)))
 
     # Orchestrators
@@ -210,12 +212,12 @@ class GatewayMachine(Machine[State]):
         if not self._renew(peer, words.Held(word.job, word.epoch), now):
             return
         stream = self.stream(word.job)
-        before = stream.acknowledged
+        before = stream.acknowledged(word.epoch)
         news = stream.hear(word)
         if news:
             self.emit(Streamed(word.job, len(stream.text) - len(news), news, stream.units))
-        elif stream.acknowledged > before:
-            self.emit(Send(peer, words.Acknowledge(word.job, word.epoch, stream.acknowledged)))
+        elif (units := stream.acknowledged(word.epoch)) > before:
+            self.emit(Send(peer, words.Acknowledge(word.job, word.epoch, units)))
 
     def _hear_result(self, peer: NodeId, word: words.Result, now: Instant) -> None:
         if self.leases.find(word.job, word.epoch, peer) is None:
