@@ -400,7 +400,7 @@ class GatewayMachine(Machine[State]):
     def _end(self, job: Job) -> None:
         if not job.key:
             self._ended.append(job.id)
-        self.emit(Notice(job.id))
+        self.emit(Notice(job.id, ended=True))
 
     def _forget(self, now: Instant) -> None:
         """Drop the oldest ended jobs over the limit, and those whose key's window is over."""

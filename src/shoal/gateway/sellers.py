@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -39,6 +39,11 @@ class Sellers:
 
     def __contains__(self, node: NodeId) -> bool:
         return node in self._standings
+
+    @property
+    def standings(self) -> Mapping[NodeId, Standing]:
+        """What is known of each."""
+        return self._standings
 
     def connect(self, node: NodeId) -> None:
         """An orchestrator is here; what it sells it will say."""

@@ -43,7 +43,7 @@ class Address(Struct, frozen=True):
         """Read `host:port` or `host:port#0xnode`. Raises `Refused` if it is neither."""
         place, _, node = text.partition("#")
         host, colon, port = place.rpartition(":")
-        if not colon or not port.isdigit() or not 0 < int(port) < 65_536:
+        if not colon or not port.isdigit() or int(port) >= 65_536:
             raise Refused(f"{text!r} is no address; write host:port or host:port#0xnode")
         return cls(host.strip("[]") or "127.0.0.1", int(port), NodeId(node.lower()) if node else None)
 
