@@ -291,7 +291,9 @@ class WorkerNode(Node):
         for index, piece in enumerate(answer.pieces):
             units = answer.units * (index + 1) // len(answer.pieces)
             word = RunnerSpoke(*run, units, offset, piece)
-            self.life.after(run_ms * (index + 1) // (len(answer.pieces) + 1), lambda w=word: self._says(run, w))
+            self.life.after(
+                run_ms * (index + 1) // (len(answer.pieces) + 1), lambda w=word: self._says(run, w)
+            )
             offset += len(piece)
 
     def _says(self, run: tuple[JobId, int], word: RunnerSpoke) -> None:

@@ -18,7 +18,10 @@ from shoal.sim.gateway_books import OPEN, GatewayBooks, JobEntry
 
 
 def compare_clients(
-    client_words: Sequence[ClientWord], gateways: Sequence[GatewayBooks], drained: bool, findings: list[Finding]
+    client_words: Sequence[ClientWord],
+    gateways: Sequence[GatewayBooks],
+    drained: bool,
+    findings: list[Finding],
 ) -> None:
     """Every acknowledged job ends, and its client reads that very end; a key means one job."""
     jobs = {job: entry for books in gateways for job, entry in books.jobs.items()}

@@ -166,6 +166,7 @@ async def serve(settings: Settings) -> None:
     """Run a worker until it is told to stop."""
     service = Service(settings)
     await service.start()
+    log.info("ready: worker %s for %s", service.node.key.id, ", ".join(settings.orchestrators))
     try:
         await until_told_to_stop(service.node)
     finally:
