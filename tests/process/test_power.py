@@ -113,7 +113,7 @@ def test_a_kill_loses_nothing_acknowledged(tmp_path: Path) -> None:
     path, rng, total = tmp_path / "journal.db", random.Random(1), 0
     for _ in range(KILLS):
         with writer(path) as process:
-            number = acknowledged(process, rng.randrange(1, 60))
+            number = acknowledged(process, rng.randrange(1, 15))
             process.send_signal(signal.SIGKILL)
             number = max(number, last_line(process))
         total = check(path, number)
@@ -187,7 +187,7 @@ def test_a_power_cut_loses_nothing_acknowledged(tmp_path: Path) -> None:
             file.truncate(64 * 1024 * 1024)
         subprocess.run(["mkfs.ext4", "-q", "-F", str(disk)], check=True)
         with mounted("-o", "loop", disk, tmp_path / "live") as live, writer(live / "journal.db") as process:
-            acknowledged(process, rng.randrange(1, 80))
+            acknowledged(process, rng.randrange(1, 30))
             process.send_signal(signal.SIGSTOP)
             shutil.copy(disk, cut)
             process.kill()
