@@ -34,7 +34,7 @@ chaos: .venv/dev   ## real processes, killed and paused for MINUTES=10
 	@.venv/bin/python tests/process/chaos.py --minutes $(MINUTES)
 
 bench: .venv/dev .venvs/peers/made ## how fast it is, beside others: benchmarks/README.md
-	@.venv/bin/python benchmarks/run.py
+	@.venv/bin/python -m benchmarks.run
 
 docs: .venv/dev    ## draw the machines' tables into docs/architecture.md
 	@.venv/bin/python docs/draw.py

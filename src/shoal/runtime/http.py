@@ -1,18 +1,51 @@
-"""Serving HTTP: an ASGI application on an address, inside a loop that is not its own."""
+"""Serving HTTP: an ASGI application on an address, inside a loop that is not its own.
+
+Off this computer it listens only for an application that keeps strangers out.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shoal.errors import Refused
 from shoal.units import KIB
 
 HEADER_BYTES_MAX = 16 * KIB
+CONNECTIONS_MAX = 10_000
+KEEP_ALIVE_S = 75
 DRAIN_S = 30
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection, on which the head of a request is bounded: the parser itself would take any."""
+
+    _head_bytes = 0
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the address has come."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header has come."""
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def _count(self, size_bytes: int) -> None:
+        self._head_bytes += size_bytes
+        if self._head_bytes > HEADER_BYTES_MAX:
+            raise ValueError(f"the head of a request has more than {HEADER_BYTES_MAX} bytes")
 
 
 class Server(uvicorn.Server):
@@ -22,7 +55,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=Protocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -31,8 +64,9 @@ class Server(uvicorn.Server):
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,
+                limit_concurrency=CONNECTIONS_MAX,
+                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=DRAIN_S,
-                h11_max_incomplete_event_size=HEADER_BYTES_MAX,
             )
         )
         self._listener = listener
@@ -56,8 +90,10 @@ class Server(uvicorn.Server):
             await self._running
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises `Refused` if the address cannot be had."""
+def bind(host: str, port: int, *, guarded: bool = False) -> socket.socket:
+    """A listening socket. Raises `Refused` off this computer unless `guarded` by keys, or if it cannot be had."""
+    if not guarded and not _loopback(host):
+        raise Refused(f"{host} is open to other computers: set API keys, or listen on 127.0.0.1")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -68,3 +104,10 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise Refused(f"cannot listen on {host}:{port}: {error.strerror}; name another address") from error
     return listener
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import stat
+from functools import lru_cache
 from pathlib import Path
 
 from coincurve import PrivateKey, PublicKey
@@ -94,7 +95,11 @@ def verify(node: NodeId, data: bytes, signature: bytes) -> bool:
 
 
 def _address(key: PublicKey) -> NodeId:
-    point = key.format(compressed=False)[1:]
+    return _address_of(key.format(compressed=False)[1:])
+
+
+@lru_cache(maxsize=4_096)  # the same peers sign over and over, and this hash costs half of a verification
+def _address_of(point: bytes) -> NodeId:
     return NodeId("0x" + keccak.new(digest_bits=256, data=point).digest()[-20:].hex())
 
 

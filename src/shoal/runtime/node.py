@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random, SystemRandom
 from secrets import token_hex
+from typing import Any
 
 from msgspec import Struct
 
@@ -42,7 +43,7 @@ class Address(Struct, frozen=True):
         """Read `host:port` or `host:port#0xnode`. Raises `Refused` if it is neither."""
         place, _, node = text.partition("#")
         host, colon, port = place.rpartition(":")
-        if not colon or not port.isdigit() or not 0 < int(port) < 65_536:
+        if not colon or not port.isdigit() or int(port) >= 65_536:
             raise Refused(f"{text!r} is no address; write host:port or host:port#0xnode")
         return cls(host.strip("[]") or "127.0.0.1", int(port), NodeId(node.lower()) if node else None)
 
@@ -85,7 +86,7 @@ class Node:
         self,
         role: str,
         home: Path,
-        build: Callable[[NodeKey], Machine],
+        build: Callable[[NodeKey], Machine[Any]],
         perform: Callable[[Effect], None],
         *,
         admitted: Callable[[NodeId, str], bool] | None = None,

@@ -15,15 +15,16 @@ class Stream:
     def __init__(self) -> None:
         self.text = ""
         self.units = 0
-        self.acknowledged = 0
         self.diverged = False
         self._epoch = 0
         self._cursor = 0
+        self._consumed = 0
+        self._consumed_max = 0
 
     def hear(self, word: Progress) -> str:
         """Take a piece of the running attempt; what of it is new. A piece after a gap is not taken."""
         if word.epoch != self._epoch:
-            self._epoch, self._cursor, self.units, self.acknowledged = word.epoch, 0, 0, 0
+            self._epoch, self._cursor, self.units = word.epoch, 0, 0
         if word.offset != self._cursor or self.diverged:
             return ""
         shown = self.text[word.offset : word.offset + len(word.text)]
@@ -32,12 +33,14 @@ class Stream:
             return ""
         self._cursor += len(word.text)
         self.units = max(self.units, word.units)
-        if self._cursor <= len(self.text):
-            self.acknowledged = self.units
+        self._consumed_max = max(self._consumed_max, self.units)
         self.text += word.text[len(shown) :]
         return word.text[len(shown) :]
 
-    def acknowledge(self, units: int) -> int:
-        """The client has received so many units; never more than have come."""
-        self.acknowledged = max(self.acknowledged, min(units, self.units))
-        return self.acknowledged
+    def consume(self, units: int) -> None:
+        """The client has received so many units, of whichever attempt; never more than have come."""
+        self._consumed = max(self._consumed, min(units, self._consumed_max))
+
+    def acknowledged(self, epoch: int) -> int:
+        """The units of this attempt that the client has: what another attempt sent is not this one's."""
+        return min(self._consumed, self.units) if epoch == self._epoch else 0

@@ -76,6 +76,8 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
     model: tuple[Model, ...]
 
 
@@ -145,6 +147,7 @@ def models_home(environment: Mapping[str, str]) -> Path:
 
 
 def folder_of(model: Model, home: Path) -> Path:
+    """Where a model's files lie."""
     return home / model.pipeline / model.id.replace("/", "--")
 
 
@@ -258,6 +261,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def flush(path: Path) -> None:
+    """Put a file, or a folder's list of names, on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -266,5 +270,6 @@ def flush(path: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
+    """A file's SHA-256 in hex, read piece by piece."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

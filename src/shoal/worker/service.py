@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 
@@ -105,7 +104,7 @@ class Service:
                     running.cancel()
 
     async def _run(self, order: words.Job) -> None:
-        began = time.monotonic()
+        began = self.node.clock.now()
         try:
             async with asyncio.timeout(order.deadline_ms / SECOND_MS):
                 answer, units = await self._ask_runner(order)
@@ -117,7 +116,7 @@ class Service:
             log.exception("job %s failed", order.job)
             self._fail(order, Failed(f"the runner's answer cannot be used: {error}"))
         else:
-            run_ms = int((time.monotonic() - began) * SECOND_MS)
+            run_ms = self.node.clock.now() - began
             body = encode_payload(answer)
             self.node.post(RunnerAnswered(order.job, order.epoch, units, run_ms, body))
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from shoal.errors import Failed, Unreachable, Untrusted
-from shoal.worker.models import File, Model, Package, Report, Source, settle
+from shoal.worker.models import File, Hub, Model, Package, Report, Source, settle
 
 HUB_URL = "https://huggingface.co"
 PROBE_TIMEOUT_S = 3
@@ -60,19 +60,18 @@ class HubSource:
         self._url = url.rstrip("/")
 
     def fetch(self, model: Model, wanted: Sequence[File], folder: Path, report: Report) -> None:
-        held = [file for file in wanted if file.hub is not None]
+        held = [(file, file.hub) for file in wanted if file.hub is not None]
         if not held:
             return
         if not reachable(self._url):
             raise Unreachable(f"{self._url} cannot be reached")
         total, done = sum(file.bytes for file in wanted), 0
-        for file in held:
-            self._download(file, folder, functools.partial(_report_on, report, done, total))
+        for file, hub in held:
+            self._download(file, hub, folder, functools.partial(_report_on, report, done, total))
             done += file.bytes
 
-    def _download(self, file: File, folder: Path, report: Callable[[int], None]) -> None:
-        assert file.hub is not None
-        url = f"{self._url}/{file.hub.repo}/resolve/{file.hub.revision}/{file.hub.path}"
+    def _download(self, file: File, hub: Hub, folder: Path, report: Callable[[int], None]) -> None:
+        url = f"{self._url}/{hub.repo}/resolve/{hub.revision}/{hub.path}"
         part = folder / f"{file.name}.part"
         have = part.stat().st_size if part.exists() else 0
         if have < file.bytes:

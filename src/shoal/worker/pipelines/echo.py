@@ -57,10 +57,12 @@ async def later(answer: Answer, sleep_ms: int) -> Answer:
 
 
 async def ticks(request: Request) -> AsyncGenerator[bytes, None]:
-    """One event a unit, `sleep_ms` apart, each with the units so far."""
+    """One event a unit, `sleep_ms` apart, each with the units so far; in the shape of the llm runner's chunks."""
     for tick in range(1, request.units + 1):
         await asyncio.sleep(request.sleep_ms / 1000)
-        yield encode({"tick": tick, "usage": {"completion_tokens": tick}})
+        ending = "stop" if tick == request.units else ""
+        choice = {"index": 0, "finish_reason": ending, "delta": {"role": "assistant", "content": f"{tick} "}}
+        yield encode({"choices": [choice], "usage": {"completion_tokens": tick}})
 
 
 if __name__ == "__main__":

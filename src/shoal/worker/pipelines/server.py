@@ -41,6 +41,8 @@ Emit: TypeAlias = Callable[[T], bool]
 WAITING_MAX = 16
 #: How long a stopping runner lets calls in progress finish.
 DRAIN_S = 5
+#: How often to look for the parent where its end cannot be waited for.
+PARENT_PERIOD_S = 1.0
 #: How long a sender should wait before it tries a busy or loading runner again.
 RETRY_AFTER_MS = 1000
 JSON = b"application/json"
@@ -374,12 +376,13 @@ def await_signal(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> N
 
 def end_with(parent_pid: int, path: Path) -> None:
     """End at once when the parent is gone: nobody waits for an answer any more."""
-    if hasattr(os, "pidfd_open"):
-        with contextlib.suppress(ProcessLookupError):
-            select.select([os.pidfd_open(parent_pid)], [], [])
-    else:
+    try:
+        select.select([os.pidfd_open(parent_pid)], [], [])
+    except ProcessLookupError:
+        pass  # gone before we could look
+    except (AttributeError, OSError):  # not on this system: look from time to time
         while os.getppid() == parent_pid:
-            time.sleep(1.0)
+            time.sleep(PARENT_PERIOD_S)
     leave(path)
 
 

@@ -1,0 +1,98 @@
+"""The auditor: it reads journals and client logs after a run, and says what must not be.
+
+It shares nothing with the machines but the names of the facts: it folds them
+itself, with plain dicts, and does its own sums. It judges simulated and real
+runs alike, and says what it could not check. Rules are named as in the design:
+I1 one end, I2 one payment, I3 books balance, I5 slots, I6 keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shoal.sim.evidence import UNCHECKED, Evidence, Finding
+from shoal.sim.gateway_books import GatewayBooks, Paid
+from shoal.sim.orchestrator_books import OrchestratorBooks, TaskEntry
+from shoal.sim.readings import compare_clients
+
+
+def audit(evidence: Evidence) -> list[Finding]:
+    """Everything that is wrong with a run, and everything that could not be checked."""
+    findings: list[Finding] = []
+    gateways: dict[str, GatewayBooks] = {}
+    orchestrators: dict[str, OrchestratorBooks] = {}
+    for journal in evidence.journals:
+        if journal.role == "gateway":
+            gateways[journal.node] = GatewayBooks(journal, evidence, findings)
+        elif journal.role == "orchestrator":
+            orchestrators[journal.node] = OrchestratorBooks(journal, evidence, findings)
+        else:
+            findings.append(Finding(UNCHECKED, journal.node, f"nothing is known of the role {journal.role}"))
+    _compare_payments(gateways, orchestrators, evidence.drained, findings)
+    _nobody_twice(orchestrators, findings)
+    if evidence.client_words is None:
+        findings.append(Finding(UNCHECKED, "clients", "there is no log of what clients were told"))
+    else:
+        compare_clients(evidence.client_words, list(gateways.values()), evidence.drained, findings)
+    return sorted(set(findings))
+
+
+def _compare_payments(
+    gateways: dict[str, GatewayBooks],
+    orchestrators: dict[str, OrchestratorBooks],
+    drained: bool,
+    findings: list[Finding],
+) -> None:
+    """What a gateway paid for an attempt is what its orchestrator booked for it, and nothing else is."""
+    booked: set[tuple[str, str, int]] = set()
+    for name, gateway in gateways.items():
+        for (job, epoch), paid in gateway.paid.items():
+            where = f"{name} {job}/{epoch}"
+            books = orchestrators.get(paid.orchestrator)
+            if books is None:
+                findings.append(Finding(UNCHECKED, name, f"there is no journal of {paid.orchestrator}"))
+                continue
+            booked.add((paid.orchestrator, job, epoch))
+            findings += _compare_payment(where, paid, books, books.tasks.get((job, epoch)), drained)
+    for name, books in orchestrators.items():
+        for (job, epoch), task in books.tasks.items():
+            if not task.wei or (name, job, epoch) in booked:
+                continue
+            payer = gateways.get(task.gateway)
+            if payer is None:
+                findings.append(Finding(UNCHECKED, name, f"there is no journal of {task.gateway}"))
+            elif payer.whole or job in payer.jobs:
+                text = f"booked {task.wei} wei that {task.gateway} never paid"
+                findings.append(Finding("I2", f"{name} {job}/{epoch}", text))
+
+
+def _compare_payment(
+    where: str, paid: Paid, books: OrchestratorBooks, task: TaskEntry | None, drained: bool
+) -> Sequence[Finding]:
+    if task is None:
+        if not books.whole:
+            return [Finding(UNCHECKED, where, "the orchestrator's journal does not reach back so far")]
+        return [Finding("I2", where, f"{paid.wei} wei paid to {books.node}, which never had this attempt")]
+    found = []
+    if (task.wei or drained) and task.wei != paid.wei:
+        found.append(Finding("I2", where, f"{paid.wei} wei paid, and {books.node} booked {task.wei}"))
+    if (task.wei or drained) and task.units != paid.units:
+        found.append(Finding("I2", where, f"{paid.units} units paid, and {books.node} booked {task.units}"))
+    if paid.worker and paid.worker != task.worker:
+        found.append(Finding("I2", where, f"the receipt names {paid.worker}, and {task.worker} had the job"))
+    if (task.price_wei, task.price_units) != (paid.price_wei, paid.price_units):
+        found.append(Finding("I2", where, "the gateway and the orchestrator have different prices"))
+    if task.request != paid.request:
+        found.append(Finding("I2", where, "the gateway and the orchestrator have different requests"))
+    return found
+
+
+def _nobody_twice(orchestrators: dict[str, OrchestratorBooks], findings: list[Finding]) -> None:
+    earned: dict[str, str] = {}
+    for name, books in orchestrators.items():
+        for (job, epoch), task in books.tasks.items():
+            if task.wei:
+                here = f"{name} under epoch {epoch}"
+                if job in earned:
+                    findings.append(Finding("I2", job, f"paid twice: {earned[job]}, and {here}"))
+                earned[job] = here

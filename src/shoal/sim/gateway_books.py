@@ -1,0 +1,296 @@
+"""A gateway's facts as the auditor folds them: every job, every hold, every wei, added up anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from msgspec import Struct
+
+from shoal.gateway.machine import State
+from shoal.machine import Fact, Quarantined
+from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal
+from shoal.wire.codec import signed_bytes
+from shoal.wire.words import Receipt
+from shoal.work.lifecycle import Abandoned, Accepted, Answered, Placed, Returned, Withdrawn
+
+OPEN = ("queued", "running")
+
+
+class JobEntry(Struct):
+    """A job as the facts tell it."""
+
+    client: str
+    pipeline: str
+    model: str
+    units_max: int
+    request: str
+    limit_wei: int
+    limit_units: int
+    hold: int
+    key: str
+    at: int
+    phase: str = "queued"
+    epoch: int = 0
+    orchestrator: str = ""
+    price_wei: int = 0
+    price_units: int = 1
+    units: int = 0
+    wei: int = 0
+    fee: int = 0
+    answer: str = ""
+
+
+class Paid(Struct, frozen=True):
+    """What a gateway paid for one attempt, and to whom. `worker` is "" where no receipt names one."""
+
+    orchestrator: str
+    wei: int
+    units: int
+    price_wei: int
+    price_units: int
+    request: str
+    worker: str
+
+
+class GatewayBooks:
+    """One gateway, folded."""
+
+    def __init__(self, journal: Journal, evidence: Evidence, findings: list[Finding]) -> None:
+        self.node = journal.node
+        self.jobs: dict[str, JobEntry] = {}
+        self.holds: dict[str, int] = {}
+        self.balances: dict[str, int] = {}
+        self.paid: dict[tuple[str, int], Paid] = {}
+        #: True if the facts begin at the first: then what is not here never was.
+        self.whole = True
+        self._keys: dict[tuple[str, str], tuple[str, int]] = {}
+        self._evidence = evidence
+        self._findings = findings
+        self._state(journal)
+        self._fold(journal)
+        self._close(journal)
+
+    def _find(self, rule: str, job: str, text: str) -> None:
+        self._findings.append(Finding(rule, f"{self.node} {job}".strip(), text))
+
+    # Reading
+
+    def _state(self, journal: Journal) -> None:
+        """Begin where a snapshot ends."""
+        if journal.state is None:
+            return
+        assert isinstance(journal.state, State)
+        self.whole = False
+        self._find(UNCHECKED, "", "the journal begins with a snapshot: what was before is taken on trust")
+        self.balances = dict(journal.state.book.balances)
+        self.holds = {name: hold.wei for name, hold in journal.state.book.holds.items()}
+        for job in journal.state.jobs:
+            entry = self.jobs[job.id] = JobEntry(
+                job.client,
+                job.spec.pipeline,
+                job.spec.model,
+                job.spec.units_max,
+                job.request,
+                job.limit.wei,
+                job.limit.per_units,
+                job.hold,
+                job.key,
+                job.accepted_at,
+                job.phase.value,
+                job.epoch,
+                job.orchestrator,
+                job.price.wei,
+                job.price.per_units,
+                job.units,
+                job.wei,
+                job.fee,
+                job.answer,
+            )
+            if job.key:
+                self._keys[job.client, job.key] = (job.id, job.accepted_at)
+            if job.wei:
+                self._pay(job.id, entry, job.receipt)
+
+    def _fold(self, journal: Journal) -> None:
+        expected = 0
+        for number, at, fact in journal.facts:
+            if expected and number != expected:
+                self._find("I1", "", f"fact {number} follows fact {expected - 1}")
+            elif not expected and number != 1 and journal.state is None:
+                self.whole = False
+                self._find(UNCHECKED, "", f"the journal begins at fact {number}, without a snapshot")
+            expected = number + 1
+            fold = self._FOLDS.get(type(fact))
+            if fold is not None:
+                fold(self, fact, at)
+
+    def _entry(self, job: str, epoch: int, phases: tuple[str, ...], fact: Fact) -> JobEntry | None:
+        entry = self.jobs.get(job)
+        what = type(fact).__name__
+        if entry is None:
+            if self.whole:
+                self._find("I1", job, f"{what} of a job that was never accepted")
+            else:
+                self._find(UNCHECKED, "", "some facts are of jobs from before the journal begins")
+            return None
+        if entry.phase not in phases:
+            rule = "I2" if isinstance(fact, Answered) else "I1"
+            self._find(rule, job, f"{what} while it is {entry.phase}")
+        if epoch >= 0 and epoch != entry.epoch:
+            self._find("I2", job, f"{what} under epoch {epoch}, and {entry.epoch} is the live one")
+        return entry
+
+    def _accepted(self, fact: Accepted, at: int) -> None:
+        if fact.job in self.jobs:
+            self._find("I1", fact.job, "accepted twice")
+        self.jobs[fact.job] = JobEntry(
+            fact.client,
+            fact.spec.pipeline,
+            fact.spec.model,
+            fact.spec.units_max,
+            fact.request,
+            fact.limit.wei,
+            fact.limit.per_units,
+            fact.hold,
+            fact.key,
+            at,
+        )
+        self.holds[fact.job] = fact.hold
+        if fact.key:
+            job, since = self._keys.get((fact.client, fact.key), ("", 0))
+            if job and at < since + self._evidence.key_window_ms:
+                self._find("I6", fact.job, f"key {fact.key!r} of {fact.client} made job {job} before")
+            self._keys[fact.client, fact.key] = (fact.job, at)
+
+    def _placed(self, fact: Placed, at: int) -> None:
+        entry = self._entry(fact.job, -1, ("queued",), fact)
+        if entry is None:
+            return
+        if fact.epoch != entry.epoch + 1:
+            self._find("I2", fact.job, f"epoch {fact.epoch} follows epoch {entry.epoch}")
+        if fact.price.wei * entry.limit_units > entry.limit_wei * fact.price.per_units:
+            self._find("I2", fact.job, "placed at more than the client's limit")
+        entry.phase, entry.epoch, entry.orchestrator = "running", fact.epoch, fact.orchestrator
+        entry.price_wei, entry.price_units = fact.price.wei, fact.price.per_units
+
+    def _returned(self, fact: Returned, at: int) -> None:
+        entry = self._entry(fact.job, fact.epoch, ("running",), fact)
+        if entry is not None:
+            entry.phase = "queued"
+
+    def _answered(self, fact: Answered, at: int) -> None:
+        entry = self._entry(fact.job, fact.epoch, ("running",), fact)
+        if entry is not None:
+            self._end(fact.job, entry, "done", fact)
+            entry.answer = fact.answer
+            self._judge_receipt(fact, entry)
+            self._pay(fact.job, entry, fact.receipt)
+
+    def _withdrawn(self, fact: Withdrawn, at: int) -> None:
+        entry = self._entry(fact.job, fact.epoch, OPEN, fact)
+        if entry is None:
+            return
+        if entry.phase == "queued" and fact.wei:
+            self._find("I2", fact.job, f"{fact.wei} wei for a job that did not run")
+        self._end(fact.job, entry, "cancelled", fact)
+        if fact.wei:
+            self._pay(fact.job, entry, None)
+
+    def _abandoned(self, fact: Abandoned | Quarantined, at: int) -> None:
+        if isinstance(fact, Quarantined):
+            self._find("bug", fact.job, f"set aside: {fact.cause}")
+            if fact.job not in self.jobs or self.jobs[fact.job].phase not in OPEN:
+                return
+        entry = self._entry(fact.job, -1, OPEN, fact)
+        if entry is not None:
+            self._end(fact.job, entry, "failed", None)
+
+    # Money
+
+    def _end(self, job: str, entry: JobEntry, phase: str, fact: Answered | Withdrawn | None) -> None:
+        """A job's one end: its hold is used once, and what it costs is what its units cost."""
+        entry.phase = phase
+        hold = self.holds.pop(job, None)
+        if hold is None:
+            self._find("I3", job, f"{phase}, and its hold is not open")
+        if fact is None:
+            return
+        entry.units, entry.wei, entry.fee = fact.units, fact.wei, fact.fee
+        cost = -(-fact.units * entry.price_wei // entry.price_units)
+        if fact.wei != cost:
+            self._find("I2", job, f"{fact.wei} wei for {fact.units} units that cost {cost}")
+        if not 0 <= fact.units <= entry.units_max:
+            self._find("I2", job, f"{fact.units} units, and at most {entry.units_max} were agreed")
+        if fact.fee < 0 or fact.wei + fact.fee > entry.hold:
+            self._find("I3", job, f"{fact.wei} + {fact.fee} wei from a hold of {entry.hold}")
+        self._add(f"client:{entry.client}", -fact.wei - fact.fee)
+        self._add(f"orchestrator:{entry.orchestrator}", fact.wei)
+        self._add("fees", fact.fee)
+
+    def _add(self, account: str, wei: int) -> None:
+        self.balances[account] = self.balances.get(account, 0) + wei
+
+    def _pay(self, job: str, entry: JobEntry, receipt: Receipt | None) -> None:
+        if (job, entry.epoch) in self.paid:
+            self._find("I2", job, f"attempt {entry.epoch} is paid twice")
+        self.paid[job, entry.epoch] = Paid(
+            entry.orchestrator,
+            entry.wei,
+            entry.units,
+            entry.price_wei,
+            entry.price_units,
+            entry.request,
+            receipt.worker if receipt else "",
+        )
+
+    def _judge_receipt(self, fact: Answered, entry: JobEntry) -> None:
+        receipt = fact.receipt
+        says = (receipt.job, receipt.epoch, receipt.orchestrator, receipt.units, receipt.wei)
+        if says != (fact.job, fact.epoch, entry.orchestrator, fact.units, fact.wei):
+            self._find("I2", fact.job, f"the receipt is for something else: {says}")
+        if (receipt.pipeline, receipt.model) != (entry.pipeline, entry.model):
+            self._find("I2", fact.job, f"the receipt is for {receipt.pipeline} {receipt.model}")
+        if (receipt.request, receipt.answer) != (entry.request, fact.answer):
+            self._find("I2", fact.job, "the receipt is for another request or answer")
+        verify = self._evidence.verify
+        if verify is None:
+            self._find(UNCHECKED, "", "the receipts' signatures")
+        elif not verify(receipt.orchestrator, signed_bytes(receipt), receipt.signature):
+            self._find("I2", fact.job, f"{receipt.orchestrator} did not sign the receipt")
+
+    def _close(self, journal: Journal) -> None:
+        if sum(self.balances.values()):
+            self._find("I3", "", f"the balances sum to {sum(self.balances.values())}")
+        if self._evidence.drained:
+            for job in self.holds:
+                self._find("I3", job, "its hold is open after everything ended")
+            for job, entry in self.jobs.items():
+                if entry.phase in OPEN:
+                    self._find("I1", job, f"it is {entry.phase} after everything ended")
+        if journal.closing is None:
+            return
+        state = journal.closing
+        assert isinstance(state, State)
+        if {name: hold.wei for name, hold in state.book.holds.items()} != self.holds:
+            self._find("I3", "", "the machine's holds are not what the facts say")
+        if _nonzero(dict(state.book.balances)) != _nonzero(self.balances):
+            self._find("I3", "", "the machine's balances are not what the facts say")
+        for kept in state.jobs:
+            known = self.jobs.get(kept.id)
+            if known is None or known.phase != kept.phase.value:
+                self._find("I1", kept.id, f"the machine says {kept.phase.value}, and the facts do not")
+
+    _FOLDS: ClassVar[dict[type[Fact], Callable[..., None]]] = {
+        Accepted: _accepted,
+        Placed: _placed,
+        Returned: _returned,
+        Answered: _answered,
+        Withdrawn: _withdrawn,
+        Abandoned: _abandoned,
+        Quarantined: _abandoned,
+    }
+
+
+def _nonzero(balances: dict[str, int]) -> dict[str, int]:
+    return {account: wei for account, wei in balances.items() if wei}

@@ -1,0 +1,195 @@
+"""An orchestrator's facts as the auditor folds them: every attempt, every slot, every share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from msgspec import Struct
+
+from shoal.machine import Fact, Quarantined
+from shoal.orchestrator.machine import State
+from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal
+from shoal.work.task import Earned, Leased, Released
+
+MILLION = 1_000_000
+
+
+class TaskEntry(Struct):
+    """An attempt as the facts tell it."""
+
+    gateway: str
+    worker: str
+    pipeline: str
+    model: str
+    units_max: int
+    request: str
+    price_wei: int
+    price_units: int
+    share_ppm: int
+    phase: str = "leased"
+    units: int = 0
+    wei: int = 0
+
+
+class OrchestratorBooks:
+    """One orchestrator, folded."""
+
+    def __init__(self, journal: Journal, evidence: Evidence, findings: list[Finding]) -> None:
+        self.node = journal.node
+        self.tasks: dict[tuple[str, int], TaskEntry] = {}
+        self.holds: dict[tuple[str, int], int] = {}
+        self.balances: dict[str, int] = {}
+        #: True if the facts begin at the first: then what is not here never was.
+        self.whole = True
+        self._live: dict[tuple[str, str, str], int] = {}
+        self._evidence = evidence
+        self._findings = findings
+        if evidence.slots is None:
+            self._find(UNCHECKED, "", "how many slots each worker has")
+        self._state(journal)
+        self._fold(journal)
+        self._close(journal)
+
+    def _find(self, rule: str, task: str, text: str) -> None:
+        self._findings.append(Finding(rule, f"{self.node} {task}".strip(), text))
+
+    # Reading
+
+    def _state(self, journal: Journal) -> None:
+        if journal.state is None:
+            return
+        assert isinstance(journal.state, State)
+        self.whole = False
+        self._find(UNCHECKED, "", "the journal begins with a snapshot: what was before is taken on trust")
+        self.balances = dict(journal.state.book.balances)
+        for task in journal.state.tasks:
+            self._take_lease(task.lease)
+            entry = self.tasks[task.lease.job, task.lease.epoch]
+            if task.phase.value != "leased":
+                self._free(task.lease.job, task.lease.epoch, entry)
+            entry.phase, entry.units, entry.wei = task.phase.value, task.units, task.wei
+
+    def _fold(self, journal: Journal) -> None:
+        expected = 0
+        for number, at, fact in journal.facts:
+            if expected and number != expected:
+                self._find("I1", "", f"fact {number} follows fact {expected - 1}")
+            elif not expected and number != 1 and journal.state is None:
+                self.whole = False
+                self._find(UNCHECKED, "", f"the journal begins at fact {number}, without a snapshot")
+            expected = number + 1
+            fold = self._FOLDS.get(type(fact))
+            if fold is not None:
+                fold(self, fact, at)
+
+    def _entry(self, job: str, epoch: int, phases: tuple[str, ...], fact: Fact) -> TaskEntry | None:
+        entry = self.tasks.get((job, epoch))
+        what = type(fact).__name__
+        if entry is None:
+            if self.whole:
+                self._find("I2", f"{job}/{epoch}", f"{what} of an attempt that was never leased")
+            else:
+                self._find(UNCHECKED, "", "some facts are of attempts from before the journal begins")
+            return None
+        if entry.phase not in phases:
+            self._find("I2", f"{job}/{epoch}", f"{what} while it is {entry.phase}")
+        return entry
+
+    def _leased(self, fact: Leased, at: int) -> None:
+        if (fact.job, fact.epoch) in self.tasks:
+            self._find("I2", f"{fact.job}/{fact.epoch}", "leased twice")
+        self._take_lease(fact)
+        slot = (fact.worker, fact.spec.pipeline, fact.spec.model)
+        slots = self._evidence.slots
+        if slots is not None:
+            most = slots.get((fact.worker, (fact.spec.pipeline, fact.spec.model)), 0)
+            if self._live[slot] > most:
+                self._find("I5", f"{fact.job}/{fact.epoch}", f"{self._live[slot]} leases on {most} of {slot}")
+
+    def _take_lease(self, fact: Leased) -> None:
+        entry = self.tasks[fact.job, fact.epoch] = TaskEntry(
+            fact.gateway,
+            fact.worker,
+            fact.spec.pipeline,
+            fact.spec.model,
+            fact.spec.units_max,
+            fact.request,
+            fact.price.wei,
+            fact.price.per_units,
+            fact.share_ppm,
+        )
+        self.holds[fact.job, fact.epoch] = _cost(entry, fact.spec.units_max)
+        slot = (fact.worker, fact.spec.pipeline, fact.spec.model)
+        self._live[slot] = self._live.get(slot, 0) + 1
+
+    def _free(self, job: str, epoch: int, entry: TaskEntry) -> None:
+        self._live[entry.worker, entry.pipeline, entry.model] -= 1
+        if self.holds.pop((job, epoch), None) is None:
+            self._find("I3", f"{job}/{epoch}", "it ended, and its hold is not open")
+
+    def _earned(self, fact: Earned, at: int) -> None:
+        entry = self._entry(fact.job, fact.epoch, ("leased", "released"), fact)
+        if entry is None:
+            return
+        if entry.phase == "leased":
+            self._free(fact.job, fact.epoch, entry)
+        where = f"{fact.job}/{fact.epoch}"
+        cost = _cost(entry, fact.units)
+        if fact.wei != cost or not 0 < fact.units <= entry.units_max:
+            self._find("I2", where, f"{fact.wei} wei for {fact.units} of {entry.units_max} units: {cost}")
+        if fact.share != fact.wei * entry.share_ppm // MILLION:
+            self._find("I2", where, f"{fact.share} of {fact.wei} wei is not {entry.share_ppm} millionths")
+        if fact.gateway != entry.gateway:
+            self._find("I2", where, f"{fact.gateway} pays for an attempt of {entry.gateway}")
+        entry.phase, entry.units, entry.wei = "earned", fact.units, fact.wei
+        self._add(f"gateway:{entry.gateway}", -fact.wei)
+        self._add(f"worker:{entry.worker}", fact.share)
+        self._add("own", fact.wei - fact.share)
+
+    def _released(self, fact: Released, at: int) -> None:
+        entry = self._entry(fact.job, fact.epoch, ("leased",), fact)
+        if entry is not None:
+            self._free(fact.job, fact.epoch, entry)
+            entry.phase = "released"
+
+    def _quarantined(self, fact: Quarantined, at: int) -> None:
+        self._find("bug", fact.job, f"set aside: {fact.cause}")
+        for (job, epoch), entry in self.tasks.items():
+            if job == fact.job and entry.phase == "leased":
+                self._free(job, epoch, entry)
+                entry.phase = "released"
+
+    def _add(self, account: str, wei: int) -> None:
+        self.balances[account] = self.balances.get(account, 0) + wei
+
+    def _close(self, journal: Journal) -> None:
+        if sum(self.balances.values()):
+            self._find("I3", "", f"the balances sum to {sum(self.balances.values())}")
+        if self._evidence.drained:
+            for job, epoch in self.holds:
+                self._find("I3", f"{job}/{epoch}", "its hold is open after everything ended")
+        if journal.closing is None:
+            return
+        state = journal.closing
+        assert isinstance(state, State)
+        holds = {f"{job}/{epoch}": wei for (job, epoch), wei in self.holds.items()}
+        if {name: hold.wei for name, hold in state.book.holds.items()} != holds:
+            self._find("I3", "", "the machine's holds are not what the facts say")
+        if _nonzero(dict(state.book.balances)) != _nonzero(self.balances):
+            self._find("I3", "", "the machine's balances are not what the facts say")
+
+    _FOLDS: ClassVar[dict[type[Fact], Callable[..., None]]] = {
+        Leased: _leased,
+        Earned: _earned,
+        Released: _released,
+        Quarantined: _quarantined,
+    }
+
+
+def _cost(entry: TaskEntry, units: int) -> int:
+    return -(-units * entry.price_wei // entry.price_units)
+
+
+def _nonzero(balances: dict[str, int]) -> dict[str, int]:
+    return {account: wei for account, wei in balances.items() if wei}
