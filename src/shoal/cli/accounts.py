@@ -39,8 +39,6 @@ class Row(Struct, frozen=True, kw_only=True):
     worker_wei: int
     #: What attempts earned that gave no answer: nothing, if all is well.
     failed_attempts_wei: int
-    #: Who made them, by name.
-    failed_by: tuple[str, ...] = ()
 
 
 class Sums(Struct, frozen=True, kw_only=True):
@@ -76,7 +74,7 @@ class Books(Struct, frozen=True):
 def read_books(network: Network) -> Books:
     """Ask everybody. Raises `Failed` if one does not answer."""
     ledger = Buyer(Client(network.gateway.url, timeout_s=LOOK_TIMEOUT_S)).network()["ledger"]
-    reports = {}
+    reports: dict[str, Status] = {}
     for node in network.of("orchestrator"):
         report = status(node)
         if report is None:

@@ -23,6 +23,7 @@ from shoal.errors import Failed, Refused, ShoalError
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 INTERRUPTED = 130
+TABLE_WIDTH = 120
 
 
 async def show(
@@ -61,7 +62,7 @@ async def show(
     wrong = differences(books, rows)
     _add_up(page, rows, books, wrong)
     if report is not None:
-        report.write_text(as_json(rows, books))
+        await asyncio.to_thread(report.write_text, as_json(rows, books) + "\n")
     return 1 if wrong else 0
 
 
@@ -74,9 +75,9 @@ def as_json(rows: list[Row], books: Books) -> str:
 
 def _heard(walking: asyncio.Task[list[Row]]) -> None:
     """What an interrupted tour runs into is no news."""
-    if not walking.cancelled() and (error := walking.exception()) is not None:
-        if not isinstance(error, Interrupted | ShoalError):
-            raise error
+    error = None if walking.cancelled() else walking.exception()
+    if error is not None and not isinstance(error, Interrupted | ShoalError):
+        raise error
 
 
 def _add_up(page: Page, rows: list[Row], books: Books, wrong: list[str]) -> None:
@@ -100,15 +101,18 @@ def _add_up(page: Page, rows: list[Row], books: Books, wrong: list[str]) -> None
 
 def _table(console: Console, rows: list[Row]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("pipeline", "state", "by", "waited", "ran", "charged", "orchestrator", "worker"):
-        right = name not in ("pipeline", "state", "by")
+    columns = ("pipeline", "state", "tries", "worker", "orchestrator", "waited", "ran")
+    for name in (*columns, "gwei charged", "kept", "share"):
+        right = name in ("waited", "ran", "gwei charged", "kept", "share")
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
     for row in rows:
-        names = f"{row.worker} / {row.orchestrator}" + (
-            f" (after {', '.join(row.failed_by)})" if row.failed_by else ""
-        )
         table.add_row(
-            *(row.pipeline, row.state, names, duration(row.queue_ms), duration(row.run_ms)),
-            *(gwei(wei) for wei in (row.charged_wei, row.orchestrator_wei, row.worker_wei)),
+            *(row.pipeline, row.state, str(row.attempts), row.worker, row.orchestrator),
+            *(duration(row.queue_ms), duration(row.run_ms)),
+            *(
+                gwei(wei).removesuffix(" gwei")
+                for wei in (row.charged_wei, row.orchestrator_wei, row.worker_wei)
+            ),
         )
-    console.print(table)
+    # A line that is too long for a terminal wraps there; nothing is cut off.
+    console.print(table, width=max(console.width, TABLE_WIDTH))

@@ -18,6 +18,7 @@ class Page:
         self.console = console
         self._lock = threading.Lock()
         self._column = 0
+        self._width = min(WIDTH_MAX, console.width if console.is_terminal else WIDTH_MAX)
 
     def heading(self, text: str) -> None:
         """A new section."""
@@ -52,7 +53,7 @@ class Page:
                     continue
                 if not self._column:
                     piece = piece.lstrip()  # noqa: PLW2901 - a line does not begin with a space
-                elif self._column + len(piece) > WIDTH_MAX:
+                elif self._column + len(piece) > self._width:
                     self._end_line()
                     piece = piece.lstrip()  # noqa: PLW2901
                 if piece:

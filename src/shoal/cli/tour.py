@@ -11,6 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
 from shoal.cli.accounts import Row
 from shoal.cli.buyer import ENDED, Buyer, File, Job, read_file
 from shoal.cli.client import Client, Json
@@ -28,8 +32,20 @@ STORY_TOKENS = 160
 HALF_WAY = 40
 QUESTION_TOKENS = 48
 NO_SUCH_MODEL = "gpt-17"
-#: How long a new model may take to be offered again after its worker was killed.
-ANSWER_CHARACTERS = 78
+#: How much of an answer is shown where many are.
+ANSWER_CHARACTERS = 90
+#: Little luck: a model this small needs none.
+TEMPERATURE = 0.2
+
+
+class Attempt(Struct, frozen=True):
+    """One try at a job, from the books of the orchestrator where it was made."""
+
+    epoch: int
+    worker: str
+    wei: int = 0
+    own_wei: int = 0
+    worker_wei: int = 0
 
 
 class Interrupted(Exception):
@@ -117,12 +133,12 @@ class Tour:
             jobs = list(pool.map(self._ask, questions, range(len(questions))))
         for question, job in zip(questions, jobs, strict=True):
             self._page.line(f"> {question}")
-            self._page.line(f"{shorten(self._text_of(job))}", "bold")
+            self._page.line(shorten(self._text_of(job)))
             row = self.row(job)
-            self._page.line(
-                f"  {row.worker} for {row.orchestrator}; waited {duration(row.queue_ms)}, "
-                f"ran {duration(row.run_ms)}; {gwei(row.charged_wei)}",
-                "dim",
+            self._page.fact(
+                row.worker,
+                f"for {row.orchestrator}; waited {duration(row.queue_ms)}{_ran(row)}; "
+                f"{gwei(row.charged_wei)}: {gwei(row.orchestrator_wei)} + {gwei(row.worker_wei)}",
             )
         workers = sorted({self.row(job).worker for job in jobs})
         self._page.line(f"{len(jobs)} answers from {', '.join(workers)}")
@@ -173,7 +189,7 @@ class Tour:
         for piece in self._texts(job["id"]):
             self._page.grow(piece["text"])
             if not victim and piece["units"] >= HALF_WAY:
-                victim = self._attempts(job["id"])[-1]["worker"]
+                victim = self._attempts(job["id"])[-1].worker
                 pid = self._kill(victim)
                 self._page.aside(f"{victim}, process {pid}, gets SIGKILL")
         job = self._buyer.ended(job["id"])
@@ -214,6 +230,8 @@ class Tour:
                 raise Interrupted
             if name == "text":
                 yield value
+            elif name == "error":
+                self._page.aside(value["error"]["message"])
 
     def _read(self, job_id: str) -> Job:
         """Show a streamed answer as it comes; the job at its end."""
@@ -236,18 +254,19 @@ class Tour:
 
     # Money
 
-    def _attempts(self, job_id: str) -> list[dict[str, Any]]:
-        """Every attempt at a job, from the orchestrators' books, workers by their names."""
-        found = []
+    def _attempts(self, job_id: str) -> list[Attempt]:
+        """Every attempt at a job, the last one last; workers by their names."""
+        found: list[Attempt] = []
         for node in self._network.of("orchestrator"):
-            for attempt in Client(node.url).get(f"/jobs/{job_id}").json()["attempts"]:
-                found.append(attempt | {"worker": self._network.name(attempt["worker"])})
-        return sorted(found, key=lambda attempt: int(attempt["epoch"]))
+            said = Client(node.url).get(f"/jobs/{job_id}").json()["attempts"]
+            found += msgspec.convert(said, list[Attempt])
+        named = [replace(attempt, worker=self._network.name(attempt.worker)) for attempt in found]
+        return sorted(named, key=lambda attempt: attempt.epoch)
 
     def row(self, job: Job) -> Row:
         """A job with its money, from both sides' books."""
-        attempts = self._attempts(job["id"])
-        last = attempts[-1] if attempts else {"worker": "", "own_wei": 0, "worker_wei": 0}
+        attempts = self._attempts(job["id"]) or [Attempt(0, "")]
+        last = attempts[-1]
         return Row(
             id=job["id"],
             pipeline=job["pipeline"],
@@ -262,11 +281,10 @@ class Tour:
             price_units=job["price"]["per_units"],
             charged_wei=job["charged_wei"],
             orchestrator=self._network.name(job["orchestrator"]),
-            worker=last["worker"],
-            orchestrator_wei=last["own_wei"],
-            worker_wei=last["worker_wei"],
-            failed_attempts_wei=sum(attempt["wei"] for attempt in attempts[:-1]),
-            failed_by=tuple(attempt["worker"] for attempt in attempts[:-1]),
+            worker=last.worker,
+            orchestrator_wei=last.own_wei,
+            worker_wei=last.worker_wei,
+            failed_attempts_wei=sum(attempt.wei for attempt in attempts[:-1]),
         )
 
     def _tell(self, job: Job) -> None:
@@ -277,7 +295,7 @@ class Tour:
             "run", f"by {row.worker} for {row.orchestrator}; waited {duration(row.queue_ms)}{_ran(row)}"
         )
         price = gwei(row.price_wei) + (f" / {row.price_units}" if row.price_units != 1 else "")
-        self._page.fact("price", f"{row.units:,} × {price} ({row.unit}) = {gwei(row.charged_wei)}")
+        self._page.fact("price", f"{row.units:,} x {price} ({row.unit}) = {gwei(row.charged_wei)}")
         self._page.fact(
             "earned", f"{row.orchestrator} {gwei(row.orchestrator_wei)}, {row.worker} {gwei(row.worker_wei)}"
         )
@@ -292,7 +310,8 @@ def _ran(row: Row) -> str:
 
 def _question(text: str, *, seed: int, tokens: int = 120) -> dict[str, Any]:
     messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": text}]
-    return {"messages": messages, "max_tokens": tokens, "seed": seed, "stream": True}
+    params = {"messages": messages, "max_tokens": tokens, "temperature": TEMPERATURE}
+    return {**params, "seed": seed, "stream": True}
 
 
 def _story(*, seed: int) -> dict[str, Any]:

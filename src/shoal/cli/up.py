@@ -98,8 +98,8 @@ async def _run(network: Network, options: argparse.Namespace, console: Console) 
             page.line("stopping; `shoal up` starts a network that keeps running")
             return code
         _welcome(network, options, console)
-        await keep_showing(network, supervisor, told, console)
-        console.print("stopping")
+        await keep_showing(network, supervisor, told, page)
+        page.line("stopping")
     console.print("stopped; nothing is left running")
     return 0
 
