@@ -8,7 +8,6 @@ from typing import Any
 from msgspec import Struct
 from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from shoal.cli.buyer import ENDED, Buyer, Job
@@ -18,7 +17,7 @@ from shoal.cli.network import Network, Node
 from shoal.cli.page import Page
 from shoal.cli.sight import LOOK_TIMEOUT_S, Status, status
 from shoal.cli.supervisor import Supervisor
-from shoal.cli.terminal import gwei
+from shoal.cli.terminal import columns, gwei
 from shoal.errors import ShoalError
 
 LOOK_S = 1.0
@@ -62,21 +61,18 @@ async def keep_showing(network: Network, supervisor: Supervisor, told: asyncio.E
                 continue
 
 
-def board(network: Network, supervisor: Supervisor, now: Glance) -> Table:
+def board(network: Network, supervisor: Supervisor, now: Glance) -> Text:
     """Every process, what it does, and what it has earned."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("", "process", "state", "does", "money"):
-        table.add_column(name, justify="right" if name in ("process", "money") else "left", no_wrap=True)
+    rows = []
     for node in network.nodes:
         kept = supervisor.kept[node.name]
-        state, does, money = _about(node, network, now)
-        again = f", {kept.restarts} restarts" if kept.restarts else ""
-        shown = f"[green]{state}[/]" if state == "ready" else f"[yellow]{state}[/]"
-        table.add_row(node.name, str(kept.pid or "-"), shown + again, does, money)
-    return table
+        state, does, money = _about(node, now)
+        again = f", started {kept.restarts + 1} times" if kept.restarts else ""
+        rows.append((node.name, state + again, money, does))
+    return Text("\n".join(columns(("", "state", ">money", "work"), rows)), no_wrap=True, overflow="ellipsis")
 
 
-def _about(node: Node, network: Network, now: Glance) -> tuple[str, str, str]:
+def _about(node: Node, now: Glance) -> tuple[str, str, str]:
     if node.role == "gateway":
         return _gateway(now.gateway)
     if node.role == "orchestrator":

@@ -10,20 +10,20 @@ import threading
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from shoal.cli.accounts import Books, Row, differences, settled
 from shoal.cli.network import Network
 from shoal.cli.page import Page
+from shoal.cli.sight import missing
 from shoal.cli.supervisor import Supervisor
-from shoal.cli.terminal import duration, gwei
+from shoal.cli.terminal import columns, duration, gwei
 from shoal.cli.tour import Interrupted, Tour
 from shoal.errors import Failed, Refused, ShoalError
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 INTERRUPTED = 130
-TABLE_WIDTH = 120
+READY_S = 60.0
+LOOK_S = 0.2
 
 
 async def show(
@@ -58,12 +58,25 @@ async def show(
         walking.add_done_callback(_heard)
         return INTERRUPTED
     rows = walking.result()
+    await _until_whole(network, page)
     books = await settled(network)
     wrong = differences(books, rows)
     _add_up(page, rows, books, wrong)
     if report is not None:
         await asyncio.to_thread(report.write_text, as_json(rows, books) + "\n")
     return 1 if wrong else 0
+
+
+async def _until_whole(network: Network, page: Page) -> None:
+    """Wait until everybody that was killed is back."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + READY_S
+    while lacking := await asyncio.to_thread(missing, network):
+        if loop.time() > until:
+            raise Failed(f"not everybody came back: {lacking}")
+        await asyncio.sleep(LOOK_S)
+    page.line()
+    page.line("Every process is there again, with all that it offers.")
 
 
 def as_json(rows: list[Row], books: Books) -> str:
@@ -82,7 +95,8 @@ def _heard(walking: asyncio.Task[list[Row]]) -> None:
 
 def _add_up(page: Page, rows: list[Row], books: Books, wrong: list[str]) -> None:
     page.heading("What it came to")
-    _table(page.console, rows)
+    for line in _table(rows):
+        page.line(line)
     sums = books.sums()
     page.line()
     page.line(f"charged to the client     {gwei(sums.charged_wei):>20}   for {len(rows)} jobs")
@@ -99,20 +113,19 @@ def _add_up(page: Page, rows: list[Row], books: Books, wrong: list[str]) -> None
         page.line("Every sum is right, by the gateway's books and by the orchestrators' own.", "bold green")
 
 
-def _table(console: Console, rows: list[Row]) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    columns = ("pipeline", "state", "tries", "worker", "orchestrator", "waited", "ran")
-    for name in (*columns, "gwei charged", "kept", "share"):
-        right = name in ("waited", "ran", "gwei charged", "kept", "share")
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            *(row.pipeline, row.state, str(row.attempts), row.worker, row.orchestrator),
-            *(duration(row.queue_ms), duration(row.run_ms)),
-            *(
-                gwei(wei).removesuffix(" gwei")
-                for wei in (row.charged_wei, row.orchestrator_wei, row.worker_wei)
-            ),
-        )
-    # A line that is too long for a terminal wraps there; nothing is cut off.
-    console.print(table, width=max(console.width, TABLE_WIDTH))
+def _table(rows: list[Row]) -> list[str]:
+    head = ("pipeline", "state", "attempts", "worker", "orchestrator", ">waited", ">ran")
+    return columns(
+        (*head, ">gwei charged", ">kept", ">share"),
+        [
+            (
+                *(row.pipeline, row.state, str(row.attempts), row.worker, row.orchestrator),
+                *(duration(row.queue_ms), duration(row.run_ms)),
+                *(
+                    gwei(wei).removesuffix(" gwei")
+                    for wei in (row.charged_wei, row.orchestrator_wei, row.worker_wei)
+                ),
+            )
+            for row in rows
+        ],
+    )

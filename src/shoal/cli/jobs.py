@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
+from rich.text import Text
 
 from shoal.cli.buyer import ENDED, Buyer, Job, gateway_url, names
 from shoal.cli.client import Client
+from shoal.cli.terminal import columns, duration, gwei
 from shoal.cli.terminal import console as new_console
-from shoal.cli.terminal import duration, gwei
 
 EXAMPLE = """\
   shoal jobs
@@ -46,22 +46,16 @@ def run(options: argparse.Namespace) -> int:
         if options.json:
             print(json.dumps({"jobs": jobs}, indent=2))
         elif jobs:
-            console.print(table(jobs, names()))
+            console.print(table(jobs, names()), markup=False)
         else:
             console.print('no jobs yet; send one: shoal run llm "Name three fish."')
     return 0
 
 
-def table(jobs: list[Job], known: dict[str, str]) -> Table:
+def table(jobs: list[Job], known: dict[str, str]) -> str:
     """Jobs, one a line."""
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("job", "pipeline", "state", "waited", "ran", "charged", "by"):
-        made.add_column(
-            name, no_wrap=True, justify="right" if name in ("waited", "ran", "charged") else "left"
-        )
-    for job in jobs:
-        made.add_row(*_cells(job, known))
-    return made
+    head = ("job", "pipeline", "state", ">waited", ">ran", ">charged", "by")
+    return "\n".join(columns(head, [_cells(job, known) for job in jobs]))
 
 
 def line(job: Job, known: dict[str, str]) -> str:
@@ -131,7 +125,7 @@ def _watch(buyer: Buyer, options: argparse.Namespace, console: Console) -> None:
     if console.is_terminal and not options.json:
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                live.update(table(buyer.jobs(options.limit), names()), refresh=True)
+                live.update(Text(table(buyer.jobs(options.limit), names())), refresh=True)
                 never.wait(LOOK_S)
     seen: dict[str, str] = {}
     while True:

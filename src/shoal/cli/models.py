@@ -8,12 +8,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from shoal.cli.buyer import gateway_url
 from shoal.cli.client import Client
+from shoal.cli.terminal import columns, megabytes
 from shoal.cli.terminal import console as new_console
-from shoal.cli.terminal import megabytes
 from shoal.errors import ShoalError
 from shoal.worker.models import Model, folder_of, manifest, models_home
 
@@ -42,7 +40,8 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({"models": rows}, indent=2))
         return 0
     console = new_console()
-    console.print(_table(rows), width=max(console.width, 120))
+    for line in _table(rows):
+        console.print(line, markup=False)
     if offered is None:
         console.print("no gateway answers, so nobody offers them now; start a network with: shoal up")
     return 0
@@ -75,19 +74,14 @@ def _offered(url: str, *, required: bool) -> dict[tuple[str, str], int] | None:
     return {(model["pipeline"], model["id"]): model["slots"] for model in listed}
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("pipeline", "model", "size", "memory", "here", "slots", "licence"):
-        table.add_column(
-            name, justify="right" if name in ("size", "memory", "slots") else "left", no_wrap=True
-        )
-    for row in rows:
-        known = "licence" in row
-        table.add_row(
-            *(row["pipeline"], row["id"]),
-            *(megabytes(row[name]) if known else "" for name in ("size_bytes", "memory_bytes")),
-            ("yes" if row["here"] else "no") if known else "",
-            "" if row["slots"] is None else str(row["slots"]),
-            row.get("licence", ""),
-        )
-    return table
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    head = ("pipeline", "model", ">size", ">memory", "here", ">slots", "licence")
+    return columns(head, [_cells(row) for row in rows])
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    slots = "" if row["slots"] is None else str(row["slots"])
+    if "licence" not in row:  # somebody else's model
+        return (row["pipeline"], row["id"], "", "", "", slots, "")
+    sizes = (megabytes(row["size_bytes"]), megabytes(row["memory_bytes"]))
+    return (row["pipeline"], row["id"], *sizes, "yes" if row["here"] else "no", slots, row["licence"])

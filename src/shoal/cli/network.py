@@ -110,22 +110,21 @@ class Ports(Struct, frozen=True):
     operators: tuple[int, ...]
 
 
-def choose_ports(gateway: int = GATEWAY_PORT, *, elsewhere: bool) -> Ports:
-    """The usual ports; taken ones are refused or, with `elsewhere`, replaced by free ones."""
+def choose_ports(gateway: int = GATEWAY_PORT, *, any_ports: bool = False, demo: bool = False) -> Ports:
+    """The usual ports. A taken one is refused, or gives way in a demo; with `any_ports` all are free ones."""
     free = _free_ports()
 
     def choose(port: int, what: str, cure: str) -> int:
-        if is_free(port):
-            return port
-        if elsewhere:
+        if any_ports or (demo and not is_free(port)):
             return next(free)
-        raise Refused(f"port {port}, meant for {what}, is taken: end what uses it, or {cure}")
+        if not is_free(port):
+            raise Refused(f"port {port}, meant for {what}, is taken: end what uses it, or {cure}")
+        return port
 
-    move = "say --any-ports"
     return Ports(
         choose(gateway, "the gateway", "name another with --gateway-port"),
-        tuple(choose(port, "an orchestrator", move) for port in ORCHESTRATOR_PORTS),
-        tuple(choose(port, "an orchestrator's operator", move) for port in OPERATOR_PORTS),
+        tuple(choose(port, "an orchestrator", "say --any-ports") for port in ORCHESTRATOR_PORTS),
+        tuple(choose(port, "an orchestrator's operator", "say --any-ports") for port in OPERATOR_PORTS),
     )
 
 

@@ -21,7 +21,7 @@ from shoal.cli.client import Client, Json
 from shoal.cli.network import Network
 from shoal.cli.page import Page
 from shoal.cli.terminal import duration, gwei
-from shoal.errors import Failed, NoCapacity, Refused, UnknownModel
+from shoal.errors import Busy, Failed, NoCapacity, Refused, UnknownModel
 
 CHAT = "Why is the sky blue?"
 SYSTEM = "You are a helpful assistant. Answer in one short sentence."
@@ -32,6 +32,7 @@ STORY_TOKENS = 160
 HALF_WAY = 40
 QUESTION_TOKENS = 48
 NO_SUCH_MODEL = "gpt-17"
+TURNED_AWAY = (Busy.code, NoCapacity.code)
 #: How much of an answer is shown where many are.
 ANSWER_CHARACTERS = 90
 #: Little luck: a model this small needs none.
@@ -272,7 +273,7 @@ class Tour:
             pipeline=job["pipeline"],
             model=job["model"],
             state=job["state"],
-            attempts=len(job["attempts"]),
+            attempts=sum(_began(attempt) for attempt in job["attempts"]),
             queue_ms=job["queue_ms"],
             run_ms=job["run_ms"],
             units=job["units"],
@@ -299,6 +300,11 @@ class Tour:
         self._page.fact(
             "earned", f"{row.orchestrator} {gwei(row.orchestrator_wei)}, {row.worker} {gwei(row.worker_wei)}"
         )
+
+
+def _began(attempt: dict[str, Any]) -> bool:
+    """False if a node was asked and turned the job away, because others had its last slot."""
+    return attempt["error"] is None or attempt["error"]["code"] not in TURNED_AWAY
 
 
 def _ran(row: Row) -> str:

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gateway-port", type=int, default=GATEWAY_PORT, metavar="PORT", help="(%(default)s)"
     )
-    parser.add_argument("--any-ports", action="store_true", help="take free ports instead of taken ones")
+    parser.add_argument("--any-ports", action="store_true", help="take any free ports, not the usual ones")
     parser.add_argument("--workers", type=int, default=WORKERS, metavar="N", help="how many (%(default)s)")
     parser.add_argument(
         "--pipelines", default=",".join(REAL_PIPELINES), metavar="NAMES", help="what they run (%(default)s)"
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     pipelines = tuple(name.strip() for name in options.pipelines.split(",") if name.strip())
     with _folder(options) as folder, claim(folder, "a network"):
         dismiss(folder, console.print)
-        ports = choose_ports(options.gateway_port, elsewhere=options.demo or options.any_ports)
+        ports = choose_ports(options.gateway_port, any_ports=options.any_ports, demo=options.demo)
         network = lay_out(folder, ports, workers=options.workers, pipelines=pipelines)
         fetch_models(pipelines, console)
         return asyncio.run(_run(network, options, console))
