@@ -28,6 +28,8 @@ from shoal.wire.pipelines import PIPELINES
 
 W = TypeVar("W", bound=words.Word)
 
+HELLO = {"messages": [{"role": "user", "content": "hello there friend"}]}
+ANSWER = "You said hello there friend"
 WORKER = NodeId("0x" + "77" * 20)
 
 
@@ -43,6 +45,10 @@ class Attempt:
     def say(self, text: str, *, offset: int, units: int) -> None:
         """Send a piece of the answer."""
         self._seller.send(words.Progress(self.order.job, self.order.epoch, units, offset, text))
+
+    async def acknowledged(self) -> None:
+        """Wait until the client has received something of this."""
+        await self._seller.hear(words.Acknowledge)
 
 
 Script = Callable[[Attempt], Awaitable[words.Payload | words.Fault]]

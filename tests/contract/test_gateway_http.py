@@ -13,15 +13,13 @@ import msgspec
 import pytest
 
 from shoal.errors import Failed, Refused
+from shoal.machine import Disconnected
 from shoal.runtime.keys import verify
 from shoal.wire import words
 from shoal.wire.codec import signed_bytes
-from stage import WORKER, Attempt, Seller, Stage, chat, gateway, price, wav
+from stage import ANSWER, HELLO, WORKER, Attempt, Seller, Stage, chat, gateway, price, wav
 
 pytestmark = pytest.mark.anyio
-
-HELLO = {"messages": [{"role": "user", "content": "hello there friend"}]}
-ANSWER = "You said hello there friend"
 
 
 @pytest.fixture
@@ -407,19 +405,12 @@ async def test_a_failed_attempt_is_told_of_and_not_charged(tmp_path: Path) -> No
 async def test_nobody_to_buy_from_is_said_and_when_to_come_back(tmp_path: Path) -> None:
     async with gateway(tmp_path) as stage:
         assert (await stage.client.get("/health")).status_code == 200
-        stage.service.node.host.post(disconnected := _gone(stage))
-        assert disconnected
+        stage.service.node.post(Disconnected(stage.seller.key.id))
         reply = await stage.client.post("/echo", json={})
         assert (reply.status_code, reply.json()["error"]["code"]) == (503, "no_capacity")
         assert int(reply.headers["retry-after"]) >= 1
         health = await stage.client.get("/health")
         assert (health.status_code, health.json()["reasons"]) == (503, ["no orchestrator is connected"])
-
-
-def _gone(stage: Stage) -> Any:
-    from shoal.machine import Disconnected
-
-    return Disconnected(stage.seller.key.id)
 
 
 async def test_a_deadline_that_passes_in_the_queue_is_said(tmp_path: Path) -> None:
