@@ -236,19 +236,21 @@ class GatewayMachine(Machine):
         job = self.jobs[word.job]
         units = min(word.units, job.spec.units_max)
         wei = job.price.cost(units)
-        if word.receipt is None or not self._believes(peer, job, word, units, wei):
+        if not self._believes(peer, job, word, units, wei):
             fault = words.Fault(Failed.code, "the orchestrator's receipt does not fit its answer")
             self._return(job, fault, now)
             return
         self.sellers.learn(peer, _need(job), word.run_ms)
         self.emit(Keep(word.digest, word.body, self.rules.body_keep_ms))
         fee = part(wei, self.rules.fee_ppm)
+        assert word.receipt is not None
         self.decide(Answered(job.id, job.epoch, units, wei, fee, word.digest, word.receipt, word.run_ms), now)
         self._place(now)
 
     def _believes(self, peer: NodeId, job: Job, word: words.Result, units: int, wei: Wei) -> bool:
         receipt = word.receipt
-        assert receipt is not None
+        if receipt is None or word.units < 0 or word.digest != digest(word.body):
+            return False
         promised = words.Receipt(
             job.id,
             job.epoch,
@@ -259,7 +261,7 @@ class GatewayMachine(Machine):
             units,
             wei,
             job.request,
-            digest(word.body),
+            word.digest,
             word.run_ms,
             receipt.signature,
         )
