@@ -107,9 +107,12 @@ class Sellers:
         return candidates
 
     def others_sell(self, need: Need, job: Job) -> bool:
-        """True if a connected orchestrator where this job has not failed sells what it needs."""
+        """True if a connected orchestrator where this job has not failed sells what it needs, at its price."""
         return any(
-            standing.connected and need in standing.quotes and not job.avoids(node)
+            standing.connected
+            and (quote := standing.quotes.get(need)) is not None
+            and quote.price.within(job.limit)
+            and not job.avoids(node)
             for node, standing in self._standings.items()
         )
 
