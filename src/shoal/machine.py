@@ -10,13 +10,16 @@ uses, and returns it among its effects for the journal.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 from msgspec import Struct
 
 from shoal.errors import Untrusted
 from shoal.ids import Digest, JobId, NodeId
-from shoal.units import Instant
+from shoal.units import Instant, later
+
+#: What a machine's snapshot holds.
+State = TypeVar("State", bound=Struct)
 
 
 class Value(Struct, frozen=True):
@@ -126,7 +129,7 @@ class Alarm(Effect, frozen=True):
     text: str
 
 
-class Machine:
+class Machine(Generic[State]):
     """A house's decisions. A subclass brings its tables and its state.
 
     `handlers` says what follows each event; a handler decides (`decide`) and
@@ -140,7 +143,9 @@ class Machine:
     state: ClassVar[type[Struct]]
     handlers: ClassVar[Mapping[type[Event], Callable[..., None]]]
 
-    def __init__(self) -> None:
+    def __init__(self, tick_ms: int) -> None:
+        self._tick_ms = tick_ms
+        self._ticking = False
         self._out: list[Effect | Fact] = []
 
     def handle(self, event: Event, now: Instant) -> Sequence[Effect | Fact]:
@@ -150,12 +155,17 @@ class Machine:
         Any other error is a bug: it sets the event's job aside and the machine lives.
         """
         self._out = []
+        if isinstance(event, Tick | Restarted):
+            self._ticking = False
         try:
             self.handlers[type(event)](self, event, now)
         except Untrusted:
             raise
-        except Exception as error:  # whatever a bug may raise, the other jobs must go on
+        except Exception as error:  # noqa: BLE001 - whatever a bug may raise, the other jobs must go on
             self._set_aside(event, error, now)
+        if not self._ticking and self.busy():
+            self._ticking = True
+            self.emit(Wake(later(now, self._tick_ms)))
         return self._out
 
     def emit(self, *effects: Effect) -> None:
@@ -172,15 +182,19 @@ class Machine:
             del self._out[mark:]
             raise
 
+    def busy(self) -> bool:
+        """True while time must be looked at: then a `Tick` comes every `tick_ms`."""
+        raise NotImplementedError
+
     def check(self) -> None:
         """Raise `Broken` if an invariant does not hold."""
         raise NotImplementedError
 
-    def dump(self) -> Struct:
+    def dump(self) -> State:
         """Everything durable, for a snapshot."""
         raise NotImplementedError
 
-    def load(self, state: Any) -> None:
+    def load(self, state: State) -> None:
         """Take a snapshot's state in place of the empty one."""
         raise NotImplementedError
 

@@ -33,3 +33,17 @@ class Rules(Struct, frozen=True, kw_only=True):
     keys_max: int = 100_000
     key_window_ms: int = 24 * HOUR_MS
     body_keep_ms: int = 24 * HOUR_MS
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one gateway's process is run."""
+
+    #: The folder of its key, its journal and its bodies.
+    home: str
+    #: Where clients find it.
+    http_addr: str = "127.0.0.1:9935"
+    #: Where it buys: host:port, or host:port#0xnode to insist on who answers there.
+    orchestrators: tuple[str, ...] = ()
+    #: Who may use it. Empty: everybody on this computer, and nobody else.
+    api_keys: tuple[str, ...] = ()
+    rules: Rules = Rules()

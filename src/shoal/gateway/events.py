@@ -47,9 +47,10 @@ class Reply(Effect, frozen=True):
 
 
 class Notice(Effect, frozen=True):
-    """Tell whoever waits for this job that it has moved."""
+    """Tell whoever waits for this job that it has moved, or has come to its end."""
 
     job: JobId
+    ended: bool = False
 
 
 class Streamed(Effect, frozen=True):

@@ -8,20 +8,13 @@ money moves only with an accepted answer, or for acknowledged units of a stream.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shoal.errors import (
-    Broken,
-    Failed,
-    Lost,
-    NotFound,
-    Refused,
-    Untrusted,
-)
+from shoal.errors import Broken, Failed, Lost, NotFound, Refused, Untrusted
 from shoal.gateway.config import Rules
 from shoal.gateway.events import CancelAsked, Consumed, Notice, Reply, Streamed, Submitted
 from shoal.gateway.sellers import Sellers
@@ -31,9 +24,7 @@ from shoal.machine import (
     Connected,
     Deliver,
     Disconnected,
-    Effect,
     Event,
-    Fact,
     Heard,
     Keep,
     Machine,
@@ -43,7 +34,6 @@ from shoal.machine import (
     Send,
     Tick,
     Value,
-    Wake,
 )
 from shoal.money.ledger import Book, Ledger
 from shoal.money.wei import Wei, part
@@ -52,6 +42,7 @@ from shoal.policy.selection import Selection, quickest_free
 from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.wire.codec import signed_bytes
+from shoal.wire.faults import fault_of
 from shoal.work.idempotency import IdempotencyKeys, Use
 from shoal.work.lease import Lease, Leases
 from shoal.work.lifecycle import (
@@ -67,6 +58,7 @@ from shoal.work.lifecycle import (
     expired,
 )
 from shoal.work.queue import FairQueue, Need
+from shoal.work.receipt import Terms
 from shoal.work.stream import Stream
 
 #: Tells whether a node signed these bytes.
@@ -86,14 +78,14 @@ class State(Struct, frozen=True):
     book: Book = Book()
 
 
-class GatewayMachine(Machine):
+class GatewayMachine(Machine[State]):
     """All of a gateway's jobs, money and knowledge of its orchestrators."""
 
     facts = (Accepted, Placed, Returned, Answered, Abandoned, Withdrawn, Quarantined)
     state = State
 
     def __init__(self, rules: Rules, *, verify: Verify, select: Selection = quickest_free) -> None:
-        super().__init__()
+        super().__init__(rules.tick_ms)
         self.rules = rules
         self.jobs: dict[JobId, Job] = {}
         self.ledger = Ledger(default_floor=Wei(-rules.client_credit_wei))
@@ -107,7 +99,6 @@ class GatewayMachine(Machine):
         self._ended: deque[JobId] = deque()
         self._verify = verify
         self._select = select
-        self._waking = False
 
     # What the doors may ask
 
@@ -128,7 +119,7 @@ class GatewayMachine(Machine):
     # Clients
 
     def _on_submitted(self, event: Submitted, now: Instant) -> None:
-        request = digest(repr(event.spec).encode() + event.body)
+        request = digest(repr(event.spec).encode() + event.body) if event.key else Digest("")
         try:
             known = self._keys.seen(event.client, event.key, request) if event.key else None
             if known is None:
@@ -136,8 +127,7 @@ class GatewayMachine(Machine):
             else:
                 self.emit(Reply(event.job, known))
         except (Refused, Failed) as error:
-            fault = words.Fault(error.code, error.message, error.retry_after_ms)
-            self.emit(Reply(event.job, None, fault))
+            self.emit(Reply(event.job, None, fault_of(error)))
 
     def _accept(self, event: Submitted, request: Digest, now: Instant) -> None:
         need = (event.spec.pipeline, event.spec.model)
@@ -161,7 +151,7 @@ class GatewayMachine(Machine):
                 hold,
                 deadline_ms,
                 event.key,
-                request if event.key else Digest(""),
+                request,
             ),
             now,
         )
@@ -234,38 +224,26 @@ class GatewayMachine(Machine):
             self._refuse_late(peer, word.job, word.epoch)
             return
         job = self.jobs[word.job]
-        units = min(word.units, job.spec.units_max)
-        wei = job.price.cost(units)
-        if not self._believes(peer, job, word, units, wei):
+        receipt = word.receipt
+        if receipt is None or not self._believes(job, word, receipt):
             fault = words.Fault(Failed.code, "the orchestrator's receipt does not fit its answer")
             self._return(job, fault, now)
             return
         self.sellers.learn(peer, _need(job), word.run_ms)
         self.emit(Keep(word.digest, word.body, self.rules.body_keep_ms))
-        fee = part(wei, self.rules.fee_ppm)
-        assert word.receipt is not None
-        self.decide(Answered(job.id, job.epoch, units, wei, fee, word.digest, word.receipt, word.run_ms), now)
+        fee = part(receipt.wei, self.rules.fee_ppm)
+        fact = Answered(job.id, job.epoch, receipt.units, receipt.wei, fee, word.digest, receipt, word.run_ms)
+        self.decide(fact, now)
         self._place(now)
 
-    def _believes(self, peer: NodeId, job: Job, word: words.Result, units: int, wei: Wei) -> bool:
-        receipt = word.receipt
-        if receipt is None or word.units < 0 or word.digest != digest(word.body):
-            return False
-        promised = words.Receipt(
-            job.id,
-            job.epoch,
-            peer,
-            receipt.worker,
-            job.spec.pipeline,
-            job.spec.model,
-            units,
-            wei,
-            job.request,
-            word.digest,
-            word.run_ms,
-            receipt.signature,
+    def _believes(self, job: Job, word: words.Result, receipt: words.Receipt) -> bool:
+        terms = Terms(job.id, job.epoch, job.orchestrator, job.spec, job.price, job.request)
+        return (
+            word.units >= 0
+            and word.digest == digest(word.body)
+            and terms.fits(receipt, word.units, word.digest, word.run_ms)
+            and self._verify(job.orchestrator, signed_bytes(receipt), receipt.signature)
         )
-        return receipt == promised and self._verify(peer, signed_bytes(receipt), receipt.signature)
 
     def _hear_failure(self, peer: NodeId, word: words.Failure, now: Instant) -> None:
         if self.leases.find(word.job, word.epoch, peer) is None:
@@ -312,23 +290,17 @@ class GatewayMachine(Machine):
 
     def _next_placed(self, need: Need, now: Instant) -> Placed | None:
         free = self.sellers.free(need, self.leases, now)
-        if not free:
-            return None
-        for job_id in self.queue.waiting(need):
+        for job_id in self.queue.waiting(need) if free else ():
             job = self.jobs[job_id]
-            fit = [seller for seller in free if seller.price.within(job.limit)]
-            fresh = [seller for seller in fit if not job.avoids(seller.node)]
-            if not fresh and self.sellers.others_sell(need, job):
-                continue
-            if fresh or fit:
-                node = self._select(fresh or fit)
+            fit = self.sellers.fit(need, job, free)
+            if fit:
+                node = self._select(fit)
                 return Placed(job.id, job.epoch + 1, node, self.sellers.price(node, need))
         return None
 
     # Time
 
     def _on_tick(self, event: Tick, now: Instant) -> None:
-        self._waking = False
         for lease in self.leases.lapsed(now):
             job = self.jobs[JobId(lease.task)]
             self._return(job, words.Fault(Lost.code, f"{lease.holder} fell silent"), now)
@@ -340,7 +312,6 @@ class GatewayMachine(Machine):
 
     def _on_restarted(self, event: Restarted, now: Instant) -> None:
         """Nobody is judged by our own absence: every lease gets two leases' grace."""
-        self._waking = False
         for lease in list(self.leases):
             self.leases.until(lease.task, later(now, 2 * self.rules.lease_ms))
 
@@ -438,7 +409,7 @@ class GatewayMachine(Machine):
     def _end(self, job: Job) -> None:
         if not job.key:
             self._ended.append(job.id)
-        self.emit(Notice(job.id))
+        self.emit(Notice(job.id, ended=True))
 
     def _forget(self, now: Instant) -> None:
         """Drop the oldest ended jobs over the limit, and those whose key's window is over."""
@@ -486,13 +457,9 @@ class GatewayMachine(Machine):
             elif job.phase is Phase.LEASED:
                 self.leases.grant(Lease(job.id, job.epoch, job.orchestrator, _need(job), job.deadline))
 
-    def handle(self, event: Event, now: Instant) -> Sequence[Effect | Fact]:
-        """Decide what follows, and see to it that time is looked at while jobs are open."""
-        out = super().handle(event, now)
-        if not self._waking and (len(self.queue) or len(self.leases)):
-            self._waking = True
-            self.emit(Wake(later(now, self.rules.tick_ms)))
-        return out
+    def busy(self) -> bool:
+        """True while jobs are open."""
+        return len(self.queue) > 0 or len(self.leases) > 0
 
     handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
         Submitted: _on_submitted,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -39,6 +39,11 @@ class Sellers:
 
     def __contains__(self, node: NodeId) -> bool:
         return node in self._standings
+
+    @property
+    def standings(self) -> Mapping[NodeId, Standing]:
+        """What is known of each."""
+        return self._standings
 
     def connect(self, node: NodeId) -> None:
         """An orchestrator is here; what it sells it will say."""
@@ -106,15 +111,21 @@ class Sellers:
                 candidates.append(Candidate(node, quote.slots, free, quote.price, run_ms))
         return candidates
 
-    def others_sell(self, need: Need, job: Job) -> bool:
-        """True if a connected orchestrator where this job has not failed sells what it needs, at its price."""
-        return any(
+    def fit(self, need: Need, job: Job, free: Sequence[Candidate]) -> list[Candidate]:
+        """Of the free ones those that this job may go to: not too dear, and not where it has failed.
+
+        Where it has failed it may go again only if nobody else sells what it needs at its price.
+        """
+        affordable = [seller for seller in free if seller.price.within(job.limit)]
+        fresh = [seller for seller in affordable if not job.avoids(seller.node)]
+        others = any(
             standing.connected
             and (quote := standing.quotes.get(need)) is not None
             and quote.price.within(job.limit)
             and not job.avoids(node)
             for node, standing in self._standings.items()
         )
+        return fresh if others else affordable
 
     def wait_ms(self, need: Need, position: int) -> int:
         """An estimate of when a job starts that has so many before it, at the pace of late."""

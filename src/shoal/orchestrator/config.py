@@ -27,3 +27,18 @@ class Rules(Struct, frozen=True, kw_only=True):
     gateway_credit_wei: Wei = Wei(10**21)
     #: Ended tasks that are remembered, so that a repeated word finds its answer.
     ended_tasks_max: int = 20_000
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """How one orchestrator's process is run."""
+
+    #: The folder of its key and its journal.
+    home: str
+    #: Where gateways and workers come in.
+    listen: str = "127.0.0.1:8935"
+    #: The operator's own door; only ever on this computer. Empty for none.
+    operator_addr: str = "127.0.0.1:7935"
+    #: Who may come in, by node id. Empty: everybody on this computer.
+    gateways: tuple[str, ...] = ()
+    workers: tuple[str, ...] = ()
+    rules: Rules = Rules()

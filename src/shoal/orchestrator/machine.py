@@ -8,7 +8,7 @@ says that it accepted the answer, and then the worker's share is booked with it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from msgspec import Struct
@@ -21,9 +21,7 @@ from shoal.machine import (
     Absent,
     Connected,
     Disconnected,
-    Effect,
     Event,
-    Fact,
     Heard,
     Machine,
     Quarantined,
@@ -31,7 +29,6 @@ from shoal.machine import (
     Send,
     Tick,
     Value,
-    Wake,
 )
 from shoal.money.ledger import Book, Ledger
 from shoal.money.wei import Price, Wei, part
@@ -45,6 +42,7 @@ from shoal.wire.codec import signed_bytes
 from shoal.wire.pipelines import PIPELINES
 from shoal.work.lease import Lease, Leases
 from shoal.work.queue import Need
+from shoal.work.receipt import Terms
 from shoal.work.task import Earned, Leased, Phase, Released, Task, task_id
 
 #: Signs bytes with this node's key.
@@ -61,14 +59,14 @@ class State(Struct, frozen=True):
     book: Book = Book()
 
 
-class OrchestratorMachine(Machine):
+class OrchestratorMachine(Machine[State]):
     """All of an orchestrator's leases, money and knowledge of its workers."""
 
     facts = (Leased, Earned, Released, Quarantined)
     state = State
 
     def __init__(self, rules: Rules, *, node: NodeId, sign: Sign, select: Selection = quickest_free) -> None:
-        super().__init__()
+        super().__init__(rules.tick_ms)
         self.rules = rules
         self.node = node
         self.tasks: dict[str, Task] = {}
@@ -80,7 +78,6 @@ class OrchestratorMachine(Machine):
         self._ended: deque[str] = deque()
         self._sign = sign
         self._select = select
-        self._waking = False
         self._heartbeat_due = Instant(0)
 
     # Peers
@@ -266,20 +263,8 @@ class OrchestratorMachine(Machine):
 
     def _receipt(self, task: Task, word: words.Result) -> words.Receipt:
         lease = task.lease
-        units = min(word.units, lease.spec.units_max)
-        unsigned = words.Receipt(
-            lease.job,
-            lease.epoch,
-            self.node,
-            lease.worker,
-            lease.spec.pipeline,
-            lease.spec.model,
-            units,
-            lease.price.cost(units),
-            lease.request,
-            word.digest,
-            word.run_ms,
-        )
+        terms = Terms(lease.job, lease.epoch, self.node, lease.spec, lease.price, lease.request)
+        unsigned = terms.receipt(lease.worker, word.units, word.digest, word.run_ms)
         return replace(unsigned, signature=self._sign(signed_bytes(unsigned)))
 
     def _hear_failure(self, peer: NodeId, word: words.Failure, now: Instant) -> None:
@@ -333,7 +318,6 @@ class OrchestratorMachine(Machine):
     # Time
 
     def _on_tick(self, event: Tick, now: Instant) -> None:
-        self._waking = False
         for lease in self.leases.lapsed(now):
             task = self.tasks[lease.task]
             answered = lease.task in self._relays and self._relays[lease.task].answered
@@ -359,7 +343,6 @@ class OrchestratorMachine(Machine):
 
     def _on_restarted(self, event: Restarted, now: Instant) -> None:
         """Nobody is judged by our own absence: every lease gets two leases' grace."""
-        self._waking = False
         for lease in list(self.leases):
             self.leases.until(lease.task, later(now, 2 * self.rules.lease_ms))
 
@@ -442,13 +425,9 @@ class OrchestratorMachine(Machine):
             if task.phase is Phase.LEASED:
                 self._grant(task, task.deadline)
 
-    def handle(self, event: Event, now: Instant) -> Sequence[Effect | Fact]:
-        """Decide what follows, and see to it that time is looked at while leases live."""
-        out = super().handle(event, now)
-        if not self._waking and len(self.leases):
-            self._waking = True
-            self.emit(Wake(later(now, self.rules.tick_ms)))
-        return out
+    def busy(self) -> bool:
+        """True while leases live."""
+        return len(self.leases) > 0
 
     handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
         Connected: _on_connected,

@@ -23,6 +23,7 @@ RUN_MS_WEIGHT = 0.2
 class Member(Struct):
     """A worker as its orchestrator knows it."""
 
+    node: NodeId
     boot: str
     connected: bool = True
     offers: dict[Need, int] = {}
@@ -42,7 +43,7 @@ class Roster:
     def connect(self, worker: NodeId, boot: str) -> None:
         """A worker is here; it will say what it offers."""
         known = self._members.get(worker)
-        self._members[worker] = Member(boot, run_ms=known.run_ms if known else {})
+        self._members[worker] = Member(worker, boot, run_ms=known.run_ms if known else {})
         self._slots = None
 
     def disconnect(self, worker: NodeId) -> bool:
@@ -57,6 +58,10 @@ class Roster:
         """Take what a worker offers in place of what it offered before."""
         self._members[worker].offers = {(o.pipeline, o.model): o.slots for o in offers}
         self._slots = None
+
+    def members(self) -> list[Member]:
+        """Everybody who has been here, to be looked at."""
+        return list(self._members.values())
 
     def boot(self, worker: NodeId) -> str:
         """Which start of the worker's process is connected."""

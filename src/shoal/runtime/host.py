@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -133,7 +133,7 @@ class Host:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: Machine[Any],
         *,
         clock: Clock,
         journal: Journal,

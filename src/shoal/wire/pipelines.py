@@ -108,6 +108,9 @@ class Pipeline(Value, frozen=True, kw_only=True):
     answers: str = ""
     #: True if a client may ask for the answer piece by piece.
     streams: bool = False
+    #: The parameter that fixes the luck of an answer; "" if there is none. A worker draws it from the
+    #: job's id where the client left it open, so that a second attempt says what the first one said.
+    seed_field: str = ""
     example: str
 
 
@@ -148,6 +151,7 @@ PIPELINES: dict[str, Pipeline] = {
             price=Price(2_000_000_000),
             deadline_ms=2 * MINUTE_MS,
             streams=True,
+            seed_field="seed",
             example='{"messages": [{"role": "user", "content": "What is the capital of France?"}]}',
         ),
         Pipeline(

@@ -17,3 +17,27 @@ class Rules(Struct, frozen=True, kw_only=True):
     #: Closed jobs that are remembered, so that a repeated or overtaken order does not run again.
     closed_max: int = 1_000
     answer_bytes_max: int = 256 * MIB
+
+
+class RunnerSettings(Struct, frozen=True, kw_only=True):
+    """One runner: what it runs, and how much of this computer it may use."""
+
+    pipeline: str
+    model: str
+    #: Jobs at once, processor threads for all of them, and how far it steps back for others (0 to 19).
+    slots: int = 1
+    threads: int = 1
+    nice: int = 0
+    #: What to start instead of our own runner; the same flags are added.
+    command: tuple[str, ...] = ()
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """How one worker's process is run."""
+
+    #: The folder of its key.
+    home: str
+    #: Where it works, as `host:port#0xnode`.
+    orchestrators: tuple[str, ...]
+    runners: tuple[RunnerSettings, ...]
+    rules: Rules = Rules()

@@ -33,7 +33,6 @@ from shoal.machine import (
     Send,
     Tick,
     Value,
-    Wake,
 )
 from shoal.money.wei import Wei
 from shoal.units import Instant, later
@@ -100,6 +99,10 @@ class Stop(Effect, frozen=True):
     epoch: int
 
 
+class Drained(Effect, frozen=True):
+    """Nothing is left to do here: every answer has been settled or cancelled."""
+
+
 class Phase(Enum):
     """Where a job stands here."""
 
@@ -122,14 +125,14 @@ class Nothing(Struct, frozen=True):
     """A worker's durable state: there is none."""
 
 
-class WorkerMachine(Machine):
+class WorkerMachine(Machine[Nothing]):
     """All of a worker's running jobs and what its orchestrators have credited."""
 
     facts = (Quarantined,)
     state = Nothing
 
     def __init__(self, rules: Rules) -> None:
-        super().__init__()
+        super().__init__(rules.tick_ms)
         self.rules = rules
         self.runners: dict[Need, int] = {}
         self.tasks: dict[tuple[JobId, int], Task] = {}
@@ -139,7 +142,6 @@ class WorkerMachine(Machine):
         #: What was closed of late: an order that comes after its own end is not run.
         self._closed: dict[tuple[NodeId, JobId, int], None] = {}
         self._draining = False
-        self._waking = False
         self._heartbeat_due = Instant(0)
 
     # Orchestrators
@@ -280,7 +282,6 @@ class WorkerMachine(Machine):
     # Time
 
     def _on_tick(self, event: Tick, now: Instant) -> None:
-        self._waking = False
         for task in [task for task in self.tasks.values() if task.drop_at <= now]:
             self._close(task.orchestrator, task.job, task.epoch)
         if self._heartbeat_due <= now:
@@ -292,7 +293,6 @@ class WorkerMachine(Machine):
 
     def _on_restarted(self, event: Restarted, now: Instant) -> None:
         """There is nothing to take up again."""
-        self._waking = False
 
     def _on_absent(self, event: Absent, now: Instant) -> None:
         """Leases are the orchestrators' to judge."""
@@ -312,12 +312,15 @@ class WorkerMachine(Machine):
     def load(self, state: Nothing) -> None:
         """Nothing is durable."""
 
+    def busy(self) -> bool:
+        """True while jobs are here."""
+        return bool(self.tasks)
+
     def handle(self, event: Event, now: Instant) -> Sequence[Effect | Fact]:
-        """Decide what follows, and see to it that time is looked at while jobs are here."""
+        """Decide what follows; a worker that drains says when nothing is left."""
         out = super().handle(event, now)
-        if not self._waking and self.tasks:
-            self._waking = True
-            self.emit(Wake(later(now, self.rules.tick_ms)))
+        if self._draining and not self.tasks:
+            self.emit(Drained())
         return out
 
     handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {

@@ -1,0 +1,93 @@
+# Everything one types here. `make demo` and `make test` set themselves up: a fresh computer, an ordinary user, no root.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check sim planted chaos bench docs hooks lock clean
+
+SEEDS ?= 200
+MINUTES ?= 10
+
+help:              ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/demo   ## a whole network on this computer, answering real requests
+	@.venv/bin/shoal up --demo
+
+test: .venv/dev    ## every test
+	@.venv/bin/python -m pytest
+
+check: .venv/dev   ## style, types, imports and unit tests: what a commit must pass
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy --strict src
+	@.venv/bin/lint-imports --no-logo
+	@.venv/bin/python -m pytest -q tests/unit
+
+sim: .venv/dev     ## the network under faults, once for each of SEEDS=200
+	@.venv/bin/python -m shoal.sim --seeds $(SEEDS)
+
+planted: .venv/dev ## bugs planted on purpose, each of which the simulator must find
+	@.venv/bin/python tests/simulation/planted/run.py
+
+chaos: .venv/dev   ## real processes, killed and paused for MINUTES=10
+	@.venv/bin/python tests/process/chaos.py --minutes $(MINUTES)
+
+bench: .venv/dev .venvs/peers/made ## how fast it is, beside others: benchmarks/README.md
+	@.venv/bin/python -m benchmarks.run
+
+docs: .venv/dev    ## draw the machines' tables into docs/architecture.md
+	@.venv/bin/python docs/draw.py
+
+hooks: .venv/dev   ## run `make check` before each commit
+	@.venv/bin/pre-commit install
+
+clean:             ## forget the environments and caches; models and journals stay
+	@rm -rf .venv .venvs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Environments. Each ends in a stamp, so that nothing is installed twice from the same lock.
+
+# The first Python here that every locked library has wheels for; `make PYTHON=/path/to/python3` names another.
+PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
+	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; \
+	then command -v $$python; break; fi; done)
+INSTALL = -m pip --disable-pip-version-check install -qq
+LOCKED = $(INSTALL) --require-hashes --only-binary :all:
+
+define environment
+	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.14 is needed: install one, or say make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "setting up $(1) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear $(1) \
+		|| { echo "$(PYTHON) cannot make an environment: install its venv package (Debian: python3-venv)" >&2; exit 1; }
+endef
+
+.venv/python:
+	$(call environment,.venv)
+	@touch $@
+
+.venv/demo .venv/dev: .venv/%: .venv/python requirements/%.txt requirements/build.txt pyproject.toml
+	@echo "installing $$(grep -c == requirements/$*.txt) packages, each checked by its hash (a few minutes the first time)"
+	@.venv/bin/python $(LOCKED) -r requirements/build.txt -r requirements/$*.txt
+	@.venv/bin/python $(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What quarrels with our own locks lives apart: requirements/NAME.in, locked in NAME.txt, installed in .venvs/NAME.
+.venvs/%/made: requirements/%.txt
+	$(call environment,.venvs/$*)
+	@echo "installing $$(grep -c == $<) packages, each checked by its hash (a few minutes the first time)"
+	@.venvs/$*/bin/python $(LOCKED) -r $<
+	@touch $@
+
+# Locks (docs/why/002-locks.md). The widest comes first and holds the others to its versions.
+EXTRAS = gateway orchestrator worker llm audio-to-text text-to-speech cli demo
+COMPILE = .venv/bin/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
+	--generate-hashes --no-annotate --custom-compile-command "make lock"
+
+lock: .venv/python ## write requirements/*.txt after a change; UPGRADE=1 takes the newest versions
+	@.venv/bin/python $(INSTALL) uv
+	@$(COMPILE) pyproject.toml --extra dev -o requirements/dev.txt
+	@for extra in $(EXTRAS); do \
+		$(COMPILE) pyproject.toml --extra $$extra -c requirements/dev.txt -o requirements/$$extra.txt; done
+	@for apart in requirements/*.in; do $(COMPILE) $$apart -o $${apart%.in}.txt; done
+	@grep -c == requirements/*.txt

@@ -1,0 +1,254 @@
+"""From what the network says to what clients read: jobs, answers, receipts and the network itself as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from shoal.errors import Failed
+from shoal.gateway.machine import FEES, GatewayMachine
+from shoal.ids import JobId
+from shoal.money.wei import Price
+from shoal.runtime.door import PLAIN, Headers, Reply, encode, error_value
+from shoal.wire.codec import signed_bytes
+from shoal.wire.faults import error_of
+from shoal.wire.pipelines import PIPELINES, Pipeline
+from shoal.wire.words import Fault, Payload, Receipt
+from shoal.work.lifecycle import ENDED, Attempt, Job
+
+HOW_TO_CHECK = (
+    "The signature is r, s and a recovery id (65 bytes, secp256k1) over the SHA-256 of `signed_hex`. "
+    "The key that it recovers to has the Ethereum address `orchestrator`."
+)
+
+
+class Usage(Struct, frozen=True):
+    """Tokens, as the model's runtime counted them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+class Said(Struct, frozen=True):
+    """What a model said."""
+
+    content: str = ""
+    role: str = "assistant"
+
+
+class Choice(Struct, frozen=True):
+    """The one choice of an answer."""
+
+    index: int = 0
+    finish_reason: str | None = None
+    message: Said = Said()
+
+
+class LlmAnswer(Struct, frozen=True):
+    """A chat's whole answer: Livepeer's LLMResponse."""
+
+    id: str = ""
+    model: str = ""
+    created: int = 0
+    usage: Usage = Usage()
+    choices: tuple[Choice, ...] = (Choice(),)
+
+
+class TextAnswer(Struct, frozen=True):
+    """The text of any other answer."""
+
+    text: str = ""
+
+
+_llm_answers = msgspec.json.Decoder(LlmAnswer)
+_text_answers = msgspec.json.Decoder(TextAnswer)
+
+
+def llm_answer(payload: Payload) -> LlmAnswer:
+    """A chat's answer. Raises `Failed` if what the worker sent is none."""
+    try:
+        answer = _llm_answers.decode(payload.params)
+    except msgspec.DecodeError as error:
+        raise Failed("the answer is not of the form that this pipeline has") from error
+    if not answer.choices:
+        raise Failed("the answer is empty")
+    return answer
+
+
+def answer_text(job: Job, payload: Payload) -> str:
+    """The whole text of an answer, as a stream of it would have come."""
+    if job.spec.pipeline == "llm":
+        return llm_answer(payload).choices[0].message.content
+    try:
+        return _text_answers.decode(payload.params).text
+    except msgspec.DecodeError:
+        return ""
+
+
+def job_headers(job_id: JobId) -> Headers:
+    """The headers that name a job."""
+    return ((b"shoal-job-id", job_id.encode()),)
+
+
+def answer_reply(job: Job, payload: Payload, *, raw: bool) -> Reply:
+    """An answer as Livepeer's API has it; `raw` for the bytes of its file instead of where they are."""
+    headers = job_headers(job.id)
+    if not payload.media:
+        return Reply(payload.params, headers=headers)
+    if raw:
+        return media_reply(job, payload)
+    return Reply(encode(_links(job, payload)), headers=headers)
+
+
+def media_reply(job: Job, payload: Payload) -> Reply:
+    """The bytes of an answer's file. Its type is the table's: a worker's word could make a browser run it."""
+    content_type = PIPELINES[job.spec.pipeline].answers or "application/octet-stream"
+    return Reply(
+        payload.media[0].data, content_type=content_type.encode(), headers=(*PLAIN, *job_headers(job.id))
+    )
+
+
+def media_path(job: Job) -> str:
+    """Where an answer's file can be fetched by whoever knows the job's id."""
+    return f"/media/{job.id}.{PIPELINES[job.spec.pipeline].answers.rpartition('/')[2]}"
+
+
+def job_value(machine: GatewayMachine, job: Job) -> dict[str, Any]:
+    """Everything about a job that its owner may see."""
+    receipt = job.receipt
+    return {
+        "id": job.id,
+        "pipeline": job.spec.pipeline,
+        "model": job.spec.model,
+        "state": job.phase.value,
+        "position": machine.position(job.id),
+        "start_estimate_ms": machine.start_ms(job.id),
+        "attempts": [_attempt_value(attempt) for attempt in job.attempts],
+        "orchestrator": job.orchestrator,
+        "worker": receipt.worker if receipt is not None else "",
+        "queue_ms": job.queue_ms,
+        "run_ms": job.run_ms,
+        "units": job.units,
+        "unit": PIPELINES[job.spec.pipeline].unit,
+        "price": _price_value(job.price),
+        "limit": _price_value(job.limit),
+        "charged_wei": job.wei + job.fee,
+        "hold_wei": 0 if job.phase in ENDED else job.hold,
+        "accepted_at_ms": job.accepted_at,
+        "deadline_at_ms": job.deadline,
+        "ended_at_ms": job.ended_at,
+        "error": error_value(error_of(job.fault))["error"] if job.fault is not None else None,
+    }
+
+
+def result_value(job: Job, payload: Payload) -> Any:
+    """An answer inside a larger JSON value."""
+    return _links(job, payload) if payload.media else msgspec.Raw(payload.params)
+
+
+def receipt_value(receipt: Receipt) -> dict[str, Any]:
+    """A receipt with all that is needed to check it."""
+    value: dict[str, Any] = msgspec.to_builtins(receipt)
+    names = Receipt.__struct_fields__
+    return {
+        **dict(zip(names, value, strict=True)),
+        "signature": receipt.signature.hex(),
+        "signed_hex": signed_bytes(receipt).hex(),
+        "how_to_check": HOW_TO_CHECK,
+    }
+
+
+def models_value(machine: GatewayMachine) -> dict[str, Any]:
+    """What can be bought now, as OpenAI lists models."""
+    models = [
+        {
+            "id": model,
+            "object": "model",
+            "created": 0,
+            "owned_by": "shoal",
+            "pipeline": pipeline,
+            "slots": slots,
+        }
+        for (pipeline, model), slots in sorted(machine.sellers.models().items())
+    ]
+    return {"object": "list", "data": models}
+
+
+def pipeline_value(row: Pipeline) -> dict[str, Any]:
+    """A row of the table for people."""
+    return {
+        "name": row.name,
+        "default_model": row.default_model,
+        "unit": row.unit,
+        "price": _price_value(row.price),
+        "streams": row.streams,
+        "example": msgspec.Raw(row.example.encode()),
+    }
+
+
+def network_value(machine: GatewayMachine) -> dict[str, Any]:
+    """Who sells what, and how the ledger stands in all."""
+    balances = machine.ledger.balances
+    earned = {
+        name.partition(":")[2]: wei for name, wei in balances.items() if name.startswith("orchestrator:")
+    }
+    charged_wei = -sum(wei for name, wei in balances.items() if name.startswith("client:"))
+    return {
+        "sellers": [
+            {
+                "node": node,
+                "connected": standing.connected,
+                "offers": [
+                    {
+                        "pipeline": quote.pipeline,
+                        "model": quote.model,
+                        "slots": quote.slots,
+                        "taken_by_others": quote.taken,
+                        "leased": machine.leases.count(node, need),
+                        "price": _price_value(quote.price),
+                        "run_ms": round(standing.run_ms.get(need, 0.0), 1),
+                    }
+                    for need, quote in standing.quotes.items()
+                ],
+                "earned_wei": earned.get(node, 0),
+            }
+            for node, standing in machine.sellers.standings.items()
+        ],
+        "pipelines": [pipeline_value(row) for row in PIPELINES.values()],
+        "jobs": {
+            "queued": len(machine.queue),
+            "running": len(machine.leases),
+            "remembered": len(machine.jobs),
+        },
+        "ledger": {
+            "charged_wei": charged_wei,
+            "earned_wei": sum(earned.values()),
+            "earned_by_orchestrator_wei": earned,
+            "fees_wei": balances.get(FEES, 0),
+            "holds_wei": sum(hold.wei for hold in machine.ledger.holds.values()),
+        },
+    }
+
+
+def _links(job: Job, payload: Payload) -> dict[str, Any]:
+    return {media.field: {"url": media_path(job)} for media in payload.media[:1]}
+
+
+def _attempt_value(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "epoch": attempt.epoch,
+        "orchestrator": attempt.orchestrator,
+        "placed_at_ms": attempt.placed_at,
+        "error": _fault_value(attempt.fault) if attempt.fault is not None else None,
+    }
+
+
+def _fault_value(fault: Fault) -> dict[str, Any]:
+    return {"code": fault.code, "message": fault.message}
+
+
+def _price_value(price: Price) -> dict[str, int]:
+    return {"wei": price.wei, "per_units": price.per_units}

@@ -1,0 +1,171 @@
+"""Between the doors and the machine: questions go in, and whoever waits hears what became of them.
+
+Nothing is said to a client before it is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from shoal.errors import Cancelled, NotFound
+from shoal.gateway.events import CancelAsked, Consumed, Notice, Reply, Streamed, Submitted
+from shoal.gateway.machine import GatewayMachine
+from shoal.ids import ClientId, JobId
+from shoal.machine import Effect
+from shoal.runtime.node import Node
+from shoal.units import SECOND_MS, Instant
+from shoal.wire.codec import decode_payload
+from shoal.wire.faults import error_of
+from shoal.wire.words import Payload
+from shoal.work.lifecycle import ENDED, Job, Phase
+
+#: How long news of what a client has received may gather before it is passed on.
+CONSUMED_MS = 50
+
+
+class Watch:
+    """One waiting client's view of one job: `news` at every step, `ended` once, with None if the client left."""
+
+    __slots__ = ("ended", "job", "news")
+
+    def __init__(self, job: JobId) -> None:
+        self.job = job
+        self.news = asyncio.Event()
+        self.ended: asyncio.Future[Job | None] = asyncio.get_running_loop().create_future()
+
+    def tell(self, ended: Job | None = None) -> None:
+        """The job has moved, perhaps to its end."""
+        self.news.set()
+        if ended is not None and not self.ended.done():
+            self.ended.set_result(ended)
+
+    def leave(self) -> None:
+        """The client is gone."""
+        self.news.set()
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    async def wait(self, timeout_ms: int) -> bool:
+        """True once there is news, False if there was none for so long."""
+        try:
+            async with asyncio.timeout(timeout_ms / SECOND_MS):
+                await self.news.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class Desk:
+    """Where the doors ask."""
+
+    def __init__(self, machine: GatewayMachine, node: Node) -> None:
+        self.machine = machine
+        #: True once this gateway takes nothing new.
+        self.closing = False
+        self._node = node
+        self._replies: dict[JobId, asyncio.Future[Reply]] = {}
+        self._watches: dict[JobId, list[Watch]] = {}
+        self._consumed: dict[JobId, int] = {}
+
+    def now(self) -> Instant:
+        """This node's instant."""
+        return self._node.clock.now()
+
+    # Asking
+
+    async def submit(self, event: Submitted) -> JobId:
+        """The job that a submission made, or had made before. Raises why it was turned away."""
+        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._replies[event.job] = reply
+        try:
+            self._node.post(event)
+            said = await reply
+        finally:
+            del self._replies[event.job]
+        if said.fault is not None:
+            raise error_of(said.fault)
+        assert said.job is not None
+        return said.job
+
+    def watch(self, job_id: JobId) -> Watch:
+        """Hear of a job from now on, and at once if it has ended."""
+        watch = Watch(job_id)
+        self._watches.setdefault(job_id, []).append(watch)
+        job = self.machine.jobs.get(job_id)
+        if job is not None and job.phase in ENDED:
+            self._node.host.when_durable(lambda: watch.tell(job))
+        return watch
+
+    def unwatch(self, watch: Watch) -> None:
+        """Hear no more."""
+        watches = self._watches[watch.job]
+        watches.remove(watch)
+        if not watches:
+            del self._watches[watch.job]
+
+    def cancel(self, job_id: JobId, client: ClientId) -> None:
+        """Stop a job of this client; what it has received of a stream is paid."""
+        self._pass_on_consumed(job_id)
+        if job_id in self.machine.jobs:
+            self._node.post(CancelAsked(job_id, client))
+
+    def consumed(self, job_id: JobId, units: int) -> None:
+        """A client has been handed its stream up to so many units."""
+        if job_id not in self._consumed:
+            asyncio.get_running_loop().call_later(CONSUMED_MS / SECOND_MS, self._pass_on_consumed, job_id)
+        self._consumed[job_id] = max(units, self._consumed.get(job_id, 0))
+
+    async def durable(self) -> None:
+        """Wait until all that was decided so far is on disk."""
+        await self._node.durable()
+
+    async def own(self, client: ClientId, job_id: str) -> Job:
+        """A client's job as it stands. Raises `NotFound` also for the jobs of others."""
+        job = self.machine.jobs.get(JobId(job_id))
+        if job is None or job.client != client:
+            raise NotFound(f"there is no job {job_id[:100]}")
+        await self.durable()
+        return job
+
+    def answer(self, job: Job) -> Payload:
+        """A job's answer. Raises what went wrong if there is none."""
+        if job.phase is Phase.CANCELLED:
+            raise Cancelled(f"job {job.id} was cancelled by its owner")
+        if job.fault is not None:
+            raise error_of(job.fault)
+        body = self._node.journal.body(job.answer) if job.phase is Phase.DONE else None
+        if body is None:
+            raise NotFound(f"job {job.id} is {job.phase.value}, and there is no answer of it here")
+        return decode_payload(body)
+
+    def close(self) -> None:
+        """Let those go who only listen."""
+        self.closing = True
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.tell()
+
+    # Hearing
+
+    def perform(self, effect: Effect) -> None:
+        """Pass on what the machine wants said; all that it rests on is on disk."""
+        match effect:
+            case Notice():
+                if (watches := self._watches.get(effect.job)) is not None:
+                    ended = self.machine.jobs.get(effect.job) if effect.ended else None
+                    for watch in watches:
+                        watch.tell(ended)
+            case Reply():
+                reply = self._replies.get(effect.asked)
+                if reply is not None and not reply.done():
+                    reply.set_result(effect)
+            case Streamed():
+                for watch in self._watches.get(effect.job, ()):
+                    watch.tell()
+            case _:
+                raise AssertionError(f"a gateway has no {type(effect).__name__}")
+
+    def _pass_on_consumed(self, job_id: JobId) -> None:
+        units = self._consumed.pop(job_id, None)
+        if units is not None:
+            self._node.post(Consumed(job_id, units))

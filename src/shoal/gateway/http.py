@@ -1,0 +1,393 @@
+"""The gateway's doors: Livepeer's API by the table of pipelines, OpenAI's, and our own of jobs.
+
+A request that is turned away leaves no trace. A client that leaves takes its
+job with it, unless it left an idempotency key by which it can come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Raw, Struct
+
+from shoal.errors import NotFound, Refused, ShoalError
+from shoal.gateway import openai, streams
+from shoal.gateway.answers import (
+    answer_reply,
+    job_headers,
+    job_value,
+    llm_answer,
+    media_reply,
+    models_value,
+    network_value,
+    receipt_value,
+    result_value,
+)
+from shoal.gateway.clients import Clients
+from shoal.gateway.desk import Desk, Watch
+from shoal.gateway.events import Submitted
+from shoal.gateway.form import Form, read_form
+from shoal.gateway.requests import (
+    BODY_BYTES_MAX,
+    READERS,
+    Ask,
+    Json,
+    ask,
+    body_bytes_max,
+    read_fields,
+    read_files,
+)
+from shoal.ids import ClientId, JobId
+from shoal.money.wei import Price
+from shoal.runtime.chance import new_job_id
+from shoal.runtime.door import Door, Feed, Handler, Left, Reply, Request, encode, error_reply
+from shoal.units import SECOND_MS
+from shoal.wire.pipelines import PIPELINES, Pipeline, pipeline
+from shoal.wire.words import Payload
+from shoal.work.lifecycle import ENDED, Job
+
+LIST_JOBS = 50
+LIST_JOBS_MAX = 1_000
+KEY_CHARACTERS_MAX = 255
+WAIT_MS_MAX = 600 * SECOND_MS
+FORM = "multipart/form-data"
+
+
+class Begun(Struct, frozen=True):
+    """A job that its client waits for."""
+
+    job: JobId
+    client: ClientId
+    watch: Watch
+    gone: asyncio.Task[None]
+    #: True if the client can come back for it.
+    keyed: bool
+
+
+class JobRequest(Struct, frozen=True):
+    """What `/v1/jobs` takes as JSON."""
+
+    pipeline: str
+    params: Raw = Raw(b"{}")
+    deadline_ms: int = 0
+
+
+_job_requests = Json(
+    JobRequest, '{"pipeline": "llm", "params": {"messages": [{"role": "user", "content": "hi"}]}}'
+)
+
+
+class Doors:
+    """Every route of a gateway."""
+
+    def __init__(self, desk: Desk, clients: Clients) -> None:
+        self._desk = desk
+        self._clients = clients
+
+    def door(self) -> Door:
+        """The ASGI application."""
+        routes: dict[str, Handler] = {f"POST /{row.name}": self._run(row) for row in PIPELINES.values()}
+        routes |= {
+            "POST /v1/chat/completions": self.chat,
+            "POST /v1/audio/speech": self.speech,
+            "POST /v1/audio/transcriptions": self.transcription,
+            "GET /v1/models": self.models,
+            "POST /v1/jobs": self.submit,
+            "GET /v1/jobs": self.jobs,
+            "GET /v1/jobs/*": self.job,
+            "DELETE /v1/jobs/*": self.cancel,
+            "POST /v1/jobs/*/cancel": self.cancel,
+            "DELETE /v1/jobs/*/cancel": self.cancel,
+            "GET /v1/jobs/*/events": self.events,
+            "GET /v1/jobs/*/result": self.result,
+            "GET /v1/jobs/*/receipt": self.receipt,
+            "GET /media/*": self.media,
+            "GET /v1/network": self.network,
+            "GET /health": self.health,
+        }
+        return Door(routes)
+
+    # One pipeline, asked as Livepeer's API has it
+
+    def _run(self, row: Pipeline) -> Handler:
+        limit_bytes = body_bytes_max(row)
+        read = READERS[row.name].read
+
+        async def run(request: Request) -> Reply | Feed:
+            client = self._clients.identify(request)
+            body = await request.body(limit_bytes)
+            if row.media:
+                form = read_form(request.header(b"content-type"), body)
+                asked = await self._ask_form(row, form)
+            else:
+                asked = ask(row, read(body))
+            if asked.spec.stream and row.name == "llm":
+                return await self._stream_chat(request, client, asked, streams.LIVEPEER)
+            job = await self._finish(await self._begin(request, client, asked))
+            raw = request.header(b"accept").startswith("audio/")
+            return self._write(job, lambda answer: answer_reply(job, answer, raw=raw))
+
+        return run
+
+    async def _ask_form(self, row: Pipeline, form: Form) -> Ask:
+        fields = read_fields(row, form.fields)
+        media, durations_ms = await read_files(row, form)
+        return ask(row, fields, media, durations_ms)
+
+    # OpenAI
+
+    async def chat(self, request: Request) -> Reply | Feed:
+        """`POST /v1/chat/completions`."""
+        client = self._clients.identify(request)
+        row = PIPELINES["llm"]
+        wanted = openai.read_chat(await request.body(body_bytes_max(row)))
+        asked = ask(row, wanted.request)
+        if asked.spec.stream:
+            return await self._stream_chat(request, client, asked, streams.OPENAI, wanted.include_usage)
+        job = await self._finish(await self._begin(request, client, asked))
+        return self._write(
+            job,
+            lambda answer: Reply(encode(openai.chat_value(llm_answer(answer))), headers=job_headers(job.id)),
+        )
+
+    async def speech(self, request: Request) -> Reply | Feed:
+        """`POST /v1/audio/speech`."""
+        client = self._clients.identify(request)
+        row = PIPELINES["text-to-speech"]
+        asked = ask(row, openai.read_speech(await request.body(body_bytes_max(row))))
+        job = await self._finish(await self._begin(request, client, asked))
+        return self._write(job, lambda answer: media_reply(job, answer))
+
+    async def transcription(self, request: Request) -> Reply | Feed:
+        """`POST /v1/audio/transcriptions`."""
+        client = self._clients.identify(request)
+        row = PIPELINES["audio-to-text"]
+        body = await request.body(body_bytes_max(row))
+        form, write = openai.read_transcription(read_form(request.header(b"content-type"), body))
+        job = await self._finish(await self._begin(request, client, await self._ask_form(row, form)))
+
+        def reply(answer: Payload) -> Reply:
+            content_type, text = write(answer.params)
+            return Reply(text, content_type=content_type, headers=job_headers(job.id))
+
+        return self._write(job, reply)
+
+    async def models(self, request: Request) -> Reply | Feed:
+        """`GET /v1/models`."""
+        self._clients.identify(request)
+        return Reply(encode(models_value(self._desk.machine)))
+
+    # Our own
+
+    async def submit(self, request: Request) -> Reply | Feed:
+        """`POST /v1/jobs`: the job as it stands, at once or after `?wait_ms=`."""
+        client = self._clients.identify(request)
+        wait_ms = _number(request.query("wait_ms"), "wait_ms", WAIT_MS_MAX)
+        asked, deadline_ms = await self._read_job(request)
+        order = self._order(request, client, asked, deadline_ms)
+        watch = self._desk.watch(order.job)
+        try:
+            job_id = await self._desk.submit(order)
+            if job_id != order.job:
+                self._desk.unwatch(watch)
+                watch = self._desk.watch(job_id)
+            if wait_ms:
+                await asyncio.wait([watch.ended], timeout=wait_ms / SECOND_MS)
+        finally:
+            self._desk.unwatch(watch)
+        job = await self._desk.own(client, job_id)
+        value = job_value(self._desk.machine, job)
+        if not wait_ms or job.phase not in ENDED:
+            return Reply(encode(value), 202, headers=job_headers(job_id))
+        return self._write(
+            job,
+            lambda answer: Reply(
+                encode({**value, "result": result_value(job, answer)}), headers=job_headers(job.id)
+            ),
+        )
+
+    async def _read_job(self, request: Request) -> tuple[Ask, int]:
+        body = await request.body(BODY_BYTES_MAX)
+        if not request.header(b"content-type").startswith(FORM):
+            wanted = _job_requests.read(body)
+            row = pipeline(wanted.pipeline)
+            return ask(row, READERS[row.name].read(bytes(wanted.params))), wanted.deadline_ms
+        form = read_form(request.header(b"content-type"), body)
+        row = pipeline(form.fields.get("pipeline", ""))
+        params = READERS[row.name].read(form.fields.get("params", "{}").encode())
+        deadline_ms = _number(form.fields.get("deadline_ms", ""), "deadline_ms", 2**53)
+        media, durations_ms = await read_files(row, form)
+        return ask(row, params, media, durations_ms), deadline_ms
+
+    async def jobs(self, request: Request) -> Reply | Feed:
+        """`GET /v1/jobs`: the client's own, the newest first."""
+        client = self._clients.identify(request)
+        limit = _number(request.query("limit"), "limit", LIST_JOBS_MAX) or LIST_JOBS
+        machine = self._desk.machine
+        own = []
+        for job in reversed(machine.jobs.values()):
+            if job.client == client:
+                own.append(job)
+                if len(own) == limit:
+                    break
+        await self._desk.durable()
+        return Reply(encode({"jobs": [job_value(machine, job) for job in own]}))
+
+    async def job(self, request: Request) -> Reply | Feed:
+        """`GET /v1/jobs/{id}`."""
+        job = await self._own(request)
+        return Reply(encode(job_value(self._desk.machine, job)), headers=job_headers(job.id))
+
+    async def cancel(self, request: Request) -> Reply | Feed:
+        """`POST /v1/jobs/{id}/cancel`: the job as it stands then. What has ended stays as it ended."""
+        job = await self._own(request)
+        self._desk.cancel(job.id, job.client)
+        job = await self._own(request)
+        return Reply(encode(job_value(self._desk.machine, job)), headers=job_headers(job.id))
+
+    async def events(self, request: Request) -> Reply | Feed:
+        """`GET /v1/jobs/{id}/events`, from `Last-Event-ID` on."""
+        job = await self._own(request)
+        cursor = _number(request.header(b"last-event-id"), "Last-Event-ID", 2**53)
+        return Feed(streams.job_events(self._desk, job.client, job, cursor), job_headers(job.id))
+
+    async def result(self, request: Request) -> Reply | Feed:
+        """`GET /v1/jobs/{id}/result`: the answer itself."""
+        job = await self._own(request)
+        return answer_reply(job, self._desk.answer(job), raw=True)
+
+    async def receipt(self, request: Request) -> Reply | Feed:
+        """`GET /v1/jobs/{id}/receipt`: the orchestrator's signed word about the answer."""
+        job = await self._own(request)
+        if job.receipt is None:
+            raise NotFound(f"job {job.id} is {job.phase.value}, and there is no receipt of it")
+        return Reply(encode(receipt_value(job.receipt)), headers=job_headers(job.id))
+
+    async def media(self, request: Request) -> Reply | Feed:
+        """`GET /media/{id}.wav`: an answer's file, for whoever was given its address."""
+        job = self._desk.machine.jobs.get(JobId(request.part.partition(".")[0]))
+        await self._desk.durable()
+        if job is None or not (payload := self._desk.answer(job)).media:
+            raise NotFound(f"there is no file at {request.path[:100]}")
+        return media_reply(job, payload)
+
+    async def network(self, request: Request) -> Reply | Feed:
+        """`GET /v1/network`."""
+        self._clients.identify(request)
+        value = network_value(self._desk.machine)
+        await self._desk.durable()
+        return Reply(encode(value))
+
+    async def health(self, request: Request) -> Reply | Feed:
+        """`GET /health`: whether a job could be accepted now, and why not."""
+        reasons = []
+        if self._desk.closing:
+            reasons.append("this gateway is stopping")
+        if not any(standing.connected for standing in self._desk.machine.sellers.standings.values()):
+            reasons.append("no orchestrator is connected")
+        value = {"status": "unavailable" if reasons else "ok", "reasons": reasons}
+        return Reply(encode(value), 503 if reasons else 200)
+
+    # What they share
+
+    async def _own(self, request: Request) -> Job:
+        return await self._desk.own(self._clients.identify(request), request.part)
+
+    def _write(self, job: Job, write: Callable[[Payload], Reply]) -> Reply:
+        """The answer of an ended job, or what it failed of, with the job's name in either case."""
+        try:
+            return write(self._desk.answer(job))
+        except ShoalError as error:
+            return error_reply(error, job_headers(job.id))
+
+    def _order(self, request: Request, client: ClientId, asked: Ask, deadline_ms: int = 0) -> Submitted:
+        headers = request.headers
+        key = headers.get(b"idempotency-key", b"").decode("latin-1")
+        if len(key) > KEY_CHARACTERS_MAX:
+            raise Refused(f"an idempotency key has at most {KEY_CHARACTERS_MAX} characters")
+        limit = asked.row.price
+        if b"shoal-max-price-wei" in headers:
+            given = _number(request.header(b"shoal-max-price-wei"), "Shoal-Max-Price-Wei", 2**63)
+            limit = min(limit, Price(given), key=lambda price: price.wei / price.per_units)
+        if b"shoal-deadline-ms" in headers:
+            deadline_ms = _number(request.header(b"shoal-deadline-ms"), "Shoal-Deadline-Ms", 2**53)
+        if deadline_ms < 0:
+            raise Refused("a deadline lies ahead: deadline_ms is at least 1")
+        deadline_ms = deadline_ms or asked.row.deadline_ms
+        return Submitted(new_job_id(), client, asked.spec, asked.body, limit, deadline_ms, key)
+
+    async def _begin(self, request: Request, client: ClientId, asked: Ask) -> Begun:
+        """Submit, and watch both the job and the client."""
+        order = self._order(request, client, asked)
+        desk = self._desk
+        watch = desk.watch(order.job)
+        try:
+            job_id = await desk.submit(order)
+        except BaseException:
+            desk.unwatch(watch)
+            raise
+        if job_id != order.job:
+            desk.unwatch(watch)
+            watch = desk.watch(job_id)
+        gone = asyncio.get_running_loop().create_task(request.gone())
+        gone.add_done_callback(lambda _: watch.leave())
+        return Begun(job_id, client, watch, gone, bool(order.key))
+
+    async def _finish(self, begun: Begun) -> Job:
+        """The job at its end."""
+        job = None
+        try:
+            job = await begun.watch.ended
+        finally:
+            self._let_go(begun, ended=job is not None)
+        if job is None:
+            raise Left
+        return job
+
+    def _let_go(self, begun: Begun, *, ended: bool) -> None:
+        self._desk.unwatch(begun.watch)
+        if not ended and not begun.keyed:
+            self._desk.cancel(begun.job, begun.client)
+
+    async def _stream_chat(
+        self,
+        request: Request,
+        client: ClientId,
+        asked: Ask,
+        dialect: streams.Dialect,
+        include_usage: bool = False,
+    ) -> Feed:
+        desk = self._desk
+        begun = await self._begin(request, client, asked)
+        head = streams.LlmHead(begun.job, asked.spec.model, desk.now() // SECOND_MS, include_usage)
+        pieces = self._pieces(begun)
+        first = await streams.begun(pieces)
+
+        def whole() -> Any:
+            job = begun.watch.ended.result()
+            assert job is not None
+            return llm_answer(desk.answer(job))
+
+        return Feed(streams.chunks(dialect, head, first, pieces, whole), job_headers(begun.job))
+
+    async def _pieces(self, begun: Begun) -> streams.Pieces:
+        """The job's text; whoever stops listening early lets the job go."""
+        ended = False
+        try:
+            async for piece in streams.follow(self._desk, begun.watch, begun.job):
+                yield piece
+            ended = True
+        finally:
+            watch = begun.watch
+            self._let_go(begun, ended=ended or (watch.ended.done() and watch.ended.result() is not None))
+
+
+def _number(text: str, name: str, most: int) -> int:
+    """A whole number that a client wrote, 0 for none."""
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit()) or len(text) > 20 or int(text) > most:
+        raise Refused(f"{name} is a whole number from 0 to {most}, not {text[:50]!r}")
+    return int(text)

@@ -1,0 +1,157 @@
+"""From what a client sent to what is asked of the network: checked against the table, and written in one way.
+
+Two requests that mean the same have the same bytes here. Files are measured
+but never changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shoal.errors import Refused, TooLarge, WrongMedia
+from shoal.gateway.form import Form
+from shoal.gateway.sound import measure
+from shoal.units import KIB, MIB, SECOND_MS
+from shoal.wire.codec import encode_payload
+from shoal.wire.pipelines import (
+    PIPELINES,
+    EchoRequest,
+    LlmRequest,
+    MediaField,
+    Message,
+    Pipeline,
+)
+from shoal.wire.words import JobSpec, Media, Payload
+
+T = TypeVar("T")
+
+#: A file above this is looked at in another thread, so that it delays nobody.
+GLANCE_BYTES_MAX = 256 * KIB
+#: What a form needs beside its fields and files.
+FORM_BYTES = 64 * KIB
+SEED_RANGE = 2**32
+
+
+class Ask(Struct, frozen=True):
+    """A request that can be submitted: what is to be run, and on what."""
+
+    row: Pipeline
+    spec: JobSpec
+    body: bytes
+
+
+class Json(Generic[T]):
+    """Reads JSON of one type."""
+
+    def __init__(self, kind: type[T], example: str) -> None:
+        self._decode = msgspec.json.Decoder(kind).decode
+        self._example = example
+
+    def read(self, data: bytes) -> T:
+        """The value in `data`. Raises `Refused`, and says what is wrong."""
+        if not data:
+            raise Refused(f"the body is empty; send JSON, as in {self._example}")
+        try:
+            return self._decode(data)
+        except msgspec.ValidationError as error:
+            raise Refused(f"the request is not valid: {error}; send JSON, as in {self._example}") from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Refused(f"the body is not JSON: {error}; send JSON, as in {self._example}") from error
+        except RecursionError as error:
+            raise Refused("the JSON is nested too deeply") from error
+
+
+READERS: dict[str, Json[Any]] = {row.name: Json(row.request, row.example) for row in PIPELINES.values()}
+
+_encode = msgspec.json.Encoder().encode
+
+
+def body_bytes_max(row: Pipeline) -> int:
+    """The largest body that a request of this pipeline may have."""
+    files = sum(field.bytes_max for field in row.media)
+    return row.params_bytes_max + (files + FORM_BYTES if files else 0)
+
+
+#: The largest body of all.
+BODY_BYTES_MAX = max(map(body_bytes_max, PIPELINES.values())) + MIB
+
+
+def read_fields(row: Pipeline, fields: Mapping[str, str]) -> Struct:
+    """A form's fields as a request of this pipeline."""
+    try:
+        request: Struct = msgspec.convert(dict(fields), row.request, strict=False)
+    except msgspec.ValidationError as error:
+        raise Refused(f"the form is not valid: {error}") from error
+    return request
+
+
+async def read_files(row: Pipeline, form: Form) -> tuple[tuple[Media, ...], tuple[int, ...]]:
+    """A form's files, and how long each lasts (ms)."""
+    unknown = form.files.keys() - {field.field for field in row.media}
+    if unknown:
+        raise Refused(f"{row.name} takes no file named {', '.join(sorted(unknown))}")
+    media, durations_ms = [], []
+    for field in row.media:
+        data = form.files.get(field.field, b"")
+        if not data:
+            raise Refused(f"the form has no file named {field.field}, or an empty one")
+        if len(data) <= GLANCE_BYTES_MAX:
+            content_type, duration_ms = _look(field, data)
+        else:
+            content_type, duration_ms = await asyncio.to_thread(_look, field, data)
+        media.append(Media(field.field, content_type, data))
+        durations_ms.append(duration_ms)
+    return tuple(media), tuple(durations_ms)
+
+
+def ask(row: Pipeline, request: Any, media: Sequence[Media] = (), durations_ms: tuple[int, ...] = ()) -> Ask:
+    """A checked request as it goes out: its model named, everything that says nothing left away."""
+    if len(media) != len(row.media):
+        raise Refused(
+            f"{row.name} wants a form with the file {', '.join(field.field for field in row.media)}"
+        )
+    model = getattr(request, row.model_field) or row.default_model
+    if isinstance(request, LlmRequest):
+        request = _plain(request, model)
+    else:
+        request = replace(request, **{row.model_field: model})
+    stream = row.streams and isinstance(request, LlmRequest | EchoRequest) and request.stream
+    spec = JobSpec(row.name, model, row.units_max(request, durations_ms), stream)
+    return Ask(row, spec, encode_payload(Payload(_encode(request), tuple(media))))
+
+
+def _look(field: MediaField, data: bytes) -> tuple[str, int]:
+    if len(data) > field.bytes_max:
+        raise TooLarge(f"the file {field.field} has {len(data)} bytes, the limit is {field.bytes_max}")
+    if field.kind != "audio":
+        raise WrongMedia(f"files of {field.kind} are not read yet")
+    sound = measure(data)
+    if sound.duration_ms > field.duration_max_ms:
+        limit_s = field.duration_max_ms // SECOND_MS
+        raise TooLarge(f"the sound lasts {sound.duration_ms / SECOND_MS:.0f} s, the limit is {limit_s} s")
+    return sound.content_type, sound.duration_ms
+
+
+def _plain(request: LlmRequest, model: str) -> LlmRequest:
+    """A chat in the fewest words: text instead of parts, one name for each thing."""
+    return replace(
+        request,
+        model=model,
+        messages=tuple(map(_plain_message, request.messages)),
+        max_tokens=request.max_completion_tokens or request.max_tokens or 256,
+        max_completion_tokens=None,
+        seed=None if request.seed is None else request.seed % SEED_RANGE,
+    )
+
+
+def _plain_message(message: Message) -> Message:
+    if isinstance(message.content, str) and message.role != "developer":
+        return message
+    text = message.content if isinstance(message.content, str) else "".join(p.text for p in message.content)
+    return Message("system" if message.role == "developer" else message.role, text)

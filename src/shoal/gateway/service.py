@@ -1,0 +1,69 @@
+"""A gateway's process: it dials its orchestrators, opens its doors, and lets its machine decide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from shoal.gateway.clients import Clients
+from shoal.gateway.config import Settings
+from shoal.gateway.desk import Desk
+from shoal.gateway.http import Doors
+from shoal.gateway.machine import GatewayMachine
+from shoal.machine import Effect
+from shoal.runtime.http import Server, bind
+from shoal.runtime.keys import NodeKey, verify
+from shoal.runtime.node import Address, Node, until_told_to_stop
+from shoal.wire.words import Job, Word
+
+
+class Service:
+    """One running gateway."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises `Refused` if its address is open to others and no keys are set."""
+        self._settings = settings
+        self._orchestrators = [Address.parse(text) for text in settings.orchestrators]
+        clients = Clients(settings.api_keys)
+        address = Address.parse(settings.http_addr)
+        listener = bind(address.host, address.port, guarded=clients.closed)
+        self.port: int = listener.getsockname()[1]
+        self.node = Node("gateway", Path(settings.home), self._build, self._perform, complete=self._complete)
+        self.desk = Desk(self.machine, self.node)
+        self._server = Server(Doors(self.desk, clients).door(), listener)
+
+    async def start(self) -> None:
+        """Go on from the journal, dial the orchestrators, and take requests."""
+        self.node.start()
+        self.node.dial(self._orchestrators)
+        await self._server.open()
+
+    async def stop(self) -> None:
+        """Take no new requests, let open ones end, then take leave; jobs live on in the journal."""
+        self.desk.close()
+        await self._server.close()
+        await self.node.close()
+
+    def _build(self, key: NodeKey) -> GatewayMachine:
+        self.machine = GatewayMachine(self._settings.rules, verify=verify)
+        return self.machine
+
+    def _perform(self, effect: Effect) -> None:
+        self.desk.perform(effect)
+
+    def _complete(self, word: Word) -> Word:
+        """A job goes out with its body, which the outbox leaves to the disk."""
+        if isinstance(word, Job):
+            return replace(word, body=self.node.journal.body(word.digest) or b"")
+        return word
+
+
+async def serve(settings: Settings) -> None:
+    """Run a gateway until it is told to stop."""
+    service = Service(settings)
+    await service.start()
+    try:
+        await until_told_to_stop(service.node)
+    finally:
+        await service.stop()

@@ -1,0 +1,58 @@
+"""The operator's door of an orchestrator: what it sells, who works here, what was earned. It changes nothing."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from shoal.orchestrator.machine import OrchestratorMachine
+from shoal.work.task import Phase
+
+
+def operator_door(machine: OrchestratorMachine) -> Starlette:
+    """`GET /health` and `GET /status`."""
+
+    async def health(request: Request) -> JSONResponse:
+        ready = bool(machine.roster.slots())
+        return JSONResponse({"ready": ready, "node": machine.node}, status_code=200 if ready else 503)
+
+    async def status(request: Request) -> JSONResponse:
+        return JSONResponse(_status(machine))
+
+    return Starlette(routes=[Route("/health", health), Route("/status", status)])
+
+
+def _status(machine: OrchestratorMachine) -> dict[str, object]:
+    ledger = machine.ledger
+    shares = {a.removeprefix("worker:"): w for a, w in ledger.balances.items() if a.startswith("worker:")}
+    ended = [task for task in machine.tasks.values() if task.phase is not Phase.LEASED]
+    return {
+        "node": machine.node,
+        "gateways": sorted(machine.gateways),
+        "workers": [
+            {
+                "node": worker.node,
+                "connected": worker.connected,
+                "offers": [
+                    {
+                        "pipeline": pipeline,
+                        "model": model,
+                        "slots": slots,
+                        "leased": machine.leases.count(worker.node, (pipeline, model)),
+                    }
+                    for (pipeline, model), slots in worker.offers.items()
+                ],
+                "share_wei": shares.get(worker.node, 0),
+            }
+            for worker in machine.roster.members()
+        ],
+        "earned_wei": -sum(wei for account, wei in ledger.balances.items() if account.startswith("gateway:")),
+        "own_wei": ledger.balances.get("own", 0),
+        "worker_wei": sum(shares.values()),
+        "holds_wei": sum(hold.wei for hold in ledger.holds.values()),
+        "leases": len(machine.leases),
+        "earned_tasks": sum(task.phase is Phase.EARNED for task in ended),
+        "released_tasks": sum(task.phase is Phase.RELEASED for task in ended),
+    }

@@ -1,0 +1,67 @@
+"""An orchestrator's process: it listens for gateways and workers, and lets its machine decide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shoal.ids import NodeId
+from shoal.machine import Effect
+from shoal.orchestrator.config import Settings
+from shoal.orchestrator.http import operator_door
+from shoal.orchestrator.machine import OrchestratorMachine
+from shoal.runtime.http import Server, bind
+from shoal.runtime.keys import NodeKey
+from shoal.runtime.node import Address, Node, until_told_to_stop
+
+
+class Service:
+    """One running orchestrator."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._admitted = {"gateway": set(settings.gateways), "worker": set(settings.workers)}
+        closed = any(self._admitted.values())
+        self.node = Node(
+            "orchestrator",
+            Path(settings.home),
+            self._build,
+            self._perform,
+            admitted=self._admits if closed else None,
+        )
+        self._operator: Server | None = None
+
+    async def start(self) -> None:
+        """Listen, then go on from the journal. Raises `Refused` if an address cannot be had."""
+        address = Address.parse(self._settings.listen)
+        if self._settings.operator_addr:
+            door = Address.parse(self._settings.operator_addr)
+            self._operator = Server(operator_door(self.machine), bind(door.host, door.port))
+            await self._operator.open()
+        self.node.start()
+        await self.node.peers.listen(address.host, address.port)
+
+    async def stop(self) -> None:
+        """Close the doors and the journal; leases live on, and are taken up at the next start."""
+        if self._operator is not None:
+            await self._operator.close()
+        await self.node.close()
+
+    def _build(self, key: NodeKey) -> OrchestratorMachine:
+        self.machine = OrchestratorMachine(self._settings.rules, node=key.id, sign=key.sign)
+        return self.machine
+
+    def _admits(self, node: NodeId, role: str) -> bool:
+        return node in self._admitted.get(role, ())
+
+    def _perform(self, effect: Effect) -> None:
+        raise AssertionError(f"an orchestrator has no effect of its own, and was asked for {effect}")
+
+
+async def serve(settings: Settings) -> None:
+    """Run an orchestrator until it is told to stop."""
+    service = Service(settings)
+    await service.start()
+    try:
+        await until_told_to_stop(service.node)
+    finally:
+        await service.stop()

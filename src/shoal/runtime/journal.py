@@ -1,0 +1,398 @@
+"""The journal: what happened, in order, on disk before anybody acts on it.
+
+Facts that queue while the disk is busy are the next commit: one row, one sync,
+no waiting. Rows are chained by hash, so that damage is found at replay and
+named. A commit that fails is never tried again: the journal ends there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import queue
+import sqlite3
+import threading
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from msgspec import Struct
+
+from shoal.errors import Broken, Failed, Refused, TooLarge
+from shoal.ids import Digest
+from shoal.runtime import blockstore, history
+from shoal.runtime.blockstore import Blockstore, Recent, sync_folder
+from shoal.runtime.history import damage_named, hash_commit, hash_snapshot, lay_down
+from shoal.units import KIB, MIB, SECOND_MS, Instant, later
+
+log = logging.getLogger(__name__)
+
+ADD_COMMIT = "INSERT INTO commits (first, count, facts, hash) VALUES (?, ?, ?, ?)"
+ADD_SNAPSHOT = "INSERT INTO snapshots (number, chain, state, hash) VALUES (?, ?, ?, ?)"
+ADD_FORMAT = "INSERT INTO meta (name, value) VALUES ('format', ?)"
+FORGET_SNAPSHOTS = "DELETE FROM snapshots"
+FORGET_COMMITS = "DELETE FROM commits WHERE first <= ?"
+
+PAGE_BYTES = 4 * KIB
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The limits of a journal."""
+
+    bodies: blockstore.Config = blockstore.Config()
+    #: Keep facts that a snapshot covers, so that an audit sees them all.
+    keep_history: bool = False
+    #: One commit holds at most about this much; what is beyond it waits for the next.
+    commit_bytes_max: int = 8 * MIB
+    #: The write-ahead log goes over into the database when about this much was written to it.
+    checkpoint_bytes: int = 4 * MIB
+    #: What is left of the write-ahead log on disk after it has gone over.
+    wal_bytes_max: int = 64 * MIB
+    cache_bytes: int = 16 * MIB
+    #: Up to this size the whole database is looked through for damage when it is opened.
+    check_bytes_max: int = 64 * MIB
+    #: How long to wait for a reader that stands in the way.
+    busy_timeout_ms: int = 5 * SECOND_MS
+
+
+DEFAULT = Config()
+
+
+@dataclass(slots=True)
+class Batch:
+    """What goes to disk in one commit: facts as they are laid down, bodies, and perhaps a snapshot."""
+
+    count: int = 0
+    size_bytes: int = 0
+    parts: list[bytes] = field(default_factory=list)
+    bodies: dict[Digest, tuple[bytes, Instant]] = field(default_factory=dict)
+    state: bytes | None = None
+
+    def add(self, at: Instant, fact: bytes) -> None:
+        """One fact more."""
+        self.parts += lay_down(at, fact)
+        self.count += 1
+        self.size_bytes += len(fact)
+
+    def keep(self, name: Digest, body: bytes, expires: Instant) -> None:
+        """One body more, or a later expiry of one that is here."""
+        _, before = self.bodies.get(name, (body, expires))
+        self.bodies[name] = (body, max(before, expires))
+        self.size_bytes += len(body)
+
+    def join(self, other: Batch) -> None:
+        """Take in the batch that follows."""
+        self.count += other.count
+        self.size_bytes += other.size_bytes
+        self.parts += other.parts
+        self.state = other.state
+        for name, (body, expires) in other.bodies.items():
+            self.keep(name, body, expires)
+
+    def __bool__(self) -> bool:
+        return bool(self.count or self.bodies or self.state is not None)
+
+
+class Owner:
+    """The file beside a journal that says who writes it, and how far it has come.
+
+    The lock keeps a second process out. The mark is written after each commit
+    and never synced: after a power cut it may lag behind the journal, but a
+    journal that lags behind its mark has lost facts that somebody acted on.
+    """
+
+    _LINE = "pid {pid:>10} wrote facts up to {number:>20}"
+    _LINE_BYTES = len(_LINE.format(pid=0, number=0)) + len(" 01234567\n")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.with_name(path.name + ".owner")
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(self._file, self._LINE_BYTES, 0)[4:14].decode(errors="replace").strip()
+            os.close(self._file)
+            raise Refused(
+                f"journal {path} is already open by pid {pid or '?'}: stop that process first"
+            ) from None
+        self.marked = self._read()
+        self.mark(self.marked)
+
+    def mark(self, number: int) -> None:
+        """Facts up to this one are on disk."""
+        line = self._LINE.format(pid=os.getpid(), number=number).encode()
+        os.pwrite(self._file, b"%s %08x\n" % (line, zlib.crc32(line)), 0)
+
+    def close(self) -> None:
+        """Let another process write the journal."""
+        os.close(self._file)
+
+    def _read(self) -> int:
+        line, _, check = os.pread(self._file, self._LINE_BYTES, 0).rpartition(b" ")
+        return int(line[-20:]) if check == b"%08x\n" % zlib.crc32(line) else 0
+
+
+def _open(path: Path, config: Config) -> sqlite3.Connection:
+    """The connection that writes. Makes the journal if there is none."""
+    if not path.exists():
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+        sync_folder(path.absolute().parent)
+    db = history.connect(
+        path, write=True, cache_bytes=config.cache_bytes, busy_timeout_ms=config.busy_timeout_ms
+    )
+    try:
+        with damage_named(path, "at its beginning"):
+            _prepare(db, path, config)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path, config: Config) -> None:
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA wal_autocheckpoint = 0")
+    db.execute(f"PRAGMA journal_size_limit = {config.wal_bytes_max}")
+    if db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
+        db.executescript(f"BEGIN IMMEDIATE; {history.SCHEMA} {blockstore.SCHEMA}")
+        db.execute(ADD_FORMAT, (history.FORMAT,))
+        db.execute("COMMIT")
+    history.check_format(db, path)
+    if path.stat().st_size <= config.check_bytes_max:
+        found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise Broken(f"journal {path} is damaged ({found}): restore it from a copy")
+
+
+class Writer:
+    """The one thread that writes. It takes batches and reports how far it came, or why it ended."""
+
+    def __init__(self, db: sqlite3.Connection, blocks: Blockstore, config: Config) -> None:
+        self.number, self.chain = 0, history.GENESIS
+        self.queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._db = db
+        self._blocks = blocks
+        self._config = config
+        self._unsaved_bytes = 0
+
+    def run(self, now: Callable[[], Instant], written: Callable[[int, int], None]) -> None:
+        """Write until None comes; `written` hears the last fact on disk and how many batches that took."""
+        sweep_at = now()
+        more = True
+        while more:
+            batch = Batch()
+            taken, more = self._take(batch, max(0, sweep_at - now()) / SECOND_MS)
+            if taken:
+                self._commit(batch)
+                written(self.number, taken)
+            self._checkpoint()
+            if more and now() >= sweep_at:
+                others = self._sweep(now())
+                sweep_at = now() if others else later(now(), self._config.bodies.sweep_interval_ms)
+
+    def _take(self, batch: Batch, timeout_s: float) -> tuple[int, bool]:
+        """Gather what queued while the last commit ran: how many batches, and whether more may come."""
+        taken = 0
+        try:
+            following = self.queue.get(timeout=timeout_s)
+        except queue.Empty:
+            return taken, True
+        while following is not None:
+            batch.join(following)
+            taken += 1
+            full = batch.state is not None or batch.size_bytes >= self._config.commit_bytes_max
+            if full or self.queue.empty():
+                return taken, True
+            following = self.queue.get()
+        return taken, False
+
+    def _commit(self, batch: Batch) -> None:
+        if batch.bodies or batch.state is not None:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._blocks.store(self._db, batch.bodies)
+            self._write(batch)
+            self._db.execute("COMMIT")
+        else:
+            self._write(batch)  # One statement is its own transaction: fewer changes of threads.
+        self._unsaved_bytes += batch.size_bytes + PAGE_BYTES * (1 + len(batch.bodies))
+
+    def _write(self, batch: Batch) -> None:
+        if batch.count:
+            facts = b"".join(batch.parts)
+            first = self.number + 1
+            self.chain = hash_commit(self.chain, first, batch.count, facts)
+            self.number += batch.count
+            self._db.execute(ADD_COMMIT, (first, batch.count, facts, self.chain))
+        if batch.state is not None:
+            sealed = hash_snapshot(self.chain, self.number, batch.state)
+            self._db.execute(FORGET_SNAPSHOTS)
+            self._db.execute(ADD_SNAPSHOT, (self.number, self.chain, batch.state, sealed))
+            if not self._config.keep_history:
+                self._db.execute(FORGET_COMMITS, (self.number,))
+
+    def _sweep(self, now: Instant) -> bool:
+        self._db.execute("BEGIN IMMEDIATE")
+        others = self._blocks.expire(self._db, now)
+        self._blocks.sweep(self._db)
+        self._db.execute("COMMIT")
+        return others
+
+    def _checkpoint(self) -> None:
+        if self._unsaved_bytes >= self._config.checkpoint_bytes:
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            self._unsaved_bytes = 0
+
+
+class Journal:
+    """The journal of one process, used from its loop's thread; another thread does the writing."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        on_durable: Callable[[int], None],
+        on_failure: Callable[[BaseException], None],
+        now: Callable[[], Instant],
+        config: Config = DEFAULT,
+    ) -> None:
+        self._path = path
+        self.on_durable = on_durable
+        self.on_failure = on_failure
+        self._blocks = Blockstore(path.with_name(path.name + ".blocks"), config.bodies)
+        self._recent = Recent(config.bodies.recent_bytes_max)
+        self._batch = Batch()
+        self._handed: deque[Batch] = deque()
+        self._reports: deque[tuple[int, int] | BaseException] = deque()
+        self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        with ExitStack() as opened:
+            self._owner = Owner(path)
+            opened.callback(self._owner.close)
+            self._db = opened.enter_context(closing(_open(path, config)))
+            self._reader = opened.enter_context(
+                closing(history.connect(path, busy_timeout_ms=config.busy_timeout_ms))
+            )
+            self._writer = Writer(self._db, self._blocks, config)
+            self._writer.number, self._writer.chain = self._end()
+            self.durable = self.appended = self._writer.number
+            self._opened = opened.pop_all()
+        self._thread = threading.Thread(
+            target=self._write, args=(now,), name=f"journal {path.name}", daemon=True
+        )
+        self._thread.start()
+
+    def append(self, at: Instant, fact: bytes) -> int:
+        """Queue one fact for the next commit; its number."""
+        self._schedule()
+        self._batch.add(at, fact)
+        self.appended += 1
+        return self.appended
+
+    def keep(self, name: Digest, body: bytes, expires: Instant) -> None:
+        """Store a body under its digest in the same commit as the facts queued with it."""
+        if len(body) > self._blocks.body_bytes_max:
+            raise TooLarge(f"a body of {len(body)} bytes: at most {self._blocks.body_bytes_max} are stored")
+        self._schedule()
+        self._batch.keep(name, body, expires)
+        self._recent.put(name, body)
+
+    def snapshot(self, state: bytes) -> None:
+        """Queue a state that covers every fact appended so far; their rows give way to it."""
+        self._schedule()
+        self._batch.state = state
+        self._hand_over()
+
+    def replay(self) -> tuple[bytes | None, Iterator[tuple[Instant, bytes]]]:
+        """The latest snapshot and the facts after it, as they are on disk. Raises `Broken` at damage."""
+        number, chain, state = history.last_snapshot(self._reader, self._path)
+        commits = history.commits_after(self._reader, self._path, number, chain)
+        return state, (fact for commit in commits for fact in history.take_up(commit.facts))
+
+    def body(self, name: Digest) -> bytes | None:
+        """The body of this name, on disk or on its way there; None if there is none, or it is damaged."""
+        body = self._recent.get(name)
+        if body is not None:
+            return body
+        for batch in (self._batch, *self._handed):
+            if name in batch.bodies:
+                return batch.bodies[name][0]
+        body = self._blocks.read(self._reader, name)
+        if body is not None:
+            self._recent.put(name, body)
+        return body
+
+    def close(self) -> None:
+        """Commit what is queued, then let go of the files."""
+        self._hand_over()
+        self._writer.queue.put(None)
+        self._thread.join()
+        self._hear()
+        self._opened.close()
+
+    def _end(self) -> tuple[int, bytes]:
+        """The number and hash of the last fact on disk."""
+        number, chain, _ = history.last_snapshot(self._db, self._path)
+        with damage_named(self._path, f"after fact {number}"):
+            number, chain = self._db.execute(history.LAST_COMMIT).fetchone() or (number, chain)
+        if number < self._owner.marked:
+            raise Broken(
+                f"journal {self._path} ends at fact {number}, but {self._owner.marked} facts were written: "
+                f"restore it from a copy, or remove {self._owner.path} to go on without them"
+            )
+        return number, chain
+
+    def _schedule(self) -> None:
+        """What one turn of the loop queues shares a commit."""
+        if self._failure is not None:
+            raise Failed(f"journal {self._path} takes nothing more ({self._failure}): restart this process")
+        if not self._batch:
+            self._loop = asyncio.get_running_loop()
+            self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        if self._batch:
+            self._handed.append(self._batch)
+            self._writer.queue.put(self._batch)
+            self._batch = Batch()
+
+    def _write(self, now: Callable[[], Instant]) -> None:
+        """The writing thread."""
+        try:
+            self._writer.run(now, self._written)
+        except BaseException as failure:  # noqa: BLE001  (whatever it was, nothing is written after it)
+            self._report(failure)
+
+    def _written(self, number: int, batches: int) -> None:
+        self._report((number, batches))
+        self._owner.mark(number)
+
+    def _report(self, report: tuple[int, int] | BaseException) -> None:
+        self._reports.append(report)
+        if self._loop is not None:
+            with suppress(RuntimeError):  # The loop has ended: `close` will hear it.
+                self._loop.call_soon_threadsafe(self._hear)
+
+    def _hear(self) -> None:
+        """Pass on what the writing thread reported."""
+        while self._reports:
+            report = self._reports.popleft()
+            if isinstance(report, BaseException):
+                self._fail(report)
+                continue
+            number, batches = report
+            for _ in range(batches):
+                self._handed.popleft()
+            if number > self.durable:
+                self.durable = number
+                self.on_durable(number)
+
+    def _fail(self, failure: BaseException) -> None:
+        log.critical("journal %s could not be written and ends here: %s", self._path, failure)
+        self._failure = failure
+        self.on_failure(failure)

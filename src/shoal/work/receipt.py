@@ -1,0 +1,42 @@
+"""What a receipt must say: the seller writes it and the buyer checks it by the same words."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from shoal.ids import Digest, JobId, NodeId
+from shoal.machine import Value
+from shoal.money.wei import Price
+from shoal.wire.words import JobSpec, Receipt
+
+
+class Terms(Value, frozen=True):
+    """What buyer and seller of one attempt agreed on."""
+
+    job: JobId
+    epoch: int
+    orchestrator: NodeId
+    spec: JobSpec
+    price: Price
+    request: Digest
+
+    def receipt(self, worker: NodeId, units: int, answer: Digest, run_ms: int) -> Receipt:
+        """The unsigned receipt for this answer. Units beyond the agreed most are not charged."""
+        charged = min(units, self.spec.units_max)
+        return Receipt(
+            self.job,
+            self.epoch,
+            self.orchestrator,
+            worker,
+            self.spec.pipeline,
+            self.spec.model,
+            charged,
+            self.price.cost(charged),
+            self.request,
+            answer,
+            run_ms,
+        )
+
+    def fits(self, receipt: Receipt, units: int, answer: Digest, run_ms: int) -> bool:
+        """True if a receipt says, but for its signature, what these terms say."""
+        return replace(receipt, signature=b"") == self.receipt(receipt.worker, units, answer, run_ms)

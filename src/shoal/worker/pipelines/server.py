@@ -1,0 +1,396 @@
+"""The door of a runner: one pipeline, one model, one unix socket.
+
+Serves `GET /health` and `POST /<pipeline>`, and answers the first while the model works on the second. It
+knows nothing of any model, never listens on the network, and never outlives the process that started it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
+
+import msgspec
+import uvicorn
+import uvloop
+
+from shoal.errors import Busy, Failed, Refused, ShoalError, TooLarge
+
+T = TypeVar("T")
+Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
+Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
+
+#: Asks whether the caller has left; work that asks often stops soon.
+Gone: TypeAlias = Callable[[], bool]
+#: Hands one piece of a stream to the caller; True when the caller has left.
+Emit: TypeAlias = Callable[[T], bool]
+
+#: Calls that may wait beyond those being worked on; the worker should never send that many.
+WAITING_MAX = 16
+#: How long a stopping runner lets calls in progress finish.
+DRAIN_S = 5
+#: How often to look for the parent where its end cannot be waited for.
+PARENT_PERIOD_S = 1.0
+#: How long a sender should wait before it tries a busy or loading runner again.
+RETRY_AFTER_MS = 1000
+JSON = b"application/json"
+EVENTS = b"text/event-stream"
+STOPPING = {signal.SIGTERM, signal.SIGINT}
+
+log = logging.getLogger("shoal.runner")
+encode = msgspec.json.encode
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a runner is started with; every field is a flag of its command line."""
+
+    socket: Path
+    model_dir: Path = Path()
+    model_id: str = ""
+    threads: int = 1
+    slots: int = 1
+    parent_pid: int
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One request, read whole."""
+
+    content_type: str
+    accept: str
+    body: bytes
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """One body, and how many units of work it took."""
+
+    body: bytes
+    units: int
+    content_type: bytes = JSON
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """Events one by one; each says how many units it and those before it took."""
+
+    events: AsyncGenerator[bytes, None]
+
+
+Reply: TypeAlias = Answer | Stream
+
+
+class Pipeline(Protocol):
+    """What a runner's own file says: its name, its limit, how to load and how to answer."""
+
+    name: str
+    body_bytes_max: int
+
+    def load(self, settings: Settings) -> None:
+        """Make the model ready; may block, for it runs in a thread of its own."""
+
+    def answer(self, call: Call, hands: Hands) -> Reply | Awaitable[Reply]:
+        """Answer at once, or later; must never block."""
+
+
+class Hands:
+    """The threads in which a model works, one a slot."""
+
+    def __init__(self, slots: int) -> None:
+        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="slot")
+
+    async def run(self, work: Callable[[Gone], T]) -> T:
+        """What `work` returns; when the caller is cancelled, `work` is told."""
+        gone = threading.Event()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work, gone.is_set)
+        finally:
+            gone.set()
+
+    async def stream(self, work: Callable[[Emit[T]], None]) -> AsyncGenerator[T, None]:
+        """What `work` emits, as it emits it; what it raises is raised here."""
+        loop = asyncio.get_running_loop()
+        gone = threading.Event()
+        ready: asyncio.Queue[T | None] = asyncio.Queue()
+
+        def emit(piece: T | None) -> bool:
+            if not gone.is_set():
+                loop.call_soon_threadsafe(ready.put_nowait, piece)
+            return gone.is_set()
+
+        def run() -> None:
+            try:
+                work(emit)
+            finally:
+                emit(None)
+
+        running = loop.run_in_executor(self._threads, run)
+        try:
+            while (piece := await ready.get()) is not None:
+                yield piece
+            await running
+        finally:
+            gone.set()
+
+
+class Left(Exception):
+    """The caller hung up."""
+
+
+class Runner:
+    """The ASGI application: reads a call, lets the pipeline answer, and watches whether the caller stays."""
+
+    def __init__(self, pipeline: Pipeline, settings: Settings) -> None:
+        self._pipeline = pipeline
+        self._settings = settings
+        self._path = f"/{pipeline.name}"
+        self._hands = Hands(settings.slots)
+        self._calls = 0
+        self._calls_max = settings.slots + WAITING_MAX
+        self.status = "LOADING"
+        self.fault = ""
+
+    def load(self) -> None:
+        """Load the model; afterwards `/health` says OK, or ERROR and why."""
+        began = time.monotonic()
+        try:
+            self._pipeline.load(self._settings)
+        except Exception as error:  # whatever a model's library raises is the answer to /health
+            log.exception("%s cannot load %s", self._pipeline.name, self._settings.model_id)
+            self.status, self.fault = "ERROR", f"{type(error).__name__}: {error}"
+        else:
+            self.status = "OK"
+            log.info("%s is ready after %.2f s", self._pipeline.name, time.monotonic() - began)
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        path, method = scope["path"], scope["method"]
+        if method == "POST" and path.rstrip("/") == self._path:
+            await self._post(scope, receive, send)
+        elif method == "GET" and path == "/health":
+            health = {"status": self.status} | ({"msg": self.fault} if self.fault else {})
+            await respond(send, 200, encode(health))
+        else:
+            await respond(send, 404, detail(f"no {method} {path} here; try POST {self._path} or GET /health"))
+
+    async def _post(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        self._calls += 1
+        try:
+            self._admit()
+            reply = self._pipeline.answer(await self._read(scope, receive), self._hands)
+            if not isinstance(reply, Answer | Stream):
+                reply = await unless_gone(reply, receive)
+            if isinstance(reply, Answer):
+                await respond(send, 200, reply.body, reply.content_type, reply.units)
+            else:
+                await unless_gone(pour(reply, send), receive)
+        except Left:
+            log.info("a caller hung up; its work is stopped")
+        except ShoalError as error:
+            await respond(send, error.http_status, detail(error.message), retry_after_ms=error.retry_after_ms)
+        except Exception:  # a bug, ours or a library's: this call fails, the runner lives
+            log.exception("%s failed", self._pipeline.name)
+            await respond(send, 500, detail(f"{self._pipeline.name.capitalize()} pipeline error."))
+        finally:
+            self._calls -= 1
+
+    def _admit(self) -> None:
+        if self.status == "LOADING":
+            raise Busy("the model is still loading; try again soon", retry_after_ms=RETRY_AFTER_MS)
+        if self.status == "ERROR":
+            raise Failed(f"the model could not be loaded: {self.fault}")
+        if self._calls > self._calls_max:
+            raise Busy("every slot is taken and enough wait; try again soon", retry_after_ms=RETRY_AFTER_MS)
+
+    async def _read(self, scope: dict[str, Any], receive: Receive) -> Call:
+        headers = {name: value for name, value in scope["headers"] if name in (b"content-type", b"accept")}
+        body = await read_body(receive, self._pipeline.body_bytes_max)
+        content_type = headers.get(b"content-type", b"").decode("latin-1")
+        return Call(content_type, headers.get(b"accept", b"").decode("latin-1"), body)
+
+
+async def read_body(receive: Receive, bytes_max: int) -> bytes:
+    """The whole body, or TooLarge as soon as it is."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body", False):
+        parts, size = [body], len(body)
+        while message.get("more_body", False) and size <= bytes_max:
+            message = await receive()
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+        body = b"".join(parts)
+    if message["type"] == "http.disconnect":
+        raise Left
+    if len(body) > bytes_max:
+        raise TooLarge(f"File size exceeds limit. Send at most {bytes_max} bytes.")
+    return body
+
+
+async def unless_gone(work: Awaitable[T], receive: Receive) -> T:
+    """What `work` returns; if the caller hangs up first, cancel it and raise Left."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(receive())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Left
+        return working.result()
+    finally:
+        leaving.cancel()
+        working.cancel()
+
+
+async def pour(stream: Stream, send: Send) -> None:
+    """Send each event when it comes; a failure in mid-stream is said in the stream."""
+    headers = [(b"content-type", EVENTS), (b"cache-control", b"no-cache")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    async with contextlib.aclosing(stream.events) as events:
+        try:
+            async for event in events:
+                await send_event(send, event)
+            await send_event(send, b"[DONE]")
+        except Exception as error:  # the status is long sent: only the stream can tell
+            log.exception("a stream broke off")
+            message = error.message if isinstance(error, ShoalError) else "the model failed in mid-stream"
+            await send_event(send, encode({"error": message}))
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def send_event(send: Send, event: bytes) -> None:
+    await send({"type": "http.response.body", "body": b"data: " + event + b"\n\n", "more_body": True})
+
+
+def detail(message: str) -> bytes:
+    """An error in the shape that clients of the runner contract parse."""
+    return encode({"detail": {"msg": message}})
+
+
+async def respond(
+    send: Send,
+    status: int,
+    body: bytes,
+    content_type: bytes = JSON,
+    units: int = 0,
+    *,
+    retry_after_ms: int = 0,
+) -> None:
+    """Send one whole answer."""
+    headers = [
+        (b"content-type", content_type),
+        (b"content-length", b"%d" % len(body)),
+        (b"shoal-units", b"%d" % units),
+    ]
+    if retry_after_ms:
+        headers.append((b"retry-after", b"%d" % -(-retry_after_ms // 1000)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def require_model(asked: str, own: str) -> None:
+    """Refuse a request for another model; an empty name means ours."""
+    if asked and asked != own:
+        raise Refused(f"pipeline configured with {own} but called with {asked}")
+
+
+def main(pipeline: Pipeline) -> NoReturn:
+    """Run a pipeline until SIGTERM, SIGINT or the parent's end."""
+    settings = parse(sys.argv[1:])
+    logging.basicConfig(level=logging.INFO, format=f"{pipeline.name}: %(message)s")
+    # Blocked in every thread and taken by one that waits for them: a model's library that
+    # installs handlers of its own (llama.cpp does) cannot steal the word to stop.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    spawn(end_with, settings.parent_pid, settings.socket)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as running:
+        running.run(serve(pipeline, settings))
+    # Not sys.exit: it would wait for threads in which a model may still be at work.
+    leave(settings.socket)
+
+
+async def serve(pipeline: Pipeline, settings: Settings) -> None:
+    """Listen first, load then, and stop when asked to."""
+    runner = Runner(pipeline, settings)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            runner,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+    )
+
+    def stop() -> None:
+        server.should_exit = True
+
+    listener = bind(settings.socket)
+    spawn(await_signal, asyncio.get_running_loop(), stop)
+    spawn(runner.load)
+    await server.serve(sockets=[listener])
+
+
+def parse(arguments: list[str]) -> Settings:
+    parser = argparse.ArgumentParser(description="Serve one model on a unix socket, by the runner contract.")
+    parser.add_argument("--socket", type=Path, required=True, help="where to listen")
+    parser.add_argument("--model-dir", type=Path, default=Path(), help="the folder with the model's files")
+    parser.add_argument("--model-id", default="", help="the name under which the model is asked for")
+    parser.add_argument("--threads", type=int, default=1, help="processor threads to compute with")
+    parser.add_argument("--slots", type=int, default=1, help="calls to work on at once")
+    parser.add_argument(
+        "--parent-pid", type=int, default=os.getppid(), help="the process whose end is also the runner's"
+    )
+    return Settings(**vars(parser.parse_args(arguments)))
+
+
+def bind(path: Path) -> socket.socket:
+    """A socket that only this user can reach; one left over from a dead runner gives way."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(mask)
+    listener.listen()
+    return listener
+
+
+def await_signal(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
+    signal.sigwait(STOPPING)
+    loop.call_soon_threadsafe(stop)
+
+
+def end_with(parent_pid: int, path: Path) -> None:
+    """End at once when the parent is gone: nobody waits for an answer any more."""
+    try:
+        select.select([os.pidfd_open(parent_pid)], [], [])
+    except ProcessLookupError:
+        pass  # gone before we could look
+    except (AttributeError, OSError):  # not on this system: look from time to time
+        while os.getppid() == parent_pid:
+            time.sleep(PARENT_PERIOD_S)
+    leave(path)
+
+
+def leave(path: Path) -> NoReturn:
+    path.unlink(missing_ok=True)
+    logging.shutdown()
+    os._exit(0)
+
+
+def spawn(work: Callable[..., object], *arguments: object) -> None:
+    threading.Thread(target=work, args=arguments, daemon=True).start()

@@ -1,0 +1,172 @@
+"""A worker's process: it dials its orchestrators, keeps its runners, and lets its machine decide.
+
+It listens nowhere but on its runners' sockets, which only its own user can open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from shoal.errors import Expired, Failed, ShoalError
+from shoal.ids import JobId
+from shoal.machine import Effect
+from shoal.runtime.keys import NodeKey
+from shoal.runtime.node import Address, Node, until_told_to_stop
+from shoal.units import MIB, SECOND_MS
+from shoal.wire import words
+from shoal.wire.codec import decode_payload, encode_payload
+from shoal.wire.faults import error_of, fault_of
+from shoal.wire.pipelines import PIPELINES, Pipeline
+from shoal.work.queue import Need
+from shoal.worker import translation
+from shoal.worker.config import RunnerSettings, Settings
+from shoal.worker.exchange import Response
+from shoal.worker.machine import (
+    Drained,
+    Draining,
+    Run,
+    RunnerAnswered,
+    RunnerFailed,
+    RunnerSpoke,
+    Stop,
+    WorkerMachine,
+)
+from shoal.worker.models import Model, ensure, find, models_home
+from shoal.worker.runners import Runner
+from shoal.worker.sources import sources
+
+log = logging.getLogger("shoal.worker")
+
+DRAIN_S = 30
+
+
+class Service:
+    """One running worker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._runners: dict[Need, Runner] = {}
+        self._keeping: list[asyncio.Task[None]] = []
+        self._jobs: dict[tuple[JobId, int], asyncio.Task[None]] = {}
+        self._drained = asyncio.Event()
+        self._sockets = tempfile.TemporaryDirectory(prefix="shoal-")
+        self.node = Node("worker", Path(settings.home), self._build, self._perform, durable=False)
+
+    async def start(self) -> None:
+        """Dial the orchestrators, and start the runners; each takes jobs when its model is here."""
+        self.node.start()
+        self.node.dial([Address.parse(text) for text in self._settings.orchestrators])
+        for number, runner in enumerate(self._settings.runners):
+            self._keeping.append(asyncio.create_task(self._keep(number, runner)))
+
+    async def stop(self) -> None:
+        """Take no new jobs, let the running ones end (for at most `DRAIN_S`), then stop the runners."""
+        self.node.post(Draining())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._drained.wait(), DRAIN_S)
+        for task in (*self._keeping, *self._jobs.values()):
+            task.cancel()
+        await asyncio.gather(*self._keeping, *self._jobs.values(), return_exceptions=True)
+        await self.node.close()
+        self._sockets.cleanup()
+
+    def _build(self, key: NodeKey) -> WorkerMachine:
+        self.machine = WorkerMachine(self._settings.rules)
+        return self.machine
+
+    async def _keep(self, number: int, settings: RunnerSettings) -> None:
+        folder = Path()
+        if not settings.command and settings.pipeline != "echo":
+            folder = await asyncio.to_thread(_fetch, settings)
+        socket = Path(self._sockets.name) / f"{number}.sock"
+        runner = Runner(settings, folder, socket, self.node.post)
+        self._runners[runner.need] = runner
+        await runner.run()
+
+    # Jobs
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Run(order):
+                task = asyncio.create_task(self._run(order))
+                self._jobs[order.job, order.epoch] = task
+                task.add_done_callback(lambda _: self._jobs.pop((order.job, order.epoch), None))
+            case Drained():
+                self._drained.set()
+            case Stop(job, epoch):
+                if (running := self._jobs.get((job, epoch))) is not None:
+                    running.cancel()
+
+    async def _run(self, order: words.Job) -> None:
+        began = self.node.clock.now()
+        try:
+            async with asyncio.timeout(order.deadline_ms / SECOND_MS):
+                answer, units = await self._ask_runner(order)
+        except TimeoutError:
+            self._fail(order, Expired("the runner did not answer before the deadline"))
+        except ShoalError as error:
+            self._fail(order, error)
+        except Exception as error:  # a runner may answer anything: this job fails, the worker lives
+            log.exception("job %s failed", order.job)
+            self._fail(order, Failed(f"the runner's answer cannot be used: {error}"))
+        else:
+            run_ms = self.node.clock.now() - began
+            body = encode_payload(answer)
+            self.node.post(RunnerAnswered(order.job, order.epoch, units, run_ms, body))
+
+    def _fail(self, order: words.Job, error: ShoalError) -> None:
+        self.node.post(RunnerFailed(order.job, order.epoch, fault_of(error)))
+
+    async def _ask_runner(self, order: words.Job) -> tuple[words.Payload, int]:
+        row = PIPELINES[order.spec.pipeline]
+        pool = self._runners[order.spec.pipeline, order.spec.model].pool
+        content_type, body = translation.request(row, order.job, decode_payload(order.body))
+        if not order.spec.stream:
+            response = await pool.post(f"/{row.name}", content_type, body)
+            return self._whole(row, response), int(response.headers.get("shoal-units", "0"))
+        assembly = translation.Assembly()
+        pieces = partial(self._stream, order, assembly)
+        response = await pool.post(f"/{row.name}", content_type, body, on_piece=pieces)
+        if response.status != 200:
+            raise error_of(translation.fault(response.status, response.body))
+        return assembly.whole(), assembly.units
+
+    def _whole(self, row: Pipeline, response: Response) -> words.Payload:
+        if response.status != 200:
+            raise error_of(translation.fault(response.status, response.body))
+        return translation.answer(row, response.headers.get("content-type", ""), response.body)
+
+    def _stream(self, order: words.Job, assembly: translation.Assembly, data: bytes) -> None:
+        for piece in assembly.feed(data):
+            self.node.post(RunnerSpoke(order.job, order.epoch, piece.units, piece.offset, piece.text))
+
+
+def _fetch(settings: RunnerSettings) -> Path:
+    """The folder with a runner's model; says how far a download has come, every tenth of it."""
+    model = find(settings.pipeline, settings.model)
+    said = -1
+
+    def progress(_: Model, done_bytes: int, total_bytes: int) -> None:
+        nonlocal said
+        tenth = 10 * done_bytes // max(1, total_bytes)
+        if tenth > said and done_bytes < total_bytes:
+            said = tenth
+            log.info("fetching %s: %d of %d MB", model.id, done_bytes // MIB, total_bytes // MIB)
+
+    return ensure(model, models_home(os.environ), progress, sources(os.environ))
+
+
+async def serve(settings: Settings) -> None:
+    """Run a worker until it is told to stop."""
+    service = Service(settings)
+    await service.start()
+    try:
+        await until_told_to_stop(service.node)
+    finally:
+        await service.stop()

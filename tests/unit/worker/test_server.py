@@ -1,0 +1,227 @@
+"""The door of a runner, without a socket: calls go in as ASGI messages and answers are read off."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncGenerator, Awaitable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shoal.errors import Failed, Refused
+from shoal.worker.pipelines.server import (
+    Answer,
+    Call,
+    Emit,
+    Gone,
+    Hands,
+    Reply,
+    Runner,
+    Settings,
+    Stream,
+    parse,
+)
+
+SETTINGS = Settings(socket=Path("unused"), parent_pid=1)
+
+
+class Scripted:
+    """A pipeline that does what the body names."""
+
+    name = "scripted"
+    body_bytes_max = 32
+
+    def __init__(self) -> None:
+        self.working = threading.Event()
+        self.left = threading.Event()
+
+    def load(self, settings: Settings) -> None:
+        """Nothing to load."""
+
+    def answer(self, call: Call, hands: Hands) -> Reply | Awaitable[Reply]:
+        match call.body:
+            case b"at once":
+                return Answer(b"here", 3, b"text/plain")
+            case b"refuse":
+                raise Refused("not that")
+            case b"bug":
+                raise KeyError("oops")
+            case b"work":
+                return hands.run(self.work)
+            case b"break":
+                return Stream(breaks())
+            case _:
+                return Stream(hands.stream(pieces))
+
+    def work(self, gone: Gone) -> Answer:
+        self.working.set()
+        while not gone():
+            pass
+        self.left.set()
+        return Answer(b"", 0)
+
+
+def pieces(emit: Emit[bytes]) -> None:
+    for number in range(3):
+        emit(b"%d" % number)
+
+
+async def breaks() -> AsyncGenerator[bytes, None]:
+    yield b"1"
+    raise Failed("the model fell over")
+
+
+class Caller:
+    """One call: its body in pieces, then silence until it hangs up."""
+
+    def __init__(self, *body: bytes) -> None:
+        self._waiting = [{"type": "http.request", "body": part, "more_body": True} for part in body]
+        self._waiting[-1]["more_body"] = False
+        self.hung_up = asyncio.Event()
+        self.sent: list[dict[str, Any]] = []
+
+    async def receive(self) -> dict[str, Any]:
+        if self._waiting:
+            return self._waiting.pop(0)
+        await self.hung_up.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        self.sent.append(message)
+
+    async def call(self, runner: Runner, path: str = "/scripted", method: str = "POST") -> Caller:
+        scope = {"path": path, "method": method, "headers": [(b"content-type", b"x/y")]}
+        await runner(scope, self.receive, self.send)
+        return self
+
+    @property
+    def status(self) -> int:
+        return int(self.sent[0]["status"])
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self.sent[0]["headers"])
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message["body"] for message in self.sent[1:])
+
+    @property
+    def told(self) -> str:
+        return str(json.loads(self.body)["detail"]["msg"])
+
+
+def ready() -> Runner:
+    runner = Runner(Scripted(), SETTINGS)
+    runner.load()
+    return runner
+
+
+async def called(*body: bytes) -> Caller:
+    return await Caller(*body).call(ready())
+
+
+def test_an_answer_carries_its_units() -> None:
+    answer = asyncio.run(called(b"at ", b"once"))
+    assert (answer.status, answer.body) == (200, b"here")
+    assert answer.headers[b"shoal-units"] == b"3"
+    assert answer.headers[b"content-type"] == b"text/plain"
+
+
+def test_a_stream_is_sent_event_by_event() -> None:
+    answer = asyncio.run(called(b"stream"))
+    bodies = [message["body"] for message in answer.sent[1:]]
+    assert bodies == [b"data: 0\n\n", b"data: 1\n\n", b"data: 2\n\n", b"data: [DONE]\n\n", b""]
+
+
+def test_a_stream_that_breaks_says_so_and_does_not_say_done() -> None:
+    answer = asyncio.run(called(b"break"))
+    assert answer.status == 200
+    assert answer.body == b'data: 1\n\ndata: {"error":"the model fell over"}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "told"),
+    [
+        ((b"refuse",), 400, "not that"),
+        ((b"bug",), 500, "Scripted pipeline error."),
+        ((b"x" * 33,), 413, "File size exceeds limit. Send at most 32 bytes."),
+        ((b"x" * 20, b"x" * 20, b"never read"), 413, "File size exceeds limit. Send at most 32 bytes."),
+    ],
+)
+def test_a_fault_is_told_in_the_contracts_shape(body: tuple[bytes, ...], status: int, told: str) -> None:
+    answer = asyncio.run(called(*body))
+    assert (answer.status, answer.told) == (status, told)
+    assert answer.headers[b"shoal-units"] == b"0"
+
+
+def test_before_it_is_loaded_a_runner_answers_health_and_nothing_else() -> None:
+    async def calls() -> tuple[Caller, Caller, Caller]:
+        runner = Runner(Scripted(), SETTINGS)
+        return (
+            await Caller(b"").call(runner, "/health", "GET"),
+            await Caller(b"at once").call(runner),
+            await Caller(b"").call(runner, "/elsewhere"),
+        )
+
+    health, early, elsewhere = asyncio.run(calls())
+    assert json.loads(health.body) == {"status": "LOADING"}
+    assert (early.status, early.headers[b"retry-after"]) == (503, b"1")
+    assert elsewhere.status == 404
+
+
+def test_work_is_told_when_its_caller_hangs_up() -> None:
+    async def call() -> tuple[Scripted, Caller]:
+        pipeline = Scripted()
+        runner = Runner(pipeline, SETTINGS)
+        runner.load()
+        caller = Caller(b"work")
+        calling = asyncio.create_task(caller.call(runner))
+        await asyncio.to_thread(pipeline.working.wait)
+        caller.hung_up.set()
+        await calling
+        await asyncio.to_thread(pipeline.left.wait)
+        return pipeline, caller
+
+    pipeline, caller = asyncio.run(call())
+    assert pipeline.left.is_set()
+    assert caller.sent == []
+
+
+def test_a_stream_left_early_stops_its_work() -> None:
+    async def leave() -> None:
+        stopped = threading.Event()
+
+        def endless(emit: Emit[int]) -> None:
+            while not emit(1):
+                pass
+            stopped.set()
+
+        stream = Hands(1).stream(endless)
+        assert await anext(stream) == 1
+        await stream.aclose()
+        await asyncio.to_thread(stopped.wait)
+
+    asyncio.run(leave())
+
+
+def test_what_work_raises_is_raised_to_the_reader() -> None:
+    async def read() -> list[int]:
+        def fails(emit: Emit[int]) -> None:
+            emit(1)
+            raise Failed("no more")
+
+        return [piece async for piece in Hands(1).stream(fails)]
+
+    with pytest.raises(Failed, match="no more"):
+        asyncio.run(read())
+
+
+def test_the_command_line_is_the_settings() -> None:
+    line = "--socket /s --model-dir /d --model-id m --threads 2 --slots 3 --parent-pid 4"
+    assert parse(line.split(" ")) == Settings(
+        socket=Path("/s"), model_dir=Path("/d"), model_id="m", threads=2, slots=3, parent_pid=4
+    )
