@@ -401,9 +401,7 @@ class GatewayMachine(Machine[State]):
         self.leases.end(job.id)
         self.emit(
             Retire(_order_key(job.orchestrator, job.id, job.epoch)),
-            Deliver(
-                _settlement_key(job.orchestrator, job.id, job.epoch), job.orchestrator, _settlement(job)
-            ),
+            Deliver(_settlement_key(job.orchestrator, job.id, job.epoch), job.orchestrator, _settlement(job)),
         )
 
     def _end(self, job: Job) -> None:

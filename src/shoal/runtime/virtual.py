@@ -326,9 +326,7 @@ class Network:
     def cut(self, sender: NodeId, receiver: NodeId, duration_ms: int) -> None:
         """Let nothing through one way for a while; both ends notice if it lasts."""
         self.cuts.add((sender, receiver))
-        self.calendar.at(
-            self.calendar.now + duration_ms, lambda: self.cuts.discard((sender, receiver))
-        )
+        self.calendar.at(self.calendar.now + duration_ms, lambda: self.cuts.discard((sender, receiver)))
         for owner, peer in ((sender, receiver), (receiver, sender)):
             link = self._live.get((owner, peer))
             silence_ms = self._silence_ms()
@@ -375,7 +373,9 @@ class Network:
 
     def _redial(self, dialler: NodeId, listener: NodeId) -> None:
         port = self._ports[dialler]
-        port.life.after(self._rng.randint(1, self.weather.redial_max_ms), lambda: self._try(dialler, listener))
+        port.life.after(
+            self._rng.randint(1, self.weather.redial_max_ms), lambda: self._try(dialler, listener)
+        )
 
     def _try(self, dialler: NodeId, listener: NodeId) -> None:
         if (dialler, listener) in self._live:

@@ -182,9 +182,7 @@ class Client:
             self._close(ask)
         elif view.ended:
             answer = digest(view.body) if view.phase is Phase.DONE else ""
-            self.log.append(
-                Ended(self.name, job, view.phase.value, view.units, view.charged_wei, answer)
-            )
+            self.log.append(Ended(self.name, job, view.phase.value, view.units, view.charged_wei, answer))
             self._close(ask)
 
     def _close(self, ask: Ask) -> None:
