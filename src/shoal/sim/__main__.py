@@ -53,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
         outcomes.append(outcome)
         for finding in outcome.findings:
             _say(options, f"seed {outcome.seed}: {finding}")
+        if outcome.findings and options.until_found:
+            break
         if len(outcomes) % 50 == 0:
             _say(options, f"{len(outcomes)} seeds, {(clock.now() - began) / SECOND_MS:.0f} s")
     summary = _sum_up(outcomes, (clock.now() - began) / SECOND_MS)
@@ -73,6 +75,7 @@ def _options(arguments: list[str] | None) -> Namespace:
     parser.add_argument("--processes", type=int, default=2, help="processes that share the seeds (2)")
     parser.add_argument("--seed", type=int, help="run this one alone")
     parser.add_argument("--trace", type=Path, help="with --seed: write down everything that happens")
+    parser.add_argument("--until-found", action="store_true", help="stop at the first seed with findings")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON, and nothing else")
     options = parser.parse_args(arguments)
     if options.trace is not None and options.seed is None:

@@ -47,6 +47,7 @@ class Faults(Struct, kw_only=True):
     crashes: float = 0
     pauses: float = 0
     disk_failure_ppm: int = 0
+    commit_max_ms: int = 8
     skew_ms: int = 0
     drift_ppm: int = 0
     jump_ms: int = 0
@@ -70,6 +71,7 @@ def draw_faults(rng: Random) -> Faults:
         crashes=some(200) / 100,
         pauses=some(200) / 100,
         disk_failure_ppm=some(3_000),
+        commit_max_ms=rng.choice((2, 8, 100, 1_000)),
         skew_ms=some(10 * MINUTE_MS),
         drift_ppm=some(500),
         jump_ms=some(5 * SECOND_MS),
@@ -148,6 +150,7 @@ class World:
             node.offset_ms = 1_000_000_000 + rng.randint(-self.faults.skew_ms, self.faults.skew_ms)
             node.drift_ppm = rng.randint(-self.faults.drift_ppm, self.faults.drift_ppm)
             node.journal.failure_ppm = self.faults.disk_failure_ppm
+            node.journal.commit_max_ms = self.faults.commit_max_ms
             node.start()
 
     def _gateway(self, n: int) -> GatewayNode:
