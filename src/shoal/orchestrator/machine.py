@@ -140,6 +140,8 @@ class OrchestratorMachine(Machine[State]):
                 raise Untrusted(f"{peer} uses the id of a job that is not its own: {word.job}")
             self._repeat(task)
             return
+        if word.spec.units_max < 0 or word.digest != digest(word.body):
+            raise Untrusted(f"{peer} sent job {word.job} with less than no units, or another body")
         need = (word.spec.pipeline, word.spec.model)
         if need not in self.roster.slots():
             self._turn_away(peer, word, words.Fault(NoCapacity.code, f"nobody here runs {need[1]}"))
@@ -147,14 +149,15 @@ class OrchestratorMachine(Machine[State]):
             self._turn_away(peer, word, words.Fault(BusyError.code, "the price has risen"))
         else:
             free = self.roster.free(need, self.leases, self.price(need))
+            most = word.price.cost(word.spec.units_max)
             if not free:
                 self._turn_away(peer, word, words.Fault(BusyError.code, "every slot is taken"))
+            elif most > self.ledger.available(_account(peer)):
+                self._turn_away(peer, word, words.Fault(BusyError.code, "you owe too much already"))
             else:
                 self._lease(peer, word, self._select(free), now)
 
     def _lease(self, peer: NodeId, word: words.Job, worker: NodeId, now: Instant) -> None:
-        if word.digest != digest(word.body):
-            raise Untrusted(f"{peer} sent job {word.job} with another body than it names")
         leased = Leased(
             word.job,
             word.epoch,
@@ -211,8 +214,9 @@ class OrchestratorMachine(Machine[State]):
         if task is None or task.lease.gateway != peer:
             self.emit(Send(peer, words.Settled(word.job, word.epoch, Wei(0))))
             return
-        if word.wei > task.lease.price.cost(task.lease.spec.units_max) or word.wei < 0:
-            raise Untrusted(f"{peer} would pay {word.wei} wei for {task.id}, which is not its price")
+        lease = task.lease
+        if not 0 <= word.units <= lease.spec.units_max or word.wei != lease.price.cost(word.units):
+            raise Untrusted(f"{peer} pays {word.wei} wei for {word.units} units of {task.id}: not the price")
         if task.phase is Phase.EARNED or (task.phase is Phase.RELEASED and not word.wei):
             self.emit(Send(peer, words.Settled(word.job, word.epoch, task.wei)))
         elif word.wei:

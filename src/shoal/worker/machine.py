@@ -139,6 +139,8 @@ class WorkerMachine(Machine[Nothing]):
         self.earned: dict[NodeId, Wei] = {}
         self.answered = 0
         self._orchestrators: set[NodeId] = set()
+        #: What was closed of late: an order that comes after its own end is not run.
+        self._closed: dict[tuple[NodeId, JobId, int], None] = {}
         self._draining = False
         self._heartbeat_due = Instant(0)
 
@@ -165,6 +167,8 @@ class WorkerMachine(Machine[Nothing]):
             if known.orchestrator != peer:
                 raise Untrusted(f"{peer} uses the id of another orchestrator's job: {word.job}")
             return
+        if (peer, word.job, word.epoch) in self._closed:
+            return
         if digest(word.body) != word.digest:
             raise Untrusted(f"{peer} sent job {word.job} with another body than it names")
         if self._draining or self._running(need) >= self.runners.get(need, 0):
@@ -184,6 +188,9 @@ class WorkerMachine(Machine[Nothing]):
             self.earned[peer] = Wei(self.earned.get(peer, 0) + word.wei)
 
     def _close(self, peer: NodeId, job: JobId, epoch: int) -> bool:
+        self._closed[peer, job, epoch] = None
+        if len(self._closed) > self.rules.closed_max:
+            del self._closed[next(iter(self._closed))]
         task = self.tasks.get((job, epoch))
         if task is None or task.orchestrator != peer:
             return False
