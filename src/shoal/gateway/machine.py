@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from shoal.errors import Broken, Failed, Lost, NotFound, Refused, Untrusted
+from shoal.errors import Quarantined as QuarantinedError
 from shoal.gateway.config import Rules
 from shoal.gateway.events import CancelAsked, Consumed, Notice, Reply, Streamed, Submitted
 from shoal.gateway.sellers import Sellers
@@ -128,6 +129,11 @@ class GatewayMachine(Machine[State]):
                 self.emit(Reply(event.job, known))
         except (Refused, Failed) as error:
             self.emit(Reply(event.job, None, fault_of(error)))
+
+    def _set_aside(self, event: Event, error: Exception, now: Instant) -> None:
+        super()._set_aside(event, error, now)
+        if isinstance(event, Submitted):  # its client waits
+            self.emit(Reply(event.job, None, words.Fault(QuarantinedError.code, QuarantinedError().message)))
 
     def _accept(self, event: Submitted, request: Digest, now: Instant) -> None:
         need = (event.spec.pipeline, event.spec.model)
