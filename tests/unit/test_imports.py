@@ -28,7 +28,8 @@ OUTSIDE = re.compile(
 )
 #: What the simulator must not load: whatever serves, and whatever is heavy.
 SERVICES = re.compile(
-    r"shoal\.(cli(\..+)?|.+\.(service|http|pipelines))|(sqlite3|httptools|starlette|uvicorn|uvloop|numpy|rich)(\..+)?"
+    r"shoal\.(cli(\..+)?|.+\.(service|http)|worker\.pipelines(\..+)?)"
+    r"|(sqlite3|httptools|starlette|uvicorn|uvloop|numpy|rich)(\..+)?"
 )
 
 

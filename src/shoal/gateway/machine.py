@@ -285,7 +285,7 @@ class GatewayMachine(Machine[State]):
     def _place(self, now: Instant) -> None:
         """Bind waiting jobs to free slots, until there is no job or no slot that fits."""
         for need in self.queue.needs():
-            while (placed := self._next_placed(need, now)) is not None:
+            while self.queue.waits_for(need) and (placed := self._next_placed(need, now)) is not None:
                 self.decide(placed, now)
 
     def _next_placed(self, need: Need, now: Instant) -> Placed | None:

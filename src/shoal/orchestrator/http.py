@@ -12,7 +12,7 @@ from shoal.work.task import Phase
 
 
 def operator_door(machine: OrchestratorMachine) -> Starlette:
-    """`GET /health` and `GET /status`."""
+    """`GET /health`, `GET /status` and `GET /jobs/{id}`."""
 
     async def health(request: Request) -> JSONResponse:
         ready = bool(machine.roster.slots())
@@ -21,7 +21,28 @@ def operator_door(machine: OrchestratorMachine) -> Starlette:
     async def status(request: Request) -> JSONResponse:
         return JSONResponse(_status(machine))
 
-    return Starlette(routes=[Route("/health", health), Route("/status", status)])
+    async def job(request: Request) -> JSONResponse:
+        return JSONResponse({"attempts": _attempts(machine, request.path_params["id"])})
+
+    return Starlette(routes=[Route("/health", health), Route("/status", status), Route("/jobs/{id}", job)])
+
+
+def _attempts(machine: OrchestratorMachine, job: str) -> list[dict[str, object]]:
+    """Every attempt at a job that was made here: by whom, and what it earned."""
+    return [
+        {
+            "epoch": task.lease.epoch,
+            "worker": task.lease.worker,
+            "state": task.phase.value,
+            "units": task.units,
+            "wei": task.wei,
+            "own_wei": task.wei - task.share,
+            "worker_wei": task.share,
+            "error": task.fault.message if task.fault is not None else None,
+        }
+        for task in machine.tasks.values()
+        if task.lease.job == job
+    ]
 
 
 def _status(machine: OrchestratorMachine) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from shoal.ids import NodeId
@@ -12,6 +13,8 @@ from shoal.orchestrator.machine import OrchestratorMachine
 from shoal.runtime.http import Server, bind
 from shoal.runtime.keys import NodeKey
 from shoal.runtime.node import Address, Node, until_told_to_stop
+
+log = logging.getLogger("shoal.orchestrator")
 
 
 class Service:
@@ -61,6 +64,7 @@ async def serve(settings: Settings) -> None:
     """Run an orchestrator until it is told to stop."""
     service = Service(settings)
     await service.start()
+    log.info("ready: orchestrator %s on %s", service.node.key.id, settings.listen)
     try:
         await until_told_to_stop(service.node)
     finally:

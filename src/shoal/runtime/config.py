@@ -1,11 +1,12 @@
-"""Settings: one TOML file, then the environment, then flags, made into one frozen Struct.
+"""Settings of a role: a TOML file, the environment and flags, in one typed value.
 
-A later source outweighs an earlier one. What does not fit, or is unknown, is
-refused with the name under which it came.
+A flag counts before the environment, the environment before the file, the file before the default. A key
+that is not known or a value that does not fit is refused with the key's name and what would be accepted.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,27 +18,46 @@ from platformdirs import user_data_path
 
 from shoal.errors import Refused
 
-S = TypeVar("S", bound=Struct)
+T = TypeVar("T", bound=Struct)
 
-Tree = dict[str, Any]
+#: Where msgspec says that a value lies: `$.rules.lease_ms`, `$.runners[0].slots`.
+_PLACE = re.compile(r" - at `\$\.?(?P<path>.*)`$")
+_MISSING = re.compile(r"Object missing required field `(?P<name>\w+)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>\w+)`")
 
 
-def read_settings(
-    kind: type[S],
-    *,
-    role: str,
-    environment: Mapping[str, str],
-    file: Path | None = None,
-    flags: Mapping[str, Any] | None = None,
-) -> S:
-    """The settings of a role. A key `lease_ms` of `[rules]` is `SHOAL_<ROLE>_RULES_LEASE_MS` in the environment."""
-    tree = _from_file(file) if file is not None else {}
-    _lay_over(tree, _from_environment(kind, f"SHOAL_{role.upper()}_", environment))
-    _lay_over(tree, {name: value for name, value in (flags or {}).items() if value is not None})
-    try:
-        return msgspec.convert(tree, kind, strict=False)
-    except (msgspec.ValidationError, ValueError) as error:
-        raise Refused(f"the settings of the {role} are wrong: {error}") from error
+class Key(Struct, frozen=True):
+    """One setting, by its path from the top: `("rules", "lease_ms")`."""
+
+    path: tuple[str, ...]
+    type: Any
+    default: Any
+
+    @property
+    def name(self) -> str:
+        """As the file has it: `rules.lease_ms`."""
+        return ".".join(self.path)
+
+    @property
+    def flag(self) -> str:
+        """As the command line has it: `--rules-lease-ms`."""
+        return "--" + "-".join(self.path).replace("_", "-")
+
+    def variable(self, role: str) -> str:
+        """As the environment has it: `SHOAL_GATEWAY_RULES_LEASE_MS`."""
+        return "_".join(("shoal", role, *self.path)).upper()
+
+
+def keys(settings: type[Struct], above: tuple[str, ...] = ()) -> tuple[Key, ...]:
+    """Every key that a role's settings have, those of its tables too."""
+    found: list[Key] = []
+    for field in msgspec.structs.fields(settings):
+        path = (*above, field.encode_name)
+        if _is_table(field.type):
+            found.extend(keys(field.type, path))
+        else:
+            found.append(Key(path, field.type, field.default))
+    return tuple(found)
 
 
 def home(environment: Mapping[str, str]) -> Path:
@@ -46,35 +66,105 @@ def home(environment: Mapping[str, str]) -> Path:
     return Path(named).expanduser() if named else user_data_path("shoal", appauthor=False)
 
 
-def _from_file(file: Path) -> Tree:
+def read_settings(
+    settings: type[T],
+    *,
+    role: str,
+    environment: Mapping[str, str],
+    file: Path | None = None,
+    flags: Mapping[str, str] | None = None,
+    defaults: Mapping[str, object] | None = None,
+) -> T:
+    """A role's settings; `flags` are by the key's name. Raises `Refused` with the key and what it takes."""
+    values: dict[str, Any] = dict(defaults or {})
+    sources: dict[str, str] = {}
+    if file is not None:
+        _lay_over(values, _read(file, settings), str(file), sources)
+    for key in keys(settings):
+        if (text := environment.get(key.variable(role))) is not None:
+            _put(values, key, text, key.variable(role), sources)
+        if (text := (flags or {}).get(key.name)) is not None:
+            _put(values, key, text, key.flag, sources)
     try:
-        with file.open("rb") as opened:
-            return tomllib.load(opened)
+        return msgspec.convert(values, settings)
+    except msgspec.ValidationError as error:
+        raise Refused(_explain(str(error), settings, role, sources, file)) from error
+
+
+def _is_table(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Struct) and not kind.__struct_config__.array_like
+
+
+def _read(file: Path, settings: type[Struct]) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(file.read_text())
     except OSError as error:
-        raise Refused(f"{file} cannot be read: {error.strerror}; name another file") from error
-    except ValueError as error:
-        raise Refused(f"{file} is no TOML: {error}") from error
+        raise Refused(f"{file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Refused(f"{file} is not valid TOML: {error}") from error
+    _require_known(file, values, settings, "")
+    return values
 
 
-def _from_environment(kind: type[Struct], prefix: str, environment: Mapping[str, str]) -> Tree:
-    tree: Tree = {}
-    for field in msgspec.structs.fields(kind):
-        name = prefix + field.name.upper()
-        if isinstance(field.type, type) and issubclass(field.type, Struct):
-            if inner := _from_environment(field.type, name + "_", environment):
-                tree[field.name] = inner
-        elif name in environment:
-            value = environment[name]
-            is_list = str(field.type).startswith("tuple")
-            tree[field.name] = (
-                [part.strip() for part in value.split(",") if part.strip()] if is_list else value
-            )
-    return tree
+def _require_known(file: Path, values: dict[str, Any], table: type[Struct], above: str) -> None:
+    """A misspelt key would be silently left out; it is refused instead."""
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(table)}
+    for name, value in values.items():
+        if name not in fields:
+            raise Refused(f"{file}: there is no key {above + name}; there are {', '.join(fields)}")
+        if _is_table(fields[name]) and isinstance(value, dict):
+            _require_known(file, value, fields[name], f"{above}{name}.")
 
 
-def _lay_over(tree: Tree, other: Tree) -> None:
-    for name, value in other.items():
-        if isinstance(value, dict) and isinstance(tree.get(name), dict):
-            _lay_over(tree[name], value)
-        else:
-            tree[name] = value
+def _lay_over(values: dict[str, Any], upper: dict[str, Any], source: str, sources: dict[str, str]) -> None:
+    values.update(upper)
+    sources.update(dict.fromkeys(upper, source))
+
+
+def _put(values: dict[str, Any], key: Key, text: str, source: str, sources: dict[str, str]) -> None:
+    table = values
+    for name in key.path[:-1]:
+        table = table.setdefault(name, {})
+    table[key.path[-1]] = _parse(key, text, source)
+    sources[key.name] = source
+
+
+def _parse(key: Key, text: str, source: str) -> Any:
+    """What a text from outside a file means: itself, a list with commas, or JSON."""
+    try:
+        if key.type in (str, Path):
+            return text
+        if key.type == tuple[str, ...] and not text.startswith("["):
+            return [part.strip() for part in text.split(",") if part.strip()]
+        if key.type in (int, float, bool):
+            return msgspec.convert(text, key.type, strict=False)
+        return msgspec.to_builtins(msgspec.json.decode(text, type=key.type))
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise Refused(f"{source} is {text!r}: {_plain(str(error))}") from error
+
+
+def _explain(
+    error: str, settings: type[Struct], role: str, sources: Mapping[str, str], file: Path | None
+) -> str:
+    """One line about a value that does not fit: where it came from, its key, and what it takes."""
+    place = _PLACE.search(error)
+    path = place["path"] if place else ""
+    said = _PLACE.sub("", error)
+    if missing := _MISSING.match(said):
+        name = ".".join(filter(None, (path, missing["name"])))
+        known = {key.name: key for key in keys(settings)}
+        if name not in known:
+            return f"{file or role}: {name} is missing"
+        key = known[name]
+        return f"{role}: {name} is missing; set it in a file (--config), as {key.variable(role)} or with {key.flag}"
+    if unknown := _UNKNOWN.match(said):
+        return f"{file or role}: there is no key {'.'.join(filter(None, (path, unknown['name'])))}"
+    top = re.split(r"[.\[]", path)[0]
+    source = sources.get(path) or sources.get(top) or role
+    return f"{source}: {path}: {_plain(said)}"
+
+
+def _plain(error: str) -> str:
+    """msgspec's words without its backticks, beginning small."""
+    text = error.replace("`", "")
+    return text[:1].lower() + text[1:]

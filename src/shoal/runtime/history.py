@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from shoal.errors import Broken, Refused
+from shoal.errors import Broken, Failed, Refused, ShoalError
 from shoal.units import KIB, MIB, SECOND_MS, Instant
 
 FORMAT = 1
@@ -96,9 +96,11 @@ class Commit(NamedTuple):
 
 @contextmanager
 def damage_named(path: Path, where: str) -> Iterator[None]:
-    """Say in our words where SQLite found damage."""
+    """Say in our words where SQLite found damage, or why it could not look."""
     try:
         yield
+    except sqlite3.OperationalError as error:
+        raise Failed(f"journal {path} cannot be read {where} ({error}): see that its disk is well") from error
     except sqlite3.DatabaseError as error:
         raise Broken(f"journal {path} is damaged {where} ({error}): restore it from a copy") from error
 
@@ -115,7 +117,12 @@ def connect(
         timeout=busy_timeout_ms / SECOND_MS,
         check_same_thread=False,
     )
-    db.execute(f"PRAGMA cache_size = -{cache_bytes // KIB}")
+    try:
+        with damage_named(path, "at its beginning"):
+            db.execute(f"PRAGMA cache_size = -{cache_bytes // KIB}")
+    except ShoalError:
+        db.close()
+        raise
     return db
 
 
@@ -127,9 +134,7 @@ def check_format(db: sqlite3.Connection, path: Path) -> None:
         raise Refused(f"{path} is not a journal ({error}): name another file") from error
     if row is None or row[0] != FORMAT:
         found = "an unknown format" if row is None else f"format {row[0]}"
-        raise Refused(
-            f"journal {path} has {found}, this version reads {FORMAT}: use the version that wrote it"
-        )
+        raise Refused(f"journal {path} has {found}, this version reads format {FORMAT}: use another version")
 
 
 def last_snapshot(db: sqlite3.Connection, path: Path) -> Snapshot:
@@ -180,10 +185,14 @@ class History:
             raise Refused(f"there is no journal {path}: name one that exists")
         self._path = path
         self._db = connect(path)
-        with damage_named(path, "at its beginning"):
-            self._db.execute("BEGIN")
-            check_format(self._db, path)
-        self._snapshot = last_snapshot(self._db, path)
+        try:
+            with damage_named(path, "at its beginning"):
+                self._db.execute("BEGIN")
+                check_format(self._db, path)
+            self._snapshot = last_snapshot(self._db, path)
+        except ShoalError:
+            self.close()
+            raise
 
     @property
     def snapshot(self) -> tuple[int, bytes] | None:
@@ -193,20 +202,29 @@ class History:
 
     def __iter__(self) -> Iterator[tuple[int, Instant, bytes]]:
         """Number, instant and bytes of each fact, once. Raises `Broken` at damage."""
+        for commit in self._commits():
+            for place, (at, fact) in enumerate(take_up(commit.facts)):
+                yield commit.first + place, at, fact
+
+    def after_snapshot(self) -> Iterator[tuple[Instant, bytes]]:
+        """The facts that the snapshot does not cover, once. Raises `Broken` at damage."""
+        number, chain, _ = self._snapshot
         with closing(self):
-            for commit in self._commits():
-                for place, (at, fact) in enumerate(take_up(commit.facts)):
-                    yield commit.first + place, at, fact
+            for commit in commits_after(self._db, self._path, number, chain):
+                yield from take_up(commit.facts)
 
     def _commits(self) -> Iterator[Commit]:
         number, chain, _ = self._snapshot
         with damage_named(self._path, "at its first fact"):
             if self._db.execute(FIRST_FACT).fetchone()[0] == 1:  # What the snapshot covers was kept.
                 number, chain = 0, GENESIS
-        for commit in commits_after(self._db, self._path, number, chain):
-            yield commit
-            if commit.last == self._snapshot.number and commit.hash != self._snapshot.chain:
-                raise Broken(f"journal {self._path}: its snapshot is of other facts: restore it from a copy")
+        with closing(self):
+            for commit in commits_after(self._db, self._path, number, chain):
+                if commit.last == self._snapshot.number and commit.hash != self._snapshot.chain:
+                    raise Broken(
+                        f"journal {self._path}: its snapshot is of other facts: restore it from a copy"
+                    )
+                yield commit
 
     def close(self) -> None:
         """End the moment: as long as it lasts, the journal's write-ahead log cannot shrink."""

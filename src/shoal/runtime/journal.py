@@ -23,7 +23,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from shoal.errors import Broken, Failed, Refused, TooLarge
+from shoal.errors import Broken, Failed, Refused, ShoalError, TooLarge
 from shoal.ids import Digest
 from shoal.runtime import blockstore, history
 from shoal.runtime.blockstore import Blockstore, Recent, sync_folder
@@ -50,7 +50,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: One commit holds at most about this much; what is beyond it waits for the next.
     commit_bytes_max: int = 8 * MIB
     #: The write-ahead log goes over into the database when about this much was written to it.
-    checkpoint_bytes: int = 4 * MIB
+    checkpoint_bytes: int = 16 * MIB
     #: What is left of the write-ahead log on disk after it has gone over.
     wal_bytes_max: int = 64 * MIB
     cache_bytes: int = 16 * MIB
@@ -101,9 +101,9 @@ class Batch:
 class Owner:
     """The file beside a journal that says who writes it, and how far it has come.
 
-    The lock keeps a second process out. The mark is written after each commit
-    and never synced: after a power cut it may lag behind the journal, but a
-    journal that lags behind its mark has lost facts that somebody acted on.
+    The lock keeps a second process out. The mark follows each commit and is
+    never synced: after a crash it may lag behind the journal, but a journal
+    that lags behind its mark has lost facts that somebody acted on.
     """
 
     _LINE = "pid {pid:>10} wrote facts up to {number:>20}"
@@ -148,7 +148,7 @@ def _open(path: Path, config: Config) -> sqlite3.Connection:
     try:
         with damage_named(path, "at its beginning"):
             _prepare(db, path, config)
-    except BaseException:
+    except ShoalError:
         db.close()
         raise
     return db
@@ -310,9 +310,8 @@ class Journal:
 
     def replay(self) -> tuple[bytes | None, Iterator[tuple[Instant, bytes]]]:
         """The latest snapshot and the facts after it, as they are on disk. Raises `Broken` at damage."""
-        number, chain, state = history.last_snapshot(self._reader, self._path)
-        commits = history.commits_after(self._reader, self._path, number, chain)
-        return state, (fact for commit in commits for fact in history.take_up(commit.facts))
+        past = history.read_history(self._path)
+        return past.snapshot and past.snapshot[1], past.after_snapshot()
 
     def body(self, name: Digest) -> bytes | None:
         """The body of this name, on disk or on its way there; None if there is none, or it is damaged."""

@@ -1,0 +1,251 @@
+"""A local network on paper: its nodes, their keys, addresses and settings, before anything is started.
+
+Every peer is pinned or admitted by its own key. The settings are written anew at every start; keys and
+journals stay.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from shoal.errors import Refused
+from shoal.ids import NodeId
+from shoal.runtime.keys import NodeKey
+from shoal.wire.pipelines import PIPELINES, pipeline
+
+HOST = "127.0.0.1"
+GATEWAY_PORT = 9935
+ORCHESTRATOR_PORTS = (8935, 8936)
+OPERATOR_PORTS = (7935, 7936)
+WORKERS = 3
+WORKERS_MAX = 16
+NETWORK_FILE = "network.json"
+SETTINGS_FILE = "settings.toml"
+#: Where free ports are looked for: below those that the system hands out by itself.
+FREE_PORTS = range(20_000, 32_000)
+
+
+class Speed(Struct, frozen=True):
+    """How much of this computer a worker may use."""
+
+    threads: int
+    slots: int
+    nice: int
+
+
+class Place(Struct, frozen=True):
+    """What one of the workers is like; more workers than places begin again at the first."""
+
+    speed: Speed
+    pipelines: tuple[str, ...]
+    #: Which orchestrators it works for, by their numbers.
+    orchestrators: tuple[int, ...]
+
+
+#: A quick worker, a slower one who works for both orchestrators, and one who steps back for everybody else.
+PLACES = (
+    Place(Speed(2, 2, 0), ("llm", "audio-to-text", "text-to-speech", "echo"), (0,)),
+    Place(Speed(1, 1, 0), ("llm", "audio-to-text", "echo"), (0, 1)),
+    Place(Speed(1, 1, 10), ("llm", "text-to-speech", "echo"), (1,)),
+)
+REAL_PIPELINES = ("llm", "audio-to-text", "text-to-speech")
+#: The second orchestrator asks a tenth less, and leaves its workers more.
+CHEAPER_PER_CENT = 90
+CHEAPER_SHARE_PPM = 850_000
+
+
+class Node(Struct, frozen=True):
+    """One process of the network."""
+
+    name: str
+    role: str
+    home: Path
+    id: NodeId
+    #: Where it answers HTTP: clients at a gateway, its operator at an orchestrator; "" for a worker.
+    url: str = ""
+    #: Pipelines that it will run, for a worker.
+    pipelines: tuple[str, ...] = ()
+    #: How many orchestrators it works for, for a worker.
+    orchestrators: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> Path:
+        """Its file of settings."""
+        return self.home / SETTINGS_FILE
+
+
+class Network(Struct, frozen=True):
+    """All of it."""
+
+    home: Path
+    nodes: tuple[Node, ...]
+
+    def of(self, role: str) -> list[Node]:
+        """The nodes of one role."""
+        return [node for node in self.nodes if node.role == role]
+
+    @property
+    def gateway(self) -> Node:
+        """The one gateway."""
+        return self.of("gateway")[0]
+
+    def name(self, node: str) -> str:
+        """What a node is called here."""
+        return next((known.name for known in self.nodes if known.id == node), node)
+
+
+class Ports(Struct, frozen=True):
+    """Where everybody listens."""
+
+    gateway: int
+    orchestrators: tuple[int, ...]
+    operators: tuple[int, ...]
+
+
+def choose_ports(gateway: int = GATEWAY_PORT, *, elsewhere: bool) -> Ports:
+    """The usual ports; taken ones are refused or, with `elsewhere`, replaced by free ones."""
+    free = _free_ports()
+
+    def choose(port: int, what: str, cure: str) -> int:
+        if is_free(port):
+            return port
+        if elsewhere:
+            return next(free)
+        raise Refused(f"port {port}, meant for {what}, is taken: end what uses it, or {cure}")
+
+    move = "say --any-ports"
+    return Ports(
+        choose(gateway, "the gateway", "name another with --gateway-port"),
+        tuple(choose(port, "an orchestrator", move) for port in ORCHESTRATOR_PORTS),
+        tuple(choose(port, "an orchestrator's operator", move) for port in OPERATOR_PORTS),
+    )
+
+
+def is_free(port: int) -> bool:
+    """Whether somebody could listen there now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError):
+            return False
+    return True
+
+
+def _free_ports() -> Iterator[int]:
+    """Free ports; two processes that look at once begin at different places."""
+    for step in range(len(FREE_PORTS)):
+        port = FREE_PORTS[(os.getpid() * 41 + step) % len(FREE_PORTS)]
+        if is_free(port):
+            yield port
+
+
+def lay_out(home: Path, ports: Ports, *, workers: int, pipelines: Sequence[str]) -> Network:
+    """Make the nodes' keys where there are none, and write everybody's settings."""
+    for name in pipelines:
+        pipeline(name)
+    if not 1 <= workers <= WORKERS_MAX:
+        raise Refused(f"there can be 1 to {WORKERS_MAX} workers, not {workers}")
+    gateway = _node(home, "gateway", "gateway", url=f"http://{HOST}:{ports.gateway}")
+    orchestrators = [
+        _node(home, f"orchestrator-{number}", "orchestrator", url=f"http://{HOST}:{port}")
+        for number, port in enumerate(ports.operators, 1)
+    ]
+    addresses = [
+        f"{HOST}:{port}#{node.id}" for port, node in zip(ports.orchestrators, orchestrators, strict=True)
+    ]
+    hands = []
+    for number in range(workers):
+        place = PLACES[number % len(PLACES)]
+        node = _node(
+            home,
+            f"worker-{number + 1}",
+            "worker",
+            pipelines=tuple(name for name in pipelines if name in place.pipelines),
+            orchestrators=tuple(orchestrators[index].name for index in place.orchestrators),
+        )
+        hands.append(node)
+        _write_worker(node, place, [addresses[index] for index in place.orchestrators])
+    _write(gateway, {"http_addr": f"{HOST}:{ports.gateway}", "orchestrators": addresses})
+    for index, node in enumerate(orchestrators):
+        _write_orchestrator(node, index, ports, gateway, hands)
+    network = Network(home, (gateway, *orchestrators, *hands))
+    save(network)
+    return network
+
+
+def save(network: Network) -> None:
+    """Leave a note of who is who, for commands that name nodes."""
+    note = {
+        "gateway": network.gateway.url,
+        "nodes": {node.id: {"name": node.name, "role": node.role, "url": node.url} for node in network.nodes},
+    }
+    (network.home / NETWORK_FILE).write_text(json.dumps(note, indent=2) + "\n")
+
+
+def _node(
+    home: Path,
+    name: str,
+    role: str,
+    *,
+    url: str = "",
+    pipelines: tuple[str, ...] = (),
+    orchestrators: tuple[str, ...] = (),
+) -> Node:
+    folder = home / name
+    return Node(name, role, folder, NodeKey.load_or_create(folder / "key").id, url, pipelines, orchestrators)
+
+
+def _write_orchestrator(node: Node, index: int, ports: Ports, gateway: Node, workers: Sequence[Node]) -> None:
+    settings: dict[str, object] = {
+        "listen": f"{HOST}:{ports.orchestrators[index]}",
+        "operator_addr": f"{HOST}:{ports.operators[index]}",
+        "gateways": [gateway.id],
+        "workers": [worker.id for worker in workers if node.name in worker.orchestrators],
+    }
+    if index:
+        prices = {
+            row.name: [row.price.wei * CHEAPER_PER_CENT, row.price.per_units * 100]
+            for row in PIPELINES.values()
+        }
+        settings["rules"] = {"share_ppm": CHEAPER_SHARE_PPM, "prices": prices}
+    _write(node, settings)
+
+
+def _write_worker(node: Node, place: Place, orchestrators: Sequence[str]) -> None:
+    runners = [
+        {
+            "pipeline": name,
+            "model": PIPELINES[name].default_model,
+            "slots": place.speed.slots,
+            "threads": min(place.speed.threads, os.cpu_count() or 1),
+            "nice": place.speed.nice,
+        }
+        for name in node.pipelines
+    ]
+    _write(node, {"orchestrators": list(orchestrators), "runners": runners})
+
+
+def _write(node: Node, settings: dict[str, object]) -> None:
+    head = f"# {node.name}, a {node.role}. `shoal up` writes this file at every start.\n"
+    node.settings.write_text(head + as_toml({"home": str(node.home)} | settings))
+
+
+def as_toml(values: Mapping[str, object], above: str = "") -> str:
+    """Settings as TOML: plain keys first, then tables, then lists of tables."""
+    lines, tables = [], []
+    for key, value in values.items():
+        name = f'"{key}"' if not key.replace("-", "").replace("_", "").isalnum() else key
+        if isinstance(value, dict):
+            tables.append(f"\n[{above}{name}]\n{as_toml(value, f'{above}{name}.')}")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            tables.extend(f"\n[[{above}{name}]]\n{as_toml(row, f'{above}{name}.')}" for row in value)
+        else:
+            lines.append(f"{name} = {json.dumps(value)}\n")
+    return "".join(lines + tables)

@@ -1,0 +1,150 @@
+"""Run a whole network on this computer: a gateway, two orchestrators, and workers behind them.
+
+It keeps running until Ctrl-C, and leaves nothing running. With --demo it takes you on a tour of real jobs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from shoal.cli.board import keep_showing
+from shoal.cli.claim import claim
+from shoal.cli.fetching import fetch_models
+from shoal.cli.network import GATEWAY_PORT, REAL_PIPELINES, WORKERS, Network, choose_ports, lay_out
+from shoal.cli.sight import missing
+from shoal.cli.supervisor import Supervisor, dismiss
+from shoal.cli.terminal import console as new_console
+from shoal.errors import Failed
+from shoal.runtime.config import home
+
+EXAMPLE = """\
+  shoal up                      # keep a network running; in another terminal: shoal run llm "Hello!"
+  shoal up --demo               # see one at work, and end
+  shoal up --pipelines echo     # without any model"""
+
+LOOK_S = 0.2
+READY_S = 180.0
+INTERRUPTED = 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where, what, and how many."""
+    parser.add_argument("--home", type=Path, metavar="DIR", help="its folder ($SHOAL_HOME/networks/local)")
+    parser.add_argument(
+        "--gateway-port", type=int, default=GATEWAY_PORT, metavar="PORT", help="(%(default)s)"
+    )
+    parser.add_argument("--any-ports", action="store_true", help="take free ports instead of taken ones")
+    parser.add_argument("--workers", type=int, default=WORKERS, metavar="N", help="how many (%(default)s)")
+    parser.add_argument(
+        "--pipelines", default=",".join(REAL_PIPELINES), metavar="NAMES", help="what they run (%(default)s)"
+    )
+    parser.add_argument(
+        "--demo", action="store_true", help="a fresh network, a tour of real jobs, and the end"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what there is, or what the tour saw")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Lay the network out, start it, and keep it until told to stop."""
+    console = new_console()
+    pipelines = tuple(name.strip() for name in options.pipelines.split(",") if name.strip())
+    with _folder(options) as folder, claim(folder, "a network"):
+        dismiss(folder, console.print)
+        ports = choose_ports(options.gateway_port, elsewhere=options.demo or options.any_ports)
+        network = lay_out(folder, ports, workers=options.workers, pipelines=pipelines)
+        fetch_models(pipelines, console)
+        return asyncio.run(_run(network, options, console))
+
+
+@contextmanager
+def _folder(options: argparse.Namespace) -> Iterator[Path]:
+    """The network's folder; the demo has one of its own, which is gone afterwards."""
+    if options.home is not None or not options.demo:
+        yield (options.home or home(os.environ) / "networks" / "local").resolve()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="shoal-demo-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _run(network: Network, options: argparse.Namespace, console: Console) -> int:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, told.set)
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, style="yellow")
+
+    async with Supervisor(network, say) as supervisor:
+        if not await _until_ready(network, supervisor, told, console):
+            return INTERRUPTED
+        if options.demo:
+            return await _demo(network, supervisor, options, told, console)
+        _welcome(network, options, console)
+        await keep_showing(network, supervisor, told, console)
+        console.print("stopping")
+    console.print("stopped; nothing is left running")
+    return 0
+
+
+async def _until_ready(
+    network: Network, supervisor: Supervisor, told: asyncio.Event, console: Console
+) -> bool:
+    """Wait until every node is there and every model is loaded; False if told to stop before."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    console.print(f"starting {', '.join(node.name for node in network.nodes)}")
+    while lacking := await asyncio.to_thread(missing, network):
+        supervisor.check()
+        if loop.time() - began > READY_S:
+            raise Failed(f"the network is not ready after {READY_S:.0f} s: {lacking}; logs in {network.home}")
+        try:
+            await asyncio.wait_for(told.wait(), LOOK_S)
+        except TimeoutError:
+            continue
+        return False
+    console.print(f"ready after {loop.time() - began:.1f} s")
+    return True
+
+
+def _welcome(network: Network, options: argparse.Namespace, console: Console) -> None:
+    url = network.gateway.url
+    if options.json is not None:
+        nodes = [
+            {"name": node.name, "role": node.role, "id": node.id, "url": node.url} for node in network.nodes
+        ]
+        options.json.write_text(
+            json.dumps({"gateway": url, "home": str(network.home), "nodes": nodes}) + "\n"
+        )
+    console.print(f"\nThe gateway listens on {url}. In another terminal:")
+    console.print('  shoal run llm "Name three fish."', markup=False)
+    console.print(
+        f"  curl {url}/llm -H 'Content-Type: application/json' \\\n"
+        """    -d '{"messages": [{"role": "user", "content": "Name three fish."}]}'""",
+        markup=False,
+    )
+    console.print("  shoal jobs\nCtrl-C stops everything.\n")
+
+
+async def _demo(
+    network: Network,
+    supervisor: Supervisor,
+    options: argparse.Namespace,
+    told: asyncio.Event,
+    console: Console,
+) -> int:
+    raise NotImplementedError
