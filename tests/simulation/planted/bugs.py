@@ -29,8 +29,8 @@ BUGS: dict[str, tuple[Change, ...]] = {
     "release-a-hold-twice": (
         Change(
             "money/ledger.py",
-            "left = Wei(self._held[held.account] - held.wei)",
-            "left = Wei(max(0, self._held[held.account] - 2 * held.wei))",
+            "left = Wei(self._held.get(held.account, 0) - held.wei)",
+            "left = Wei(max(0, self._held.get(held.account, 0) - 2 * held.wei))",
         ),
     ),
     "capacity-by-counter": (
@@ -64,6 +64,13 @@ BUGS: dict[str, tuple[Change, ...]] = {
     ),
     "pay-for-another-attempt": (
         Change("work/stream.py", "if epoch == self._epoch else 0", "if epoch else 0"),
+    ),
+    "shown-is-received": (
+        Change(
+            "work/stream.py",
+            "return min(self._consumed, self.units) if",
+            "return (self.units if self._cursor <= len(self.text) else 0) if",
+        ),
     ),
     "round-the-share-up": (
         Change(
