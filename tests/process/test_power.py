@@ -33,33 +33,35 @@ path, file_bytes_max, snapshots = Path(sys.argv[1]), int(sys.argv[2]), int(sys.a
 if file_bytes_max:
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes_max, file_bytes_max))
 
-def fail(failure):
-    print("failed", failure, flush=True)
-    asyncio.get_running_loop().stop()
-
-async def client(journal, name):
-    for number in range(1_000_000):
+async def client(journal, name, failed):
+    number = 0
+    while not failed.done():
         fact = b"%d of client %d of process %d" % (number, name, os.getpid())
         body = fact * (1 if number % 50 else 8_000)
         journal.append(number, fact)
         journal.keep(digest(body), body, 10**15)
         if snapshots and number % 100 == 99 and name == 0:
             journal.snapshot(b"state")
+        number += 1
         await asyncio.sleep(0)
-        while journal.appended - journal.durable > 100:
+        while journal.appended - journal.durable > 100 and not failed.done():
             await asyncio.sleep(0)
 
 async def main():
-    bodies = blockstore.Config(row_bytes_max=20_000)
-    limits = Config(keep_history=True, checkpoint_bytes=300_000, bodies=bodies)
-    told = lambda number: print(number, flush=True)
-    journal = Journal(path, on_durable=told, on_failure=fail, now=lambda: 0, config=limits)
-    await asyncio.gather(*(client(journal, name) for name in range(8)))
+    failed = asyncio.get_running_loop().create_future()
+    journal = Journal(
+        path,
+        on_durable=lambda number: print(number, flush=True),
+        on_failure=failed.set_result,
+        now=lambda: 0,
+        config=Config(
+            keep_history=True, checkpoint_bytes=300_000, bodies=blockstore.Config(row_bytes_max=20_000)
+        ),
+    )
+    await asyncio.gather(*(client(journal, name, failed) for name in range(8)))
+    print("failed", failed.result(), flush=True)
 
-try:
-    asyncio.run(main())
-except RuntimeError:  # The loop was stopped.
-    pass
+asyncio.run(main())
 """
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from shoal.errors import Cancelled, NotFound
+from shoal.errors import Cancelled, Failed, NotFound
 from shoal.gateway.events import CancelAsked, Consumed, Notice, Reply, Streamed, Submitted
 from shoal.gateway.machine import GatewayMachine
 from shoal.ids import ClientId, JobId
@@ -138,12 +138,17 @@ class Desk:
             raise NotFound(f"job {job.id} is {job.phase.value}, and there is no answer of it here")
         return decode_payload(body)
 
-    def close(self) -> None:
-        """Let those go who only listen."""
+    def close(self, *, failed: bool) -> None:
+        """Let those go who only listen, and everybody if this gateway has `failed`: no answer will come of it."""
         self.closing = True
         for watches in self._watches.values():
             for watch in watches:
-                watch.tell()
+                watch.leave() if failed else watch.tell()
+        for reply in self._replies.values():
+            if failed and not reply.done():
+                reply.set_exception(
+                    Failed("this gateway cannot write its journal, and ends; try again later")
+                )
 
     # Hearing
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from shoal.errors import Broken, Failed, Lost, NotFound, Refused, Untrusted
+from shoal.errors import Quarantined as QuarantinedError
 from shoal.gateway.config import Rules
 from shoal.gateway.events import CancelAsked, Consumed, Notice, Reply, Streamed, Submitted
 from shoal.gateway.sellers import Sellers
@@ -129,6 +130,11 @@ class GatewayMachine(Machine[State]):
         except (Refused, Failed) as error:
             self.emit(Reply(event.job, None, fault_of(error)))
 
+    def _set_aside(self, event: Event, error: Exception, now: Instant) -> None:
+        super()._set_aside(event, error, now)
+        if isinstance(event, Submitted):  # its client waits
+            self.emit(Reply(event.job, None, words.Fault(QuarantinedError.code, QuarantinedError().message)))
+
     def _accept(self, event: Submitted, request: Digest, now: Instant) -> None:
         need = (event.spec.pipeline, event.spec.model)
         self.sellers.require(need, self.rules.lease_ms)
@@ -202,7 +208,7 @@ class GatewayMachine(Machine[State]):
 
     def _hear_lease(self, peer: NodeId, word: words.Lease, now: Instant) -> None:
         self._renew(peer, words.Held(word.job, word.epoch), now)
-        self.emit(Retire(_order(word.job, word.epoch)))
+        self.emit(Retire(_order_key(peer, word.job, word.epoch)))
 
     def _hear_heartbeat(self, peer: NodeId, word: words.Heartbeat, now: Instant) -> None:
         for held in word.leases:
@@ -238,8 +244,12 @@ class GatewayMachine(Machine[State]):
 
     def _believes(self, job: Job, word: words.Result, receipt: words.Receipt) -> bool:
         terms = Terms(job.id, job.epoch, job.orchestrator, job.spec, job.price, job.request)
-        fits = word.units >= 0 and terms.fits(receipt, word.units, digest(word.body), word.run_ms)
-        return fits and self._verify(job.orchestrator, signed_bytes(receipt), receipt.signature)
+        return (
+            word.units >= 0
+            and word.digest == digest(word.body)
+            and terms.fits(receipt, word.units, word.digest, word.run_ms)
+            and self._verify(job.orchestrator, signed_bytes(receipt), receipt.signature)
+        )
 
     def _hear_failure(self, peer: NodeId, word: words.Failure, now: Instant) -> None:
         if self.leases.find(word.job, word.epoch, peer) is None:
@@ -250,12 +260,14 @@ class GatewayMachine(Machine[State]):
         self._return(job, word.fault, now)
 
     def _hear_settled(self, peer: NodeId, word: words.Settled, now: Instant) -> None:
-        self.emit(Retire(_settlement(word.job, word.epoch)))
+        self.emit(Retire(_settlement_key(peer, word.job, word.epoch)))
 
     def _refuse_late(self, peer: NodeId, job_id: JobId, epoch: int) -> None:
         job = self.jobs.get(job_id)
-        settled = job is not None and job.orchestrator == peer and job.epoch == epoch and job.phase in ENDED
-        if not settled:  # else the outbox tells the peer what became of it
+        if job is not None and job.phase in ENDED and (job.orchestrator, job.epoch) == (peer, epoch):
+            # The outbox has said so before; but a large order may be overtaken by its own settlement.
+            self.emit(Send(peer, _settlement(job)))
+        else:
             self.emit(Send(peer, words.Cancel(job_id, epoch)))
 
     def _renew(self, peer: NodeId, held: words.Held, now: Instant) -> bool:
@@ -279,7 +291,7 @@ class GatewayMachine(Machine[State]):
     def _place(self, now: Instant) -> None:
         """Bind waiting jobs to free slots, until there is no job or no slot that fits."""
         for need in self.queue.needs():
-            while (placed := self._next_placed(need, now)) is not None:
+            while self.queue.waits_for(need) and (placed := self._next_placed(need, now)) is not None:
                 self.decide(placed, now)
 
     def _next_placed(self, need: Need, now: Instant) -> Placed | None:
@@ -342,11 +354,12 @@ class GatewayMachine(Machine[State]):
         lease = Lease(job.id, job.epoch, fact.orchestrator, _need(job), later(now, self.rules.lease_ms))
         self.leases.grant(lease)
         order = words.Job(job.id, job.epoch, job.spec, fact.price, max(0, job.deadline - now), job.request)
-        self.emit(Deliver(_order(job.id, job.epoch), fact.orchestrator, order), Notice(job.id))
+        key = _order_key(job.orchestrator, job.id, job.epoch)
+        self.emit(Deliver(key, job.orchestrator, order), Notice(job.id))
 
     def _returned(self, fact: Returned, now: Instant) -> None:
         job = self.jobs[fact.job] = self._moved(fact, now)
-        self._close_lease(job, words.Cancel(job.id, job.epoch))
+        self._close_lease(job)
         self.queue.push(job.id, _need(job), job.client, first=True)
         self.emit(Notice(job.id))
 
@@ -354,7 +367,7 @@ class GatewayMachine(Machine[State]):
         job = self._moved(fact, now)
         self.ledger.post(job.id, _credits(job.orchestrator, fact.wei, fact.fee))
         self.jobs[job.id] = job
-        self._close_lease(job, words.Accept(job.id, job.epoch, fact.units, fact.wei))
+        self._close_lease(job)
         self._end(job)
 
     def _withdrawn(self, fact: Withdrawn, now: Instant) -> None:
@@ -365,7 +378,7 @@ class GatewayMachine(Machine[State]):
         if was is Phase.QUEUED:
             self.queue.remove(job.id)
         else:
-            self._close_lease(job, words.Cancel(job.id, job.epoch, fact.units, fact.wei))
+            self._close_lease(job)
         self._end(job)
 
     def _abandoned(self, fact: Abandoned | Quarantined, now: Instant) -> None:
@@ -376,7 +389,7 @@ class GatewayMachine(Machine[State]):
         if was is Phase.QUEUED:
             self.queue.remove(job.id)
         else:
-            self._close_lease(job, words.Cancel(job.id, job.epoch))
+            self._close_lease(job)
         self._end(job)
 
     def _quarantined(self, fact: Quarantined, now: Instant) -> None:
@@ -390,11 +403,11 @@ class GatewayMachine(Machine[State]):
             raise NotFound(f"no job {fact.job} for {type(fact).__name__}")
         return job.move(fact, now)
 
-    def _close_lease(self, job: Job, settlement: words.Accept | words.Cancel) -> None:
+    def _close_lease(self, job: Job) -> None:
         self.leases.end(job.id)
         self.emit(
-            Retire(_order(job.id, job.epoch)),
-            Deliver(_settlement(job.id, job.epoch), job.orchestrator, settlement),
+            Retire(_order_key(job.orchestrator, job.id, job.epoch)),
+            Deliver(_settlement_key(job.orchestrator, job.id, job.epoch), job.orchestrator, _settlement(job)),
         )
 
     def _end(self, job: Job) -> None:
@@ -494,9 +507,19 @@ def _credits(orchestrator: NodeId, wei: Wei, fee: Wei) -> dict[str, Wei]:
     return {f"orchestrator:{orchestrator}": wei, FEES: fee} if wei else {}
 
 
-def _order(job: JobId, epoch: int) -> str:
-    return f"{job}/{epoch}/order"
+def _settlement(job: Job) -> words.Accept | words.Cancel:
+    """What the orchestrator of a job's latest attempt is told about its end."""
+    if job.phase is Phase.DONE:
+        return words.Accept(job.id, job.epoch, job.units, job.wei)
+    return words.Cancel(job.id, job.epoch, job.units, job.wei)
 
 
-def _settlement(job: JobId, epoch: int) -> str:
-    return f"{job}/{epoch}/settlement"
+# Keys of the outbox name the peer, so that nobody else's word can retire them.
+
+
+def _order_key(orchestrator: NodeId, job: JobId, epoch: int) -> str:
+    return f"{job}/{epoch}/{orchestrator}/order"
+
+
+def _settlement_key(orchestrator: NodeId, job: JobId, epoch: int) -> str:
+    return f"{job}/{epoch}/{orchestrator}/settlement"

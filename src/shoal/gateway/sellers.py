@@ -114,12 +114,15 @@ class Sellers:
     def fit(self, need: Need, job: Job, free: Sequence[Candidate]) -> list[Candidate]:
         """Of the free ones those that this job may go to: not too dear, and not where it has failed.
 
-        Where it has failed it may go again only if nobody else sells what it needs.
+        Where it has failed it may go again only if nobody else sells what it needs at its price.
         """
         affordable = [seller for seller in free if seller.price.within(job.limit)]
         fresh = [seller for seller in affordable if not job.avoids(seller.node)]
         others = any(
-            standing.connected and need in standing.quotes and not job.avoids(node)
+            standing.connected
+            and (quote := standing.quotes.get(need)) is not None
+            and quote.price.within(job.limit)
+            and not job.avoids(node)
             for node, standing in self._standings.items()
         )
         return fresh if others else affordable

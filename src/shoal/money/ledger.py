@@ -84,7 +84,7 @@ class Ledger:
         held: dict[str, Wei] = {}
         for hold in self.holds.values():
             held[hold.account] = Wei(held.get(hold.account, 0) + hold.wei)
-        if held != {account: wei for account, wei in self._held.items() if wei}:
+        if any(held.get(account, 0) != self._held.get(account, 0) for account in held.keys() | self._held):
             raise Broken("the holds do not add up to what the accounts have set aside")
         for account in self.balances.keys() | held.keys():
             if self.available(account) < 0:
@@ -104,11 +104,11 @@ class Ledger:
 
     def _free(self, hold: str, held: Hold) -> None:
         del self.holds[hold]
-        left = Wei(self._held[held.account] - held.wei)
+        left = Wei(self._held.get(held.account, 0) - held.wei)
         if left:
             self._held[held.account] = left
         else:
-            del self._held[held.account]
+            self._held.pop(held.account, None)
 
     def _add(self, account: str, wei: Wei) -> None:
         self.balances[account] = Wei(self.balances.get(account, 0) + wei)

@@ -14,8 +14,7 @@ from typing import ClassVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shoal.errors import Broken, Cancelled, Expired, Failed, Lost, NoCapacity, Untrusted
-from shoal.errors import Busy as BusyError
+from shoal.errors import Broken, Busy, Cancelled, Expired, Failed, Lost, NoCapacity, Untrusted
 from shoal.ids import JobId, NodeId, digest
 from shoal.machine import (
     Absent,
@@ -79,6 +78,8 @@ class OrchestratorMachine(Machine[State]):
         self._sign = sign
         self._select = select
         self._heartbeat_due = Instant(0)
+        #: Leases of which the gateway does not know: a quick job is answered before it is worth a word.
+        self._untold: list[str] = []
 
     # Peers
 
@@ -140,21 +141,24 @@ class OrchestratorMachine(Machine[State]):
                 raise Untrusted(f"{peer} uses the id of a job that is not its own: {word.job}")
             self._repeat(task)
             return
+        if word.spec.units_max < 0 or word.digest != digest(word.body):
+            raise Untrusted(f"{peer} sent job {word.job} with less than no units, or another body")
         need = (word.spec.pipeline, word.spec.model)
         if need not in self.roster.slots():
             self._turn_away(peer, word, words.Fault(NoCapacity.code, f"nobody here runs {need[1]}"))
         elif not self.price(need).within(word.price):
-            self._turn_away(peer, word, words.Fault(BusyError.code, "the price has risen"))
+            self._turn_away(peer, word, words.Fault(Busy.code, "the price has risen"))
         else:
             free = self.roster.free(need, self.leases, self.price(need))
+            most = word.price.cost(word.spec.units_max)
             if not free:
-                self._turn_away(peer, word, words.Fault(BusyError.code, "every slot is taken"))
+                self._turn_away(peer, word, words.Fault(Busy.code, "every slot is taken"))
+            elif most > self.ledger.available(_account(peer)):
+                self._turn_away(peer, word, words.Fault(Busy.code, "you owe too much already"))
             else:
                 self._lease(peer, word, self._select(free), now)
 
     def _lease(self, peer: NodeId, word: words.Job, worker: NodeId, now: Instant) -> None:
-        if word.digest != digest(word.body):
-            raise Untrusted(f"{peer} sent job {word.job} with another body than it names")
         leased = Leased(
             word.job,
             word.epoch,
@@ -178,7 +182,8 @@ class OrchestratorMachine(Machine[State]):
             word.body,
             self.rules.share_ppm,
         )
-        self.emit(Send(worker, order), Send(peer, words.Lease(word.job, word.epoch, worker)))
+        self.emit(Send(worker, order))
+        self._untold.append(task_id(word.job, word.epoch))
         self._announce(but=peer)
 
     def _turn_away(self, peer: NodeId, word: words.Job, fault: words.Fault) -> None:
@@ -211,8 +216,9 @@ class OrchestratorMachine(Machine[State]):
         if task is None or task.lease.gateway != peer:
             self.emit(Send(peer, words.Settled(word.job, word.epoch, Wei(0))))
             return
-        if word.wei > task.lease.price.cost(task.lease.spec.units_max) or word.wei < 0:
-            raise Untrusted(f"{peer} would pay {word.wei} wei for {task.id}, which is not its price")
+        lease = task.lease
+        if not 0 <= word.units <= lease.spec.units_max or word.wei != lease.price.cost(word.units):
+            raise Untrusted(f"{peer} pays {word.wei} wei for {word.units} units of {task.id}: not the price")
         if task.phase is Phase.EARNED or (task.phase is Phase.RELEASED and not word.wei):
             self.emit(Send(peer, words.Settled(word.job, word.epoch, task.wei)))
         elif word.wei:
@@ -323,6 +329,10 @@ class OrchestratorMachine(Machine[State]):
             task = self.tasks[lease.task]
             if later(task.deadline, 2 * self.rules.lease_ms) <= now:
                 self._release(task, words.Fault(Expired.code, "the deadline passed"), now)
+        untold, self._untold = self._untold, []
+        for task_name in untold:
+            if task_name in self.leases:
+                self._repeat(self.tasks[task_name])
         if self._heartbeat_due <= now:
             self._heartbeat_due = later(now, self.rules.heartbeat_ms)
             self._send_heartbeats(now)

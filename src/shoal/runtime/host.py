@@ -171,9 +171,9 @@ class Host:
     def start(self) -> None:
         """Replay the journal, then let the machine go on from there."""
         state, facts = self._journal.replay()
+        self._appended = self._journal.durable
         if state is not None:
             self._restore(self._snapshots.decode(state))
-        self._appended = self._journal.durable
         for at, data in facts:
             self._replay(self._facts.decode(data), at)
             self._since_snapshot += 1
@@ -231,7 +231,8 @@ class Host:
         if isinstance(effect, Deliver):
             self._note(effect)
         elif isinstance(effect, Retire):
-            if self.outbox.pop(effect.key, None) is not None:
+            entry = self.outbox.pop(effect.key, None)
+            if entry is not None and entry.after:  # a word that no fact caused is in no replay either
                 self._retired.append(effect.key)
             return
         if self._journal.durable >= self._appended and not self._pending:

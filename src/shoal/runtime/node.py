@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random, SystemRandom
@@ -98,6 +99,7 @@ class Node:
         self.key = NodeKey.load_or_create(home / "key")
         self.clock = SystemClock()
         self._loop = asyncio.get_running_loop()
+        self._posted: deque[Event] = deque()
         self.failed: asyncio.Future[BaseException] = self._loop.create_future()
         self.journal = self._open_journal() if durable else VolatileJournal()
         self.peers = Peers(
@@ -128,7 +130,17 @@ class Node:
 
     def post_soon(self, event: Event) -> None:
         """Hand an event to the machine when the loop is back: safe from anywhere in its thread."""
-        self._loop.call_soon(self.host.post, event)
+        if not self._posted:
+            self._loop.call_soon(self._post_all)
+        self._posted.append(event)
+
+    def _post_all(self) -> None:
+        try:
+            while self._posted:
+                self.host.post(self._posted.popleft())
+        finally:  # what one event breaks must not hold up the others
+            if self._posted:
+                self._loop.call_soon(self._post_all)
 
     async def durable(self) -> None:
         """Wait until everything that has happened so far is on disk."""

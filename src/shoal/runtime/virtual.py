@@ -155,16 +155,16 @@ class Batch(Struct):
 class VirtualJournal:
     """A node's disk. A commit takes a while; what was not synced when the process died may be lost."""
 
-    def __init__(self, life: Life, rng: Random, *, commit_max_ms: int = 8) -> None:
+    def __init__(self, life: Life, rng: Random) -> None:
         self.on_durable: Callable[[int], None] = _ignore
         self.on_failure: Callable[[BaseException], None] = _ignore
         self.durable = 0
         #: Every fact that was ever on disk, for the auditor; a replay reads only what a snapshot leaves.
         self.history: list[tuple[Instant, bytes]] = []
         self.failure_ppm = 0
+        self.commit_max_ms = 8
         self._life = life
         self._rng = rng
-        self._commit_max_ms = commit_max_ms
         self._snapshot: tuple[int, bytes] | None = None
         self._bodies: dict[Digest, bytes] = {}
         self._queued = Batch()
@@ -217,7 +217,7 @@ class VirtualJournal:
     def _begin(self) -> None:
         """What one turn queued shares a commit."""
         self._syncing, self._queued = self._queued, Batch()
-        self._life.after(self._rng.randint(0, self._commit_max_ms), self._finish)
+        self._life.after(self._rng.randint(0, self.commit_max_ms), self._finish)
 
     def _finish(self) -> None:
         if self.failure_ppm and self._rng.randrange(1_000_000) < self.failure_ppm:

@@ -138,9 +138,14 @@ class Client:
         self._look_later(ask, job)
 
     def _cancel(self, ask: Ask, job: JobId, delay_ms: int) -> None:
-        """Cancel, and once more in case that was lost."""
+        """Cancel and look at once, and once more in case that was lost."""
+
+        def cancel() -> None:
+            self._gateway.cancel(job, self.name)
+            self._gateway.look(job, lambda view: self._back(lambda: self._told(ask, job, view)))
+
         for nth in (1, 2):
-            self._after(delay_ms * nth, lambda: self._forth(lambda: self._gateway.cancel(job, self.name)))
+            self._after(delay_ms * nth, lambda: self._forth(cancel))
 
     # The stream
 

@@ -268,10 +268,12 @@ class GatewayBooks:
             for job, entry in self.jobs.items():
                 if entry.phase in OPEN:
                     self._find("I1", job, f"it is {entry.phase} after everything ended")
-        if journal.closing is None:
-            return
-        state = journal.closing
-        assert isinstance(state, State)
+        if journal.closing is not None:
+            assert isinstance(journal.closing, State)
+            self._compare(journal.closing)
+
+    def _compare(self, state: State) -> None:
+        """The machine's own state, against what the facts say."""
         if {name: hold.wei for name, hold in state.book.holds.items()} != self.holds:
             self._find("I3", "", "the machine's holds are not what the facts say")
         if _nonzero(dict(state.book.balances)) != _nonzero(self.balances):

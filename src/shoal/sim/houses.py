@@ -8,8 +8,10 @@ request, wherever and however often it runs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from hashlib import blake2b
 from random import Random
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -88,7 +90,7 @@ class GatewayNode(Node):
         self._asked: dict[JobId, Callable[[Reply], None]] = {}
         self._listeners: dict[JobId, Callable[[Streamed], None]] = {}
 
-    def machine(self) -> Machine:
+    def machine(self) -> Machine[Any]:
         """A gateway that knows nothing yet."""
         return GatewayMachine(self.gateway_rules, verify=verify)
 
@@ -172,7 +174,7 @@ class OrchestratorNode(Node):
         super().__init__(name, network, rng, trace, rules)
         self.orchestrator_rules = orchestrator_rules
 
-    def machine(self) -> Machine:
+    def machine(self) -> Machine[Any]:
         """An orchestrator that knows nothing yet."""
         return OrchestratorMachine(
             self.orchestrator_rules, node=self.name, sign=lambda data: sign(self.name, data)
@@ -239,7 +241,7 @@ class WorkerNode(Node):
         self._rng = rng
         self._running: dict[tuple[JobId, int], Need] = {}
 
-    def machine(self) -> Machine:
+    def machine(self) -> Machine[Any]:
         """A worker that knows nothing yet."""
         return WorkerMachine(WorkerRules())
 
@@ -291,9 +293,7 @@ class WorkerNode(Node):
         for index, piece in enumerate(answer.pieces):
             units = answer.units * (index + 1) // len(answer.pieces)
             word = RunnerSpoke(*run, units, offset, piece)
-            self.life.after(
-                run_ms * (index + 1) // (len(answer.pieces) + 1), lambda w=word: self._says(run, w)
-            )
+            self.life.after(run_ms * (index + 1) // (len(answer.pieces) + 1), partial(self._says, run, word))
             offset += len(piece)
 
     def _says(self, run: tuple[JobId, int], word: RunnerSpoke) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import sha256
 from random import Random
-from typing import TextIO
+from typing import Any, TextIO
 
 from shoal.ids import NodeId
 from shoal.machine import Effect, Event, Fact, Machine
@@ -113,7 +113,7 @@ class Node:
 
     # What a house adds
 
-    def machine(self) -> Machine:
+    def machine(self) -> Machine[Any]:
         """A fresh machine."""
         raise NotImplementedError
 

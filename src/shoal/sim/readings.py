@@ -12,7 +12,6 @@ from shoal.sim.evidence import (
     Ended,
     Finding,
     Missing,
-    TurnedAway,
 )
 from shoal.sim.gateway_books import OPEN, GatewayBooks, JobEntry
 
@@ -26,33 +25,46 @@ def compare_clients(
     """Every acknowledged job ends, and its client reads that very end; a key means one job."""
     jobs = {job: entry for books in gateways for job, entry in books.jobs.items()}
     whole = all(books.whole for books in gateways)
-    acknowledged: dict[str, Acknowledged] = {}
-    keys: dict[tuple[str, str], Acknowledged] = {}
-    ends: dict[str, Ended] = {}
-    consumed: dict[str, int] = {}
-    for word in client_words:
-        match word:
-            case Acknowledged():
-                acknowledged[word.job] = word
-                findings += _key(word, keys)
-                if word.job not in jobs:
-                    rule = "I1" if whole else UNCHECKED
-                    findings.append(Finding(rule, word.job, "acknowledged, and in no journal"))
-            case Consumed():
-                consumed[word.job] = max(word.units, consumed.get(word.job, 0))
-            case Ended():
-                if ends.setdefault(word.job, word) != word:
-                    findings.append(Finding("I6", word.job, f"read as {ends[word.job]}, then as {word}"))
-            case Missing():
-                findings.append(Finding("I1", word.job, "acknowledged, and later unknown to its gateway"))
-            case TurnedAway():
-                pass
+    acknowledged = {word.job: word for word in client_words if isinstance(word, Acknowledged)}
+    rule = "I1" if whole else UNCHECKED
+    findings += [
+        Finding(rule, job, "acknowledged, and in no journal") for job in acknowledged.keys() - jobs.keys()
+    ]
+    ends = _read_ends(client_words, findings)
     for job, end in ends.items():
         if job in jobs:
             findings += _end(job, jobs[job], end, acknowledged.get(job))
     if drained:
         for job in acknowledged.keys() - ends.keys():
             findings.append(Finding("I1", job, "acknowledged, and its client never read an end"))
+    _compare_consumed(client_words, jobs, findings)
+
+
+def _read_ends(client_words: Sequence[ClientWord], findings: list[Finding]) -> dict[str, Ended]:
+    """How each job ended for its client; on the way, whether clients were told one thing only."""
+    keys: dict[tuple[str, str], Acknowledged] = {}
+    ends: dict[str, Ended] = {}
+    for word in client_words:
+        match word:
+            case Acknowledged():
+                findings += _key(word, keys)
+            case Ended():
+                if ends.setdefault(word.job, word) != word:
+                    findings.append(Finding("I6", word.job, f"read as {ends[word.job]}, then as {word}"))
+            case Missing():
+                findings.append(Finding("I1", word.job, "acknowledged, and later unknown to its gateway"))
+            case _:
+                pass
+    return ends
+
+
+def _compare_consumed(
+    client_words: Sequence[ClientWord], jobs: dict[str, JobEntry], findings: list[Finding]
+) -> None:
+    consumed: dict[str, int] = {}
+    for word in client_words:
+        if isinstance(word, Consumed):
+            consumed[word.job] = max(word.units, consumed.get(word.job, 0))
     for job, entry in jobs.items():
         if entry.phase == "cancelled" and entry.units > consumed.get(job, 0):
             text = f"{entry.units} units paid on cancelling, and {consumed.get(job, 0)} were acknowledged"

@@ -47,6 +47,7 @@ class Faults(Struct, kw_only=True):
     crashes: float = 0
     pauses: float = 0
     disk_failure_ppm: int = 0
+    commit_max_ms: int = 8
     skew_ms: int = 0
     drift_ppm: int = 0
     jump_ms: int = 0
@@ -70,6 +71,7 @@ def draw_faults(rng: Random) -> Faults:
         crashes=some(200) / 100,
         pauses=some(200) / 100,
         disk_failure_ppm=some(3_000),
+        commit_max_ms=rng.choice((2, 8, 100, 1_000)),
         skew_ms=some(10 * MINUTE_MS),
         drift_ppm=some(500),
         jump_ms=some(5 * SECOND_MS),
@@ -148,6 +150,7 @@ class World:
             node.offset_ms = 1_000_000_000 + rng.randint(-self.faults.skew_ms, self.faults.skew_ms)
             node.drift_ppm = rng.randint(-self.faults.drift_ppm, self.faults.drift_ppm)
             node.journal.failure_ppm = self.faults.disk_failure_ppm
+            node.journal.commit_max_ms = self.faults.commit_max_ms
             node.start()
 
     def _gateway(self, n: int) -> GatewayNode:
@@ -225,26 +228,33 @@ class World:
         """Once a virtual second, see what goes wrong in it."""
         if not self.stormy:
             return
-        faults, rng = self.faults, self.rng
         for node in self.nodes:
-            if node.life.alive:
-                if rng.random() < faults.crashes / 60:
-                    node.crash()
-                elif rng.random() < faults.pauses / 60:
-                    node.life.pause(rng.choice((500, 5_000, 10_000, 40_000)))
-            if not node.life.alive:
-                self._restart(node, rng.choice((100, 1_000, 5_000, 30_000)))
+            self._trouble_node(node)
         for dialler, listener in self.network.pairs:
-            if rng.random() < faults.breaks / 60:
-                self.network.sever(dialler, listener)
-            if rng.random() < faults.cuts / 60:
-                duration_ms = rng.choice((2_000, 15_000, 40_000))
-                ways = rng.choice((1, 2, 3))
-                if ways & 1:
-                    self.network.cut(dialler, listener, duration_ms)
-                if ways & 2:
-                    self.network.cut(listener, dialler, duration_ms)
+            self._trouble_link(dialler, listener)
         self.calendar.at(self.calendar.now + SECOND_MS, self._storm)
+
+    def _trouble_node(self, node: Node) -> None:
+        faults, rng = self.faults, self.rng
+        if node.life.alive:
+            if rng.random() < faults.crashes / 60:
+                node.crash()
+            elif rng.random() < faults.pauses / 60:
+                node.life.pause(rng.choice((500, 5_000, 10_000, 40_000)))
+        if not node.life.alive:
+            self._restart(node, rng.choice((100, 1_000, 5_000, 30_000)))
+
+    def _trouble_link(self, dialler: NodeId, listener: NodeId) -> None:
+        faults, rng = self.faults, self.rng
+        if rng.random() < faults.breaks / 60:
+            self.network.sever(dialler, listener)
+        if rng.random() < faults.cuts / 60:
+            duration_ms = rng.choice((2_000, 15_000, 40_000))
+            ways = rng.choice((1, 2, 3))
+            if ways & 1:
+                self.network.cut(dialler, listener, duration_ms)
+            if ways & 2:
+                self.network.cut(listener, dialler, duration_ms)
 
     def _restart(self, node: Node, after_ms: int) -> None:
         starts = node.starts
@@ -317,22 +327,17 @@ class World:
 
     def open(self) -> list[str]:
         """What has not come to its end."""
-        found = [f"{client.name}: {client.open} requests" for client in self.clients if client.open]
-        for gateway in self.gateways:
-            if gateway.state.ledger.holds:
-                found.append(f"{gateway.name}: {len(gateway.state.ledger.holds)} jobs")
-        for orchestrator in self.orchestrators:
-            if len(orchestrator.state.leases):
-                found.append(f"{orchestrator.name}: {len(orchestrator.state.leases)} leases")
-        for worker in self.workers:
-            if worker.state.tasks:
-                found.append(f"{worker.name}: {len(worker.state.tasks)} tasks")
+        counts: list[tuple[str, int, str]] = [
+            (client.name, client.open, "requests") for client in self.clients
+        ]
+        counts += [(node.name, len(node.state.ledger.holds), "jobs") for node in self.gateways]
+        counts += [(node.name, len(node.state.leases), "leases") for node in self.orchestrators]
+        counts += [(node.name, len(node.state.tasks), "tasks") for node in self.workers]
         for node in self.nodes:
-            if node.host is not None and node.host.outbox:
-                found.append(f"{node.name}: {len(node.host.outbox)} undelivered words")
-            if node.host is not None and node.host.appended > node.journal.durable:
-                found.append(f"{node.name}: facts on their way to disk")
-        return found
+            assert node.host is not None
+            counts.append((node.name, len(node.host.outbox), "undelivered words"))
+            counts.append((node.name, node.host.appended - node.journal.durable, "facts in memory alone"))
+        return [f"{name}: {count} {what}" for name, count, what in counts if count]
 
     def _look_for_alarms(self) -> None:
         for node in self.nodes:
@@ -341,7 +346,7 @@ class World:
 
     def evidence(self, *, drained: bool) -> Evidence:
         """What the auditor gets to see."""
-        journals = tuple(_journal(node) for node in (*self.gateways, *self.orchestrators))
+        journals = (*map(_journal, self.gateways), *map(_journal, self.orchestrators))
         slots = {
             (worker.name, need): count for worker in self.workers for need, count in worker.slots.items()
         }

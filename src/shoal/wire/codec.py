@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar, Union
 
 import msgspec
 
-from shoal.errors import Untrusted
+from shoal.errors import Refused, Untrusted
 from shoal.ids import Digest, digest
 from shoal.wire.words import WORDS, Payload, Receipt, Word
 
@@ -29,7 +29,7 @@ class Coder(Generic[T]):
         """The value in `data`. Raises `Untrusted` if it is not one of this coder's types."""
         try:
             value: T = self._decoder.decode(data)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Refused) as error:
             raise Untrusted(f"a message does not follow the protocol: {error}") from error
         return value
 

@@ -37,6 +37,9 @@ class Leases:
     def __len__(self) -> int:
         return len(self._by_task)
 
+    def __contains__(self, task: str) -> bool:
+        return task in self._by_task
+
     def __iter__(self) -> Iterator[Lease]:
         return iter(self._by_task.values())
 

@@ -58,6 +58,10 @@ class FairQueue:
         """What the waiting jobs need."""
         return tuple(self._lines)
 
+    def waits_for(self, need: Need) -> bool:
+        """True if a job waits for this."""
+        return need in self._lines
+
     def waiting(self, need: Need) -> Iterator[JobId]:
         """The jobs that wait for this, in the order in which free slots would take them."""
         lines = [iter(line) for line in self._lines.get(need, {}).values()]

@@ -14,8 +14,7 @@ from typing import ClassVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shoal.errors import Broken, TooLarge, Untrusted
-from shoal.errors import Busy as BusyError
+from shoal.errors import Broken, Busy, Expired, TooLarge, Untrusted
 from shoal.ids import JobId, NodeId, digest
 from shoal.machine import (
     Absent,
@@ -117,7 +116,7 @@ class Task(Struct, frozen=True):
     epoch: int
     orchestrator: NodeId
     need: Need
-    drop_at: Instant
+    deadline: Instant
     phase: Phase = Phase.RUNNING
 
 
@@ -136,9 +135,13 @@ class WorkerMachine(Machine[Nothing]):
         self.rules = rules
         self.runners: dict[Need, int] = {}
         self.tasks: dict[tuple[JobId, int], Task] = {}
+        #: The running ones, and for whom: what is left of a runner's slots is free.
+        self._running: dict[Need, dict[tuple[JobId, int], NodeId]] = {}
         self.earned: dict[NodeId, Wei] = {}
         self.answered = 0
         self._orchestrators: set[NodeId] = set()
+        #: What was closed of late: an order that comes after its own end is not run.
+        self._closed: dict[tuple[NodeId, JobId, int], None] = {}
         self._draining = False
         self._heartbeat_due = Instant(0)
 
@@ -165,14 +168,17 @@ class WorkerMachine(Machine[Nothing]):
             if known.orchestrator != peer:
                 raise Untrusted(f"{peer} uses the id of another orchestrator's job: {word.job}")
             return
+        if (peer, word.job, word.epoch) in self._closed:
+            return
         if digest(word.body) != word.digest:
             raise Untrusted(f"{peer} sent job {word.job} with another body than it names")
-        if self._draining or self._running(need) >= self.runners.get(need, 0):
-            fault = words.Fault(BusyError.code, "the worker has no free slot for this")
+        if self._draining or len(self._running.get(need, ())) >= self.runners.get(need, 0):
+            fault = words.Fault(Busy.code, "the worker has no free slot for this")
             self.emit(Send(peer, words.Failure(word.job, word.epoch, fault)))
             return
-        drop_at = later(now, word.deadline_ms + self.rules.answer_keep_ms)
-        self.tasks[word.job, word.epoch] = Task(word.job, word.epoch, peer, need, drop_at)
+        task = Task(word.job, word.epoch, peer, need, later(now, word.deadline_ms))
+        self.tasks[word.job, word.epoch] = task
+        self._running.setdefault(need, {})[word.job, word.epoch] = peer
         self.emit(Run(word))
         self._announce(but=peer)
 
@@ -184,11 +190,15 @@ class WorkerMachine(Machine[Nothing]):
             self.earned[peer] = Wei(self.earned.get(peer, 0) + word.wei)
 
     def _close(self, peer: NodeId, job: JobId, epoch: int) -> bool:
+        self._closed[peer, job, epoch] = None
+        if len(self._closed) > self.rules.closed_max:
+            del self._closed[next(iter(self._closed))]
         task = self.tasks.get((job, epoch))
         if task is None or task.orchestrator != peer:
             return False
         del self.tasks[job, epoch]
         if task.phase is Phase.RUNNING:
+            self._ran(task)
             self.emit(Stop(job, epoch))
             self._announce(but=peer)
         else:
@@ -222,6 +232,7 @@ class WorkerMachine(Machine[Nothing]):
             fault = words.Fault(TooLarge.code, f"the answer has {len(event.body)} bytes, too many to send")
             self._fail(task, fault)
             return
+        self._ran(task)
         self.tasks[event.job, event.epoch] = replace(task, phase=Phase.ANSWERED)
         self.answered += 1
         result = words.Result(
@@ -236,6 +247,7 @@ class WorkerMachine(Machine[Nothing]):
             self._fail(task, event.fault)
 
     def _fail(self, task: Task, fault: words.Fault) -> None:
+        self._ran(task)
         del self.tasks[task.job, task.epoch]
         self.emit(Send(task.orchestrator, words.Failure(task.job, task.epoch, fault)))
         self._announce(but=task.orchestrator)
@@ -250,11 +262,13 @@ class WorkerMachine(Machine[Nothing]):
 
     # What is free
 
-    def _running(self, need: Need, but: NodeId | None = None) -> int:
-        return sum(
-            task.need == need and task.phase is Phase.RUNNING and task.orchestrator != but
-            for task in self.tasks.values()
-        )
+    def _taken(self, need: Need, but: NodeId) -> int:
+        """How many slots the jobs of others hold."""
+        return sum(peer != but for peer in self._running.get(need, {}).values())
+
+    def _ran(self, task: Task) -> None:
+        """A running task has ended, one way or another: its slot is free."""
+        del self._running[task.need][task.job, task.epoch]
 
     def _offers(self, peer: NodeId) -> words.Offers:
         """What this orchestrator can have: all slots but those that others' jobs hold."""
@@ -262,7 +276,7 @@ class WorkerMachine(Machine[Nothing]):
             return words.Offers(())
         return words.Offers(
             tuple(
-                words.Offer(pipeline, model, slots - self._running((pipeline, model), but=peer))
+                words.Offer(pipeline, model, slots - self._taken((pipeline, model), peer))
                 for (pipeline, model), slots in self.runners.items()
             )
         )
@@ -275,8 +289,13 @@ class WorkerMachine(Machine[Nothing]):
     # Time
 
     def _on_tick(self, event: Tick, now: Instant) -> None:
-        for task in [task for task in self.tasks.values() if task.drop_at <= now]:
-            self._close(task.orchestrator, task.job, task.epoch)
+        for task in [task for task in self.tasks.values() if task.deadline <= now]:
+            if task.phase is Phase.RUNNING:
+                self.emit(Stop(task.job, task.epoch))
+                late = words.Fault(Expired.code, "the runner did not answer before the deadline")
+                self._fail(task, late)
+            elif later(task.deadline, self.rules.answer_keep_ms) <= now:
+                self._close(task.orchestrator, task.job, task.epoch)
         if self._heartbeat_due <= now:
             self._heartbeat_due = later(now, self.rules.heartbeat_ms)
             for peer in sorted(self._orchestrators):
@@ -294,9 +313,12 @@ class WorkerMachine(Machine[Nothing]):
 
     def check(self) -> None:
         """Raise `Broken` if a runner has more jobs than slots."""
+        running = {name for name, task in self.tasks.items() if task.phase is Phase.RUNNING}
+        if running != {name for names in self._running.values() for name in names}:
+            raise Broken("the slots and the running jobs differ")
         for need, slots in self.runners.items():
-            if self._running(need) > slots:
-                raise Broken(f"{self._running(need)} jobs run on {slots} slots of {need}")
+            if len(self._running.get(need, ())) > slots:
+                raise Broken(f"{len(self._running[need])} jobs run on {slots} slots of {need}")
 
     def dump(self) -> Nothing:
         """Nothing is durable."""

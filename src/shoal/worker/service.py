@@ -13,12 +13,12 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from shoal.errors import Expired, Failed, ShoalError
+from shoal.errors import Failed, ShoalError
 from shoal.ids import JobId
 from shoal.machine import Effect
 from shoal.runtime.keys import NodeKey
 from shoal.runtime.node import Address, Node, until_told_to_stop
-from shoal.units import MIB, SECOND_MS
+from shoal.units import MIB
 from shoal.wire import words
 from shoal.wire.codec import decode_payload, encode_payload
 from shoal.wire.faults import error_of, fault_of
@@ -106,10 +106,7 @@ class Service:
     async def _run(self, order: words.Job) -> None:
         began = self.node.clock.now()
         try:
-            async with asyncio.timeout(order.deadline_ms / SECOND_MS):
-                answer, units = await self._ask_runner(order)
-        except TimeoutError:
-            self._fail(order, Expired("the runner did not answer before the deadline"))
+            answer, units = await self._ask_runner(order)
         except ShoalError as error:
             self._fail(order, error)
         except Exception as error:  # a runner may answer anything: this job fails, the worker lives

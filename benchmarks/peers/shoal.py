@@ -1,0 +1,49 @@
+"""Shoal's whole path: gateway, orchestrator, worker, echo runner, each its own process; every job journaled before it is sent."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks.peers.peer import Peer, Room
+from benchmarks.processes import Program
+
+SLOTS = 128
+#: Every client of the race is one tenant to the gateway: none of its jobs is turned away for the others.
+QUEUE_JOBS = 256
+BODY = '{"text": "the quick brown fox jumps over the lazy dog {serial}"}'
+
+
+def start(room: Room) -> Peer:
+    gateway, orchestrator = room.port(), room.port()
+    home = room.folder
+    (home / "worker.toml").write_text(
+        f'home = "{home}/worker"\norchestrators = ["127.0.0.1:{orchestrator}"]\n'
+        f'[[runners]]\npipeline = "echo"\nmodel = "echo"\nslots = {SLOTS}\n'
+    )
+    return Peer(
+        (
+            _role(
+                "orchestrator",
+                "--home",
+                f"{home}/orchestrator",
+                "--listen",
+                f"127.0.0.1:{orchestrator}",
+                "--operator-addr",
+                "",
+            ),
+            _role("worker", "--config", f"{home}/worker.toml"),
+            _role(
+                *("gateway", "--home", f"{home}/gateway", "--http-addr", f"127.0.0.1:{gateway}"),
+                *("--orchestrators", f"127.0.0.1:{orchestrator}"),
+                *("--rules-queue-jobs-per-client-max", str(QUEUE_JOBS)),
+            ),
+        ),
+        f"127.0.0.1:{gateway}",
+        "/echo",
+        body=BODY,
+        echoed=False,
+    )
+
+
+def _role(*arguments: str) -> Program:
+    return Program((sys.executable, "-m", "shoal.cli.main", *arguments))

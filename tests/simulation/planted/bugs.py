@@ -1,0 +1,87 @@
+"""Bugs to plant: what each changes in the source. The simulator must find every one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One place: `old` is there exactly once, and becomes `new`."""
+
+    file: str
+    old: str
+    new: str
+
+
+BUGS: dict[str, tuple[Change, ...]] = {
+    "act-before-commit": (
+        Change(
+            "runtime/host.py",
+            "if self._journal.durable >= self._appended and not self._pending:",
+            "if True:",
+        ),
+    ),
+    "skip-the-epoch-check": (
+        Change("work/lease.py", "lease is None or lease.epoch != epoch or", "lease is None or"),
+        Change("gateway/machine.py", "Terms(job.id, job.epoch, job", "Terms(job.id, receipt.epoch, job"),
+    ),
+    "release-a-hold-twice": (
+        Change(
+            "money/ledger.py",
+            "left = Wei(self._held.get(held.account, 0) - held.wei)",
+            "left = Wei(max(0, self._held.get(held.account, 0) - 2 * held.wei))",
+        ),
+    ),
+    "capacity-by-counter": (
+        Change(
+            "orchestrator/machine.py",
+            "            relay.answered = True\n",
+            "            relay.answered = True\n"
+            "            for tasks in self.leases._by_holder[peer].values():\n"
+            "                tasks.discard(task.id)\n",
+        ),
+    ),
+    "forget-a-timer-at-replay": (
+        Change("machine.py", "if isinstance(event, Tick | Restarted):", "if isinstance(event, Tick):"),
+    ),
+    "dedupe-by-key-alone": (Change("work/idempotency.py", "if use.request != request:", "if False:"),),
+    "remember-no-key": (
+        Change("work/idempotency.py", "        self.uses[client, key] = use\n", "        pass\n"),
+    ),
+    "settle-only-once": (
+        Change(
+            "gateway/machine.py",
+            "            Deliver(_settlement_key(",
+            "            _once(_settlement_key(",
+        ),
+        Change(
+            "gateway/machine.py",
+            "def _need(job: Job)",
+            "def _once(key: str, peer: NodeId, word: Value) -> Effect:\n    return Send(peer, word)\n\n\n"
+            "def _need(job: Job)",
+        ),
+    ),
+    "pay-for-another-attempt": (
+        Change("work/stream.py", "if epoch == self._epoch else 0", "if epoch else 0"),
+    ),
+    "shown-is-received": (
+        Change(
+            "work/stream.py",
+            "return min(self._consumed, self.units) if",
+            "return (self.units if self._cursor <= len(self.text) else 0) if",
+        ),
+    ),
+    "round-the-share-up": (
+        Change(
+            "money/wei.py", "Wei(amount * share_ppm // MILLION)", "Wei(-(-amount * share_ppm // MILLION))"
+        ),
+    ),
+    "release-what-was-earned": (Change("work/task.py", "    (Phase.RELEASED, Earned): Phase.EARNED,\n", ""),),
+    "read-before-commit": (
+        Change("sim/houses.py", "self.host.when_durable(lambda: tell(view))", "tell(view)"),
+    ),
+}
+
+#: The three that every test run looks for.
+QUICK = ("act-before-commit", "skip-the-epoch-check", "release-a-hold-twice")
