@@ -64,11 +64,11 @@ class Buyer:
             yield name, json.loads(data)
 
     def ended(self, job_id: str) -> Job:
-        """A job once it has ended."""
-        for name, value in self.follow(job_id):
-            if name == "state" and value["state"] in ENDED:
-                return Job(value)
-        return self.job(job_id)
+        """A job once it has ended; a stream that a gateway ends early is taken up again."""
+        while True:
+            for name, value in self.follow(job_id):
+                if name == "state" and value["state"] in ENDED:
+                    return Job(value)
 
     def job(self, job_id: str) -> Job:
         """A job as it stands."""

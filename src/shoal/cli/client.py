@@ -69,6 +69,8 @@ class Client:
         connection, response = self._open(method, path, body, headers)
         try:
             data = response.read(ANSWER_BYTES_MAX + 1)
+            if response.length and len(data) <= ANSWER_BYTES_MAX:
+                raise http.client.IncompleteRead(data, response.length)
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"{self.url} broke off: {str(error) or type(error).__name__}") from error
         finally:

@@ -56,8 +56,10 @@ def run(options: argparse.Namespace) -> int:
         raise
     if job["error"] is not None:
         raise BY_CODE.get(job["error"]["code"], Failed)(f"{job['id']}: {job['error']['message']}")
+    if job["state"] == "cancelled":
+        raise Refused(f"{job['id']} was cancelled")
     if job["state"] != "done":
-        raise Failed(f"{job['id']} is {job['state']}")
+        raise Failed(f"the gateway let go; the job goes on: shoal jobs {job['id']} --watch")
     _show(buyer, row, job, options)
     return 0
 

@@ -156,7 +156,7 @@ def _explain(
         if name not in known:
             return f"{file or role}: {name} is missing"
         key = known[name]
-        return f"{role}: {name} is missing; set it in a file (--config), as {key.variable(role)} or with {key.flag}"
+        return f"{name} is missing; set it in a file (--config), as {key.variable(role)} or with {key.flag}"
     if unknown := _UNKNOWN.match(said):
         return f"{file or role}: there is no key {'.'.join(filter(None, (path, unknown['name'])))}"
     top = re.split(r"[.\[]", path)[0]
