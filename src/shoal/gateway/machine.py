@@ -18,6 +18,7 @@ from shoal.errors import Broken, Failed, Lost, NotFound, Refused, Untrusted
 from shoal.gateway.config import Rules
 from shoal.gateway.events import CancelAsked, Consumed, Notice, Reply, Streamed, Submitted
 from shoal.gateway.sellers import Sellers
+from shoal.gateway.settlement import account, credits, order_key, settlement, settlement_key
 from shoal.ids import ClientId, Digest, JobId, NodeId, digest
 from shoal.machine import (
     Absent,
@@ -65,8 +66,6 @@ from shoal.work.stream import Stream
 Verify = Callable[[NodeId, bytes, bytes], bool]
 
 JobFact = Placed | Returned | Answered | Withdrawn | Abandoned | Quarantined
-
-FEES = "fees"
 
 
 class State(Struct, frozen=True):
@@ -135,9 +134,9 @@ class GatewayMachine(Machine[State]):
         self.queue.admit(event.client)
         most = event.limit.cost(event.spec.units_max)
         hold = Wei(most + part(most, self.rules.fee_ppm))
-        if hold > self.ledger.available(_account(event.client)):
+        if hold > self.ledger.available(account(event.client)):
             # The ledger words the refusal; it raises before anything is journaled.
-            self.ledger.pend(event.job, _account(event.client), hold)
+            self.ledger.pend(event.job, account(event.client), hold)
         deadline_ms = min(event.deadline_ms, self.rules.deadline_max_ms)
         body = digest(event.body)
         self.emit(Keep(body, event.body, self.rules.body_keep_ms + deadline_ms))
@@ -202,7 +201,7 @@ class GatewayMachine(Machine[State]):
 
     def _hear_lease(self, peer: NodeId, word: words.Lease, now: Instant) -> None:
         self._renew(peer, words.Held(word.job, word.epoch), now)
-        self.emit(Retire(_order_key(peer, word.job, word.epoch)))
+        self.emit(Retire(order_key(peer, word.job, word.epoch)))
 
     def _hear_heartbeat(self, peer: NodeId, word: words.Heartbeat, now: Instant) -> None:
         for held in word.leases:
@@ -254,13 +253,13 @@ class GatewayMachine(Machine[State]):
         self._return(job, word.fault, now)
 
     def _hear_settled(self, peer: NodeId, word: words.Settled, now: Instant) -> None:
-        self.emit(Retire(_settlement_key(peer, word.job, word.epoch)))
+        self.emit(Retire(settlement_key(peer, word.job, word.epoch)))
 
     def _refuse_late(self, peer: NodeId, job_id: JobId, epoch: int) -> None:
         job = self.jobs.get(job_id)
         if job is not None and job.phase in ENDED and (job.orchestrator, job.epoch) == (peer, epoch):
             # The outbox has said so before; but a large order may be overtaken by its own settlement.
-            self.emit(Send(peer, _settlement(job)))
+            self.emit(Send(peer, settlement(job)))
         else:
             self.emit(Send(peer, words.Cancel(job_id, epoch)))
 
@@ -324,7 +323,7 @@ class GatewayMachine(Machine[State]):
     def _accepted(self, fact: Accepted, now: Instant) -> None:
         if fact.job in self.jobs:
             raise Broken(f"job {fact.job} is accepted twice")
-        self.ledger.pend(fact.job, _account(fact.client), fact.hold)
+        self.ledger.pend(fact.job, account(fact.client), fact.hold)
         self.jobs[fact.job] = Job(
             fact.job,
             fact.client,
@@ -348,7 +347,7 @@ class GatewayMachine(Machine[State]):
         lease = Lease(job.id, job.epoch, fact.orchestrator, _need(job), later(now, self.rules.lease_ms))
         self.leases.grant(lease)
         order = words.Job(job.id, job.epoch, job.spec, fact.price, max(0, job.deadline - now), job.request)
-        key = _order_key(job.orchestrator, job.id, job.epoch)
+        key = order_key(job.orchestrator, job.id, job.epoch)
         self.emit(Deliver(key, job.orchestrator, order), Notice(job.id))
 
     def _returned(self, fact: Returned, now: Instant) -> None:
@@ -359,14 +358,14 @@ class GatewayMachine(Machine[State]):
 
     def _answered(self, fact: Answered, now: Instant) -> None:
         job = self._moved(fact, now)
-        self.ledger.post(job.id, _credits(job.orchestrator, fact.wei, fact.fee))
+        self.ledger.post(job.id, credits(job.orchestrator, fact.wei, fact.fee))
         self.jobs[job.id] = job
         self._close_lease(job)
         self._end(job)
 
     def _withdrawn(self, fact: Withdrawn, now: Instant) -> None:
         job = self._moved(fact, now)
-        self.ledger.post(job.id, _credits(job.orchestrator, fact.wei, fact.fee))
+        self.ledger.post(job.id, credits(job.orchestrator, fact.wei, fact.fee))
         was = self.jobs[job.id].phase
         self.jobs[job.id] = job
         if was is Phase.QUEUED:
@@ -400,8 +399,8 @@ class GatewayMachine(Machine[State]):
     def _close_lease(self, job: Job) -> None:
         self.leases.end(job.id)
         self.emit(
-            Retire(_order_key(job.orchestrator, job.id, job.epoch)),
-            Deliver(_settlement_key(job.orchestrator, job.id, job.epoch), job.orchestrator, _settlement(job)),
+            Retire(order_key(job.orchestrator, job.id, job.epoch)),
+            Deliver(settlement_key(job.orchestrator, job.id, job.epoch), job.orchestrator, settlement(job)),
         )
 
     def _end(self, job: Job) -> None:
@@ -491,29 +490,3 @@ class GatewayMachine(Machine[State]):
 
 def _need(job: Job) -> Need:
     return (job.spec.pipeline, job.spec.model)
-
-
-def _account(client: ClientId) -> str:
-    return f"client:{client}"
-
-
-def _credits(orchestrator: NodeId, wei: Wei, fee: Wei) -> dict[str, Wei]:
-    return {f"orchestrator:{orchestrator}": wei, FEES: fee} if wei else {}
-
-
-def _settlement(job: Job) -> words.Accept | words.Cancel:
-    """What the orchestrator of a job's latest attempt is told about its end."""
-    if job.phase is Phase.DONE:
-        return words.Accept(job.id, job.epoch, job.units, job.wei)
-    return words.Cancel(job.id, job.epoch, job.units, job.wei)
-
-
-# Keys of the outbox name the peer, so that nobody else's word can retire them.
-
-
-def _order_key(orchestrator: NodeId, job: JobId, epoch: int) -> str:
-    return f"{job}/{epoch}/{orchestrator}/order"
-
-
-def _settlement_key(orchestrator: NodeId, job: JobId, epoch: int) -> str:
-    return f"{job}/{epoch}/{orchestrator}/settlement"
