@@ -8,7 +8,6 @@ import msgspec
 from msgspec import Meta, Struct
 
 from shoal.errors import Failed
-from shoal.gateway.books import FEES
 from shoal.gateway.machine import GatewayMachine
 from shoal.ids import JobId
 from shoal.money.wei import Price

@@ -17,7 +17,8 @@ from msgspec.structs import replace
 from shoal.errors import Broken, NotFound
 from shoal.gateway.config import Rules
 from shoal.gateway.events import Notice
-from shoal.ids import ClientId, JobId, NodeId
+from shoal.gateway.settlement import account, credits, order_key, settlement, settlement_key
+from shoal.ids import ClientId, JobId
 from shoal.machine import Deliver, Event, Machine, Quarantined, Retire
 from shoal.money.ledger import Book, Ledger
 from shoal.money.wei import Wei
@@ -40,8 +41,6 @@ from shoal.work.queue import FairQueue
 from shoal.work.stream import Stream
 
 JobFact = Placed | Returned | Answered | Withdrawn | Abandoned | Quarantined
-
-FEES = "fees"
 
 
 class State(Struct, frozen=True):
@@ -111,14 +110,14 @@ class Books(Machine[State]):
 
     def _answered(self, fact: Answered, now: Instant) -> None:
         job = self._moved(fact, now)
-        self.ledger.post(job.id, _credits(job.orchestrator, fact.wei, fact.fee))
+        self.ledger.post(job.id, credits(job.orchestrator, fact.wei, fact.fee))
         self.jobs[job.id] = job
         self._close_lease(job)
         self._end(job)
 
     def _withdrawn(self, fact: Withdrawn, now: Instant) -> None:
         job = self._moved(fact, now)
-        self.ledger.post(job.id, _credits(job.orchestrator, fact.wei, fact.fee))
+        self.ledger.post(job.id, credits(job.orchestrator, fact.wei, fact.fee))
         was = self.jobs[job.id].phase
         self.jobs[job.id] = job
         if was is Phase.QUEUED:
@@ -220,32 +219,3 @@ class Books(Machine[State]):
         Abandoned: _abandoned,
         Quarantined: _quarantined,
     }
-
-
-def account(client: ClientId) -> str:
-    """The name of a client's account."""
-    return f"client:{client}"
-
-
-def _credits(orchestrator: NodeId, wei: Wei, fee: Wei) -> dict[str, Wei]:
-    return {f"orchestrator:{orchestrator}": wei, FEES: fee} if wei else {}
-
-
-def settlement(job: Job) -> words.Accept | words.Cancel:
-    """What the orchestrator of a job's latest attempt is told about its end."""
-    if job.phase is Phase.DONE:
-        return words.Accept(job.id, job.epoch, job.units, job.wei)
-    return words.Cancel(job.id, job.epoch, job.units, job.wei)
-
-
-# Keys of the outbox name the peer, so that nobody else's word can retire them.
-
-
-def order_key(orchestrator: NodeId, job: JobId, epoch: int) -> str:
-    """The key of an order in the outbox."""
-    return f"{job}/{epoch}/{orchestrator}/order"
-
-
-def settlement_key(orchestrator: NodeId, job: JobId, epoch: int) -> str:
-    """The key of what an orchestrator is told about an attempt's end."""
-    return f"{job}/{epoch}/{orchestrator}/settlement"

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from shoal.errors import Failed, Lost, Refused, Untrusted
-from shoal.gateway.books import Books, account, order_key, settlement, settlement_key
+from shoal.gateway.books import Books
 from shoal.gateway.config import Rules
 from shoal.gateway.events import CancelAsked, Consumed, Reply, Streamed, Submitted
 from shoal.gateway.sellers import Sellers
+from shoal.gateway.settlement import account, order_key, settlement, settlement_key
 from shoal.ids import Digest, JobId, NodeId, digest
 from shoal.machine import (
     Absent,
