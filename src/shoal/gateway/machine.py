@@ -137,7 +137,7 @@ class GatewayMachine(Machine[State]):
 
     def _accept(self, event: Submitted, request: Digest, now: Instant) -> None:
         need = (event.spec.pipeline, event.spec.model)
-        self.sellers.require(need, self.rules.lease_ms)
+        self.sellers.require(need, event.limit, self.rules.lease_ms)
         self.queue.admit(event.client)
         most = event.limit.cost(event.spec.units_max)
         hold = Wei(most + part(most, self.rules.fee_ppm))
