@@ -163,7 +163,10 @@ class World:
         rng = self.rng
         rules = OrchestratorRules(
             share_ppm=rng.choice((800_000, 333_333, 1_000_000)),
-            prices={"llm": Price(rng.randint(1, 3_000), rng.choice((1, 7)))},
+            prices={
+                "llm": Price(rng.randint(1, 3_000), rng.choice((1, 7))),
+                "echo": Price(rng.choice((0, 1, 1_000_000))),
+            },
             window_units_max=rng.choice((4, 64)),
         )
         return OrchestratorNode(NodeId(f"o{n}"), self.network, rng, self.trace, self._rules, rules)
