@@ -21,13 +21,13 @@ NOW = Instant(100)
 JOB = JobId("job")
 SPEC = JobSpec("echo", "echo", 10)
 FAULT = Fault("failed", "it did not work")
-O, G, W = NodeId("o"), NodeId("g"), NodeId("w")
-RECEIPT = Receipt(JOB, 1, O, W, "echo", "echo", 4, Wei(4), Digest("q"), Digest("a"), 5)
-LEASED = Leased(JOB, 1, G, W, "boot", SPEC, Price(1), 800_000, Digest("q"), 60_000)
+SELLER, BUYER, WORKER = NodeId("o"), NodeId("g"), NodeId("w")
+RECEIPT = Receipt(JOB, 1, SELLER, WORKER, "echo", "echo", 4, Wei(4), Digest("q"), Digest("a"), 5)
+LEASED = Leased(JOB, 1, BUYER, WORKER, "boot", SPEC, Price(1), 800_000, Digest("q"), 60_000)
 
 #: Every fact of a job's life; those with an epoch speak of the one given.
 JOB_FACTS: dict[type[Fact], Callable[[int], Fact]] = {
-    Placed: lambda epoch: Placed(JOB, epoch, O, Price(1)),
+    Placed: lambda epoch: Placed(JOB, epoch, SELLER, Price(1)),
     Returned: lambda epoch: Returned(JOB, epoch, FAULT),
     Answered: lambda epoch: Answered(JOB, epoch, 4, Wei(4), Wei(1), Digest("a"), RECEIPT, 5),
     Withdrawn: lambda epoch: Withdrawn(JOB, epoch, 2, Wei(2)),
@@ -56,7 +56,7 @@ def job_in(phase: lifecycle.Phase) -> Job:
     job = Job(JOB, ClientId("c"), SPEC, Digest("q"), Price(1), Wei(10), NOW, Instant(60_100))
     if phase is QUEUED:
         return job
-    job = job.move(Placed(JOB, 1, O, Price(1)), NOW)
+    job = job.move(Placed(JOB, 1, SELLER, Price(1)), NOW)
     ends = {DONE: Answered, FAILED: Abandoned, CANCELLED: Withdrawn}
     return job if phase is RUNNING else job.move(JOB_FACTS[ends[phase]](1), NOW)
 
@@ -91,16 +91,16 @@ def test_the_tables_are_these() -> None:
 
 def test_attempts_are_counted_unless_they_never_began() -> None:
     job = job_in(RUNNING).move(Returned(JOB, 1, FAULT), NOW)
-    job = job.move(Placed(JOB, 2, O, Price(1)), NOW).move(Returned(JOB, 2, FAULT, counts=False), NOW)
+    job = job.move(Placed(JOB, 2, SELLER, Price(1)), NOW).move(Returned(JOB, 2, FAULT, counts=False), NOW)
     assert (len(job.attempts), job.failures, job.epoch) == (2, 1, 2)
-    assert job.avoids(O)
+    assert job.avoids(SELLER)
     assert not job.avoids(NodeId("other"))
 
 
 LIVE, EARNED, RELEASED = task.Phase
 TASK_FACTS: dict[type[Fact], Fact] = {
-    Earned: Earned(JOB, 1, G, 4, Wei(4), Wei(3)),
-    Released: Released(JOB, 1, G, FAULT),
+    Earned: Earned(JOB, 1, BUYER, 4, Wei(4), Wei(3)),
+    Released: Released(JOB, 1, BUYER, FAULT),
     Quarantined: Quarantined(JOB, "a bug"),
     Leased: LEASED,
 }

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
+from shoal.errors import Untrusted
 from shoal.ids import JobId, NodeId, digest
-from shoal.machine import Connected, Deliver, Disconnected, Effect, Event, Fact, Heard, Send, Wake
+from shoal.machine import Connected, Deliver, Disconnected, Effect, Event, Fact, Heard, Send, Tick, Wake
 from shoal.money.wei import Price, Wei
-from shoal.units import Instant
+from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.wire.codec import encode_payload
 from shoal.wire.words import Fault, JobSpec, Payload
 from shoal.worker.config import Rules
 from shoal.worker.machine import (
+    Drained,
     Draining,
     RunnerAnswered,
     RunnerFailed,
