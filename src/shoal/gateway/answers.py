@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from shoal.errors import Failed
 from shoal.gateway.machine import GatewayMachine
@@ -36,57 +36,40 @@ class Usage(Struct, frozen=True):
 class Said(Struct, frozen=True):
     """What a model said."""
 
-    content: str = ""
-    role: str = "assistant"
+    content: str
 
 
 class Choice(Struct, frozen=True):
     """The one choice of an answer."""
 
-    index: int = 0
+    message: Said
     finish_reason: str | None = None
-    message: Said = Said()
 
 
 class LlmAnswer(Struct, frozen=True):
     """A chat's whole answer: Livepeer's LLMResponse."""
 
-    id: str = ""
-    model: str = ""
-    created: int = 0
-    usage: Usage = Usage()
-    choices: tuple[Choice, ...] = (Choice(),)
-
-
-class TextAnswer(Struct, frozen=True):
-    """The text of any other answer."""
-
-    text: str = ""
+    id: str
+    model: str
+    created: int
+    usage: Usage
+    choices: Annotated[tuple[Choice, ...], Meta(min_length=1)]
 
 
 _llm_answers = msgspec.json.Decoder(LlmAnswer)
-_text_answers = msgspec.json.Decoder(TextAnswer)
 
 
 def llm_answer(payload: Payload) -> LlmAnswer:
     """A chat's answer. Raises `Failed` if what the worker sent is none."""
     try:
-        answer = _llm_answers.decode(payload.params)
+        return _llm_answers.decode(payload.params)
     except msgspec.DecodeError as error:
         raise Failed("the answer is not of the form that this pipeline has") from error
-    if not answer.choices:
-        raise Failed("the answer is empty")
-    return answer
 
 
-def answer_text(job: Job, payload: Payload) -> str:
-    """The whole text of an answer, as a stream of it would have come."""
-    if job.spec.pipeline == "llm":
-        return llm_answer(payload).choices[0].message.content
-    try:
-        return _text_answers.decode(payload.params).text
-    except msgspec.DecodeError:
-        return ""
+def answer_text(payload: Payload) -> str:
+    """The whole text of a streamed answer."""
+    return llm_answer(payload).choices[0].message.content
 
 
 def job_headers(job_id: JobId) -> Headers:

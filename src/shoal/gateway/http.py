@@ -123,8 +123,8 @@ class Doors:
                 asked = await self._ask_form(row, form)
             else:
                 asked = ask(row, read(body))
-            if asked.spec.stream and row.name == "llm":
-                return await self._stream_chat(request, client, asked, streams.LIVEPEER)
+            if asked.spec.stream:
+                return await self._stream(request, client, asked, streams.LIVEPEER)
             job = await self._finish(await self._begin(request, client, asked))
             raw = request.header(b"accept").startswith("audio/")
             return self._write(job, lambda answer: answer_reply(job, answer, raw=raw))
@@ -145,7 +145,7 @@ class Doors:
         wanted = openai.read_chat(await request.body(body_bytes_max(row)))
         asked = ask(row, wanted.request)
         if asked.spec.stream:
-            return await self._stream_chat(request, client, asked, streams.OPENAI, wanted.include_usage)
+            return await self._stream(request, client, asked, streams.OPENAI, wanted.include_usage)
         job = await self._finish(await self._begin(request, client, asked))
         return self._write(
             job,
@@ -351,19 +351,22 @@ class Doors:
         if not ended and not begun.keyed:
             self._desk.cancel(begun.job, begun.client)
 
-    async def _stream_chat(
+    async def _stream(
         self,
         request: Request,
         client: ClientId,
         asked: Ask,
         dialect: streams.Dialect,
         include_usage: bool = False,
-    ) -> Feed:
+    ) -> Reply | Feed:
         desk = self._desk
         begun = await self._begin(request, client, asked)
         head = streams.LlmHead(begun.job, asked.spec.model, desk.now() // SECOND_MS, include_usage)
         pieces = self._pieces(begun)
-        first = await streams.begun(pieces)
+        try:
+            first = await streams.begun(pieces)
+        except ShoalError as error:
+            return error_reply(error, job_headers(begun.job))
 
         def whole() -> Any:
             job = begun.watch.ended.result()

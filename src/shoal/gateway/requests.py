@@ -69,6 +69,11 @@ class Json(Generic[T]):
 
 READERS: dict[str, Json[Any]] = {row.name: Json(row.request, row.example) for row in PIPELINES.values()}
 
+_DEFAULTS: dict[str, list[tuple[str, Any]]] = {
+    row.name: [(f.name, f.default) for f in msgspec.structs.fields(row.request) if not f.required]
+    for row in PIPELINES.values()
+}
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -118,9 +123,10 @@ def ask(row: Pipeline, request: Any, media: Sequence[Media] = (), durations_ms: 
         )
     model = getattr(request, row.model_field) or row.default_model
     if isinstance(request, LlmRequest):
-        request = _plain(request, model)
-    else:
-        request = replace(request, **{row.model_field: model})
+        request = _plain(request)
+    # What was said only to say the default is left away: the encoder leaves out the very default, not its like.
+    like = {name: default for name, default in _DEFAULTS[row.name] if getattr(request, name) == default}
+    request = replace(request, **{**like, row.model_field: model})
     stream = row.streams and isinstance(request, LlmRequest | EchoRequest) and request.stream
     spec = JobSpec(row.name, model, row.units_max(request, durations_ms), stream)
     return Ask(row, spec, encode_payload(Payload(_encode(request), tuple(media))))
@@ -138,11 +144,10 @@ def _look(field: MediaField, data: bytes) -> tuple[str, int]:
     return sound.content_type, sound.duration_ms
 
 
-def _plain(request: LlmRequest, model: str) -> LlmRequest:
+def _plain(request: LlmRequest) -> LlmRequest:
     """A chat in the fewest words: text instead of parts, one name for each thing."""
     return replace(
         request,
-        model=model,
         messages=tuple(map(_plain_message, request.messages)),
         max_tokens=request.max_completion_tokens or request.max_tokens or 256,
         max_completion_tokens=None,

@@ -72,7 +72,7 @@ def _news(desk: Desk, job_id: JobId, cursor: int) -> Piece | None:
 
 def _rest(desk: Desk, job: Job, cursor: int) -> Piece | None:
     """What the whole answer has beyond what was handed on."""
-    text = answer_text(job, desk.answer(job))
+    text = answer_text(desk.answer(job))
     stream = desk.machine.streams.get(job.id)
     if stream is not None and not text.startswith(stream.text[:cursor]):
         raise Failed("the answer came out otherwise when it was tried again; ask once more")

@@ -129,8 +129,6 @@ class Connection(asyncio.Protocol):
             self._read(data, words)
         except (Untrusted, Refused, Busy) as broken:
             error = broken
-        except UnicodeDecodeError:
-            error = Untrusted("a message holds a text that is not UTF-8")
         # Outside of the `try`: what goes wrong in there is not the peer's fault.
         post = self._keeper.post
         for word in words:

@@ -157,8 +157,6 @@ def error_reply(error: ShoalError, headers: Headers = ()) -> Reply:
         headers += ((b"retry-after", b"%d" % wait_s),)
     if isinstance(error, Unauthorized):
         headers += ((b"www-authenticate", b"Bearer"),)
-    if isinstance(error, TooLarge):
-        headers += ((b"connection", b"close"),)
     return Reply(encode(error_value(error)), error.http_status, headers=headers)
 
 

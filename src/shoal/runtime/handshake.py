@@ -111,10 +111,7 @@ class Handshake:
 
     def receive(self, message: bytes | memoryview) -> bytes | None:
         """What to answer, if anything. Raises `Untrusted` or `Refused`, and then the link must end."""
-        try:
-            greeting = _greetings.decode(message)
-        except UnicodeDecodeError as error:
-            raise Untrusted("a greeting holds a text that is not UTF-8") from error
+        greeting = _greetings.decode(message)
         if isinstance(greeting, Hello) and self._theirs is None:
             return self._greet(greeting, bytes(message))
         if isinstance(greeting, Proof) and self._theirs is not None and self.peer is None:

@@ -14,18 +14,22 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shoal.errors import Refused
-from shoal.units import KIB
+from shoal.units import KIB, MIB
 
 HEADER_BYTES_MAX = 16 * KIB
+#: What still comes of a request that has its answer is read and dropped, so that its sender gets to read that
+#: answer; up to here.
+DROPPED_BYTES_MAX = 128 * MIB
 CONNECTIONS_MAX = 10_000
 KEEP_ALIVE_S = 75
 DRAIN_S = 30
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection, on which the head of a request is bounded: the parser itself would take any."""
+    """One connection, on which everything is bounded that the parser itself would take without end."""
 
     _head_bytes = 0
+    _dropped_bytes = 0
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -41,6 +45,14 @@ class Protocol(HttpToolsProtocol):
         """A header has come."""
         self._count(len(name) + len(value))
         super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body has come, perhaps too late."""
+        if self.cycle.response_complete:
+            self._dropped_bytes += len(body)
+            if self._dropped_bytes > DROPPED_BYTES_MAX:
+                self.transport.close()
+        super().on_body(body)
 
     def _count(self, size_bytes: int) -> None:
         self._head_bytes += size_bytes

@@ -29,7 +29,7 @@ class Coder(Generic[T]):
         """The value in `data`. Raises `Untrusted` if it is not one of this coder's types."""
         try:
             value: T = self._decoder.decode(data)
-        except (msgspec.DecodeError, RecursionError, Refused) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Refused) as error:
             raise Untrusted(f"a message does not follow the protocol: {error}") from error
         return value
 

@@ -1,0 +1,102 @@
+"""OpenAI's own Python client is served, as it is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import openai
+import pytest
+from openai import AsyncOpenAI
+
+from shoal.wire import words
+from shoal.wire.pipelines import PIPELINES
+from stage import ANSWER, HELLO, Attempt, Seller, Stage, gateway, wav
+
+pytestmark = pytest.mark.anyio
+
+MODEL = PIPELINES["llm"].default_model
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    async with gateway(tmp_path, api_keys=("sk-1",)) as stage:
+        yield stage
+
+
+@pytest.fixture
+async def client(stage: Stage) -> AsyncIterator[AsyncOpenAI]:
+    async with AsyncOpenAI(base_url=f"{stage.url}/v1", api_key="sk-1", max_retries=0) as client:
+        yield client
+
+
+async def test_a_chat(client: AsyncOpenAI) -> None:
+    said = await client.chat.completions.create(model="", **HELLO)  # type: ignore[call-overload]
+    assert said.choices[0].message.content == ANSWER
+    assert said.choices[0].finish_reason == "stop"
+    assert said.usage.total_tokens == 8
+    assert said.model == MODEL
+
+
+async def test_a_streamed_chat(client: AsyncOpenAI) -> None:
+    stream = await client.chat.completions.create(  # type: ignore[call-overload]
+        model=MODEL, **HELLO, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = [chunk async for chunk in stream]
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == ANSWER
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert chunks[-1].usage.total_tokens == 8
+    assert len({chunk.id for chunk in chunks}) == 1
+
+
+async def test_what_breaks_a_stream_is_raised(tmp_path: Path) -> None:
+    async def script(attempt: Attempt) -> words.Fault:
+        attempt.say("One", offset=0, units=1)
+        await attempt.acknowledged()
+        return words.Fault("failed", "the model fell over")
+
+    async with gateway(tmp_path, Seller(script)) as stage:
+        client = AsyncOpenAI(base_url=f"{stage.url}/v1", api_key="any", max_retries=0)
+        stream = await client.chat.completions.create(model="", **HELLO, stream=True)  # type: ignore[call-overload]
+        with pytest.raises(openai.APIError, match="the model fell over"):
+            async for _ in stream:
+                pass
+        await client.close()
+
+
+async def test_models(client: AsyncOpenAI) -> None:
+    assert MODEL in [model.id async for model in client.models.list()]
+
+
+async def test_speech(client: AsyncOpenAI) -> None:
+    said = await client.audio.speech.create(input="hello", model="", voice="default", response_format="wav")
+    assert said.content == wav(100)
+
+
+async def test_a_transcription(client: AsyncOpenAI) -> None:
+    sound = wav(300)
+    heard = await client.audio.transcriptions.create(model="", file=("talk.wav", sound))
+    assert heard.text == f"{len(sound)} bytes"
+    plain = await client.audio.transcriptions.create(
+        model="", file=("talk.wav", sound), response_format="text"
+    )
+    assert plain.strip() == heard.text
+    whole = await client.audio.transcriptions.create(
+        model="", file=("talk.wav", sound), response_format="verbose_json"
+    )
+    assert whole.segments is not None
+    assert (whole.segments[0].start, whole.segments[0].end) == (0.0, 1.5)
+
+
+async def test_errors_become_the_clients_own(client: AsyncOpenAI, stage: Stage) -> None:
+    with pytest.raises(openai.NotFoundError, match=MODEL):
+        await client.chat.completions.create(model="gpt-9", **HELLO)  # type: ignore[call-overload]
+    with pytest.raises(openai.BadRequestError, match="messages"):
+        await client.chat.completions.create(model="", messages=[])
+    with pytest.raises(openai.AuthenticationError):
+        await client.with_options(api_key="sk-2").models.list()

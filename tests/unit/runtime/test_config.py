@@ -1,0 +1,64 @@
+"""Settings come from a file, the environment and flags; the later outweighs the earlier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shoal.errors import Refused
+from shoal.gateway.config import Settings
+from shoal.runtime.config import home, read_settings
+
+TOML = """
+home = "/file"
+http_addr = "127.0.0.1:1"
+orchestrators = ["a:1"]
+[rules]
+lease_ms = 7
+queue_jobs_max = 8
+"""
+
+
+def test_flags_outweigh_the_environment_and_that_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(TOML)
+    environment = {
+        "SHOAL_GATEWAY_HTTP_ADDR": "127.0.0.1:2",
+        "SHOAL_GATEWAY_RULES_LEASE_MS": "9",
+        "SHOAL_GATEWAY_ORCHESTRATORS": "a:2, b:3",
+        "SHOAL_ORCHESTRATOR_HOME": "/elsewhere",
+    }
+    found = read_settings(
+        Settings,
+        role="gateway",
+        environment=environment,
+        file=file,
+        flags={"home": "/flag", "api_keys": None},
+    )
+    assert found.home == "/flag"
+    assert found.http_addr == "127.0.0.1:2"
+    assert found.orchestrators == ("a:2", "b:3")
+    assert (found.rules.lease_ms, found.rules.queue_jobs_max) == (9, 8)
+    assert found.api_keys == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [('home = "x"\nunknown = 1', "unknown"), ("home = 1", "home"), ("", "home"), ("home = ", "TOML")],
+)
+def test_what_does_not_fit_is_refused_by_its_name(tmp_path: Path, text: str, named: str) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(text)
+    with pytest.raises(Refused, match=named):
+        read_settings(Settings, role="gateway", environment={}, file=file)
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="No such file"):
+        read_settings(Settings, role="gateway", environment={}, file=tmp_path / "none.toml")
+
+
+def test_home_can_be_moved() -> None:
+    assert home({"SHOAL_HOME": "/data"}) == Path("/data")
+    assert home({}).name == "shoal"
