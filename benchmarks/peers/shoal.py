@@ -1,4 +1,4 @@
-"""Shoal's whole path: gateway, orchestrator, worker, echo runner, each its own process; every job journaled before it is sent."""
+"""Shoal's whole path, each role a process of its own; every job is journaled before it is sent."""
 
 from __future__ import annotations
 

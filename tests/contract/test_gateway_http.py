@@ -414,6 +414,17 @@ async def test_nobody_to_buy_from_is_said_and_when_to_come_back(tmp_path: Path) 
         assert (health.status_code, health.json()["reasons"]) == (503, ["no orchestrator is connected"])
 
 
+async def test_a_price_that_nobody_takes_is_said_at_once(stage: Stage) -> None:
+    before = stage.facts
+    reply = await stage.client.post("/echo", json={}, headers={"shoal-max-price-wei": "999999"})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "no_capacity")
+    assert "the cheapest asks 1000000 wei" in reply.json()["detail"]["msg"]
+    assert stage.facts == before
+    dear = await stage.client.post("/echo", json={}, headers={"shoal-max-price-wei": str(10**15)})
+    job = (await stage.client.get(f"/v1/jobs/{dear.headers['shoal-job-id']}")).json()
+    assert job["limit"] == {"wei": 1_000_000, "per_units": 1}
+
+
 async def test_a_deadline_that_passes_in_the_queue_is_said(tmp_path: Path) -> None:
     async with gateway(tmp_path, Seller(held, slots=1)) as stage:
         await stage.client.post("/v1/jobs", json={"pipeline": "echo"})
@@ -520,4 +531,4 @@ async def test_a_gateway_that_cannot_write_ends_at_once(tmp_path: Path) -> None:
             await until_told_to_stop(stage.service.node)
         async with asyncio.timeout(5):
             await stage.service.stop()
-            assert (await asked).status_code == 500
+            assert (await asked).json()["error"]["code"] == "failed"

@@ -327,7 +327,7 @@ def test_a_stranger_s_garbage_is_answered_with_one_line(
         (b"".join(frame(Kind.PART, n, b"x") for n in range(17)), "more than 16 messages are unfinished"),
         (HEADER.pack(1, 9, 0), "there is no frame of kind 9"),
         (frame(Kind.WHOLE, 0, b"\xc1"), "a message does not follow the protocol"),
-        (frame(Kind.WHOLE, 0, b"\x93\xa6Cancel\xa1\xff\x01"), "UTF-8"),
+        (frame(Kind.WHOLE, 0, b"\x93\xa6Cancel\xa1\xff\x01"), "utf-8"),
         (frame(Kind.WHOLE, 0, b"\x91\xa5Reset"), "a message does not follow the protocol"),
         (frame(Kind.WHOLE, 0, b"\x91" * 100_000), "a message does not follow the protocol"),
         (frame(Kind.WHOLE, 0, handshake.encode(Proof(bytes(65)))), "a message does not follow the protocol"),

@@ -8,7 +8,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from shoal.errors import Failed
-from shoal.gateway.machine import FEES, GatewayMachine
+from shoal.gateway.machine import GatewayMachine
+from shoal.gateway.settlement import FEES
 from shoal.ids import JobId
 from shoal.money.wei import Price
 from shoal.runtime.door import PLAIN, Headers, Reply, encode, error_value

@@ -12,6 +12,7 @@ from shoal.gateway.events import CancelAsked, Consumed, Notice, Reply, Streamed,
 from shoal.gateway.machine import GatewayMachine
 from shoal.ids import ClientId, JobId
 from shoal.machine import Effect
+from shoal.runtime.door import Left
 from shoal.runtime.node import Node
 from shoal.units import SECOND_MS, Instant
 from shoal.wire.codec import decode_payload
@@ -21,6 +22,7 @@ from shoal.work.lifecycle import ENDED, Job, Phase
 
 #: How long news of what a client has received may gather before it is passed on.
 CONSUMED_MS = 50
+ENDING = "this gateway cannot write its journal, and ends; try again later"
 
 
 class Watch:
@@ -62,6 +64,8 @@ class Desk:
         self.machine = machine
         #: True once this gateway takes nothing new.
         self.closing = False
+        #: True once no answer can come any more: the journal has failed.
+        self.failed = False
         self._node = node
         self._replies: dict[JobId, asyncio.Future[Reply]] = {}
         self._watches: dict[JobId, list[Watch]] = {}
@@ -140,7 +144,7 @@ class Desk:
 
     def close(self, *, failed: bool) -> None:
         """Let those go who only listen, and everybody if this gateway has `failed`: no answer will come of it."""
-        self.closing = True
+        self.closing, self.failed = True, failed
         for watches in self._watches.values():
             for watch in watches:
                 watch.leave() if failed else watch.tell()
@@ -149,6 +153,10 @@ class Desk:
                 reply.set_exception(
                     Failed("this gateway cannot write its journal, and ends; try again later")
                 )
+
+    def parting(self) -> Exception:
+        """Why nothing comes for somebody who waited: it left, or this gateway has failed."""
+        return Failed(ENDING) if self.failed else Left()
 
     # Hearing
 

@@ -43,7 +43,7 @@ from shoal.gateway.requests import (
 from shoal.ids import ClientId, JobId
 from shoal.money.wei import Price
 from shoal.runtime.chance import new_job_id
-from shoal.runtime.door import Door, Feed, Handler, Left, Reply, Request, encode, error_reply
+from shoal.runtime.door import Door, Feed, Handler, Reply, Request, encode, error_reply
 from shoal.units import SECOND_MS
 from shoal.wire.pipelines import PIPELINES, Pipeline, pipeline
 from shoal.wire.words import JobSpec, Payload
@@ -351,12 +351,12 @@ class Doors:
         finally:
             self._let_go(begun, ended=job is not None)
         if job is None:
-            raise Left
+            raise self._desk.parting()
         return job
 
     def _let_go(self, begun: Begun, *, ended: bool) -> None:
         self._desk.unwatch(begun.watch)
-        if not ended and not begun.keyed:
+        if not ended and not begun.keyed and not self._desk.failed:
             self._desk.cancel(begun.job, begun.client)
 
     async def _stream(

@@ -7,36 +7,30 @@ money moves only with an accepted answer, or for acknowledged units of a stream.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from msgspec import Struct
-from msgspec.structs import replace
-
-from shoal.errors import Broken, Failed, Lost, NotFound, Refused, Untrusted
+from shoal.errors import Failed, Lost, Refused, Untrusted
 from shoal.errors import Quarantined as QuarantinedError
+from shoal.gateway.books import Books
 from shoal.gateway.config import Rules
-from shoal.gateway.events import CancelAsked, Consumed, Notice, Reply, Streamed, Submitted
+from shoal.gateway.events import CancelAsked, Consumed, Reply, Streamed, Submitted
 from shoal.gateway.sellers import Sellers
-from shoal.ids import ClientId, Digest, JobId, NodeId, digest
+from shoal.gateway.settlement import account, order_key, settlement, settlement_key
+from shoal.ids import Digest, JobId, NodeId, digest
 from shoal.machine import (
     Absent,
     Connected,
-    Deliver,
     Disconnected,
     Event,
     Heard,
     Keep,
-    Machine,
-    Quarantined,
     Restarted,
     Retire,
     Send,
     Tick,
     Value,
 )
-from shoal.money.ledger import Book, Ledger
 from shoal.money.wei import Wei, part
 from shoal.policy.retries import began, retryable
 from shoal.policy.selection import Selection, quickest_free
@@ -44,8 +38,6 @@ from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.wire.codec import signed_bytes
 from shoal.wire.faults import fault_of
-from shoal.work.idempotency import IdempotencyKeys, Use
-from shoal.work.lease import Lease, Leases
 from shoal.work.lifecycle import (
     ENDED,
     Abandoned,
@@ -58,46 +50,20 @@ from shoal.work.lifecycle import (
     Withdrawn,
     expired,
 )
-from shoal.work.queue import FairQueue, Need
+from shoal.work.queue import Need
 from shoal.work.receipt import Terms
 from shoal.work.stream import Stream
 
 #: Tells whether a node signed these bytes.
 Verify = Callable[[NodeId, bytes, bytes], bool]
 
-JobFact = Placed | Returned | Answered | Withdrawn | Abandoned | Quarantined
 
-FEES = "fees"
-
-
-class State(Struct, frozen=True):
-    """What a snapshot holds."""
-
-    jobs: tuple[Job, ...] = ()
-    ended: tuple[JobId, ...] = ()
-    keys: tuple[tuple[ClientId, str, Use], ...] = ()
-    book: Book = Book()
-
-
-class GatewayMachine(Machine[State]):
-    """All of a gateway's jobs, money and knowledge of its orchestrators."""
-
-    facts = (Accepted, Placed, Returned, Answered, Abandoned, Withdrawn, Quarantined)
-    state = State
+class GatewayMachine(Books):
+    """Decides over the books, by what it knows of its orchestrators."""
 
     def __init__(self, rules: Rules, *, verify: Verify, select: Selection = quickest_free) -> None:
-        super().__init__(rules.tick_ms)
-        self.rules = rules
-        self.jobs: dict[JobId, Job] = {}
-        self.ledger = Ledger(default_floor=Wei(-rules.client_credit_wei))
-        self.queue = FairQueue(
-            jobs_max=rules.queue_jobs_max, jobs_per_client_max=rules.queue_jobs_per_client_max
-        )
-        self.leases = Leases()
+        super().__init__(rules)
         self.sellers = Sellers()
-        self.streams: dict[JobId, Stream] = {}
-        self._keys = IdempotencyKeys(keys_max=rules.keys_max)
-        self._ended: deque[JobId] = deque()
         self._verify = verify
         self._select = select
 
@@ -111,7 +77,7 @@ class GatewayMachine(Machine[State]):
         """An estimate of when a waiting job starts: the jobs before it, at the pace of late."""
         if job not in self.queue:
             return 0
-        return self.sellers.wait_ms(_need(self.jobs[job]), self.queue.position(job))
+        return self.sellers.wait_ms(self.jobs[job].need, self.queue.position(job))
 
     def stream(self, job: JobId) -> Stream:
         """A job's stream as far as it has come."""
@@ -122,7 +88,7 @@ class GatewayMachine(Machine[State]):
     def _on_submitted(self, event: Submitted, now: Instant) -> None:
         request = digest(repr(event.spec).encode() + event.body) if event.key else Digest("")
         try:
-            known = self._keys.seen(event.client, event.key, request) if event.key else None
+            known = self.keys.seen(event.client, event.key, request) if event.key else None
             if known is None:
                 self._accept(event, request, now)
             else:
@@ -137,13 +103,11 @@ class GatewayMachine(Machine[State]):
 
     def _accept(self, event: Submitted, request: Digest, now: Instant) -> None:
         need = (event.spec.pipeline, event.spec.model)
-        self.sellers.require(need, self.rules.lease_ms)
+        self.sellers.require(need, event.limit, self.rules.lease_ms)
         self.queue.admit(event.client)
         most = event.limit.cost(event.spec.units_max)
         hold = Wei(most + part(most, self.rules.fee_ppm))
-        if hold > self.ledger.available(_account(event.client)):
-            # The ledger words the refusal; it raises before anything is journaled.
-            self.ledger.pend(event.job, _account(event.client), hold)
+        self.ledger.require(account(event.client), hold)
         deadline_ms = min(event.deadline_ms, self.rules.deadline_max_ms)
         body = digest(event.body)
         self.emit(Keep(body, event.body, self.rules.body_keep_ms + deadline_ms))
@@ -208,7 +172,7 @@ class GatewayMachine(Machine[State]):
 
     def _hear_lease(self, peer: NodeId, word: words.Lease, now: Instant) -> None:
         self._renew(peer, words.Held(word.job, word.epoch), now)
-        self.emit(Retire(_order_key(peer, word.job, word.epoch)))
+        self.emit(Retire(order_key(peer, word.job, word.epoch)))
 
     def _hear_heartbeat(self, peer: NodeId, word: words.Heartbeat, now: Instant) -> None:
         for held in word.leases:
@@ -235,7 +199,7 @@ class GatewayMachine(Machine[State]):
             fault = words.Fault(Failed.code, "the orchestrator's receipt does not fit its answer")
             self._return(job, fault, now)
             return
-        self.sellers.learn(peer, _need(job), word.run_ms)
+        self.sellers.learn(peer, job.need, word.run_ms)
         self.emit(Keep(word.digest, word.body, self.rules.body_keep_ms))
         fee = part(receipt.wei, self.rules.fee_ppm)
         fact = Answered(job.id, job.epoch, receipt.units, receipt.wei, fee, word.digest, receipt, word.run_ms)
@@ -256,17 +220,17 @@ class GatewayMachine(Machine[State]):
             return
         job = self.jobs[word.job]
         if not began(word.fault):
-            self.sellers.pause(peer, _need(job), later(now, self.rules.busy_pause_ms))
+            self.sellers.pause(peer, job.need, later(now, self.rules.busy_pause_ms))
         self._return(job, word.fault, now)
 
     def _hear_settled(self, peer: NodeId, word: words.Settled, now: Instant) -> None:
-        self.emit(Retire(_settlement_key(peer, word.job, word.epoch)))
+        self.emit(Retire(settlement_key(peer, word.job, word.epoch)))
 
     def _refuse_late(self, peer: NodeId, job_id: JobId, epoch: int) -> None:
         job = self.jobs.get(job_id)
         if job is not None and job.phase in ENDED and (job.orchestrator, job.epoch) == (peer, epoch):
             # The outbox has said so before; but a large order may be overtaken by its own settlement.
-            self.emit(Send(peer, _settlement(job)))
+            self.emit(Send(peer, settlement(job)))
         else:
             self.emit(Send(peer, words.Cancel(job_id, epoch)))
 
@@ -325,147 +289,8 @@ class GatewayMachine(Machine[State]):
         for lease in list(self.leases):
             self.leases.until(lease.task, later(lease.until, event.gap_ms))
 
-    # Facts: they depend on earlier facts alone
-
-    def _accepted(self, fact: Accepted, now: Instant) -> None:
-        if fact.job in self.jobs:
-            raise Broken(f"job {fact.job} is accepted twice")
-        self.ledger.pend(fact.job, _account(fact.client), fact.hold)
-        self.jobs[fact.job] = Job(
-            fact.job,
-            fact.client,
-            fact.spec,
-            fact.request,
-            fact.limit,
-            fact.hold,
-            accepted_at=now,
-            deadline=later(now, fact.deadline_ms),
-            key=fact.key,
-        )
-        if fact.key:
-            until = later(now, self.rules.key_window_ms)
-            self._keys.remember(fact.client, fact.key, Use(fact.key_request, fact.job, until))
-        self.queue.push(fact.job, _need(self.jobs[fact.job]), fact.client)
-        self._forget(now)
-
-    def _placed(self, fact: Placed, now: Instant) -> None:
-        job = self.jobs[fact.job] = self._moved(fact, now)
-        self.queue.remove(job.id)
-        lease = Lease(job.id, job.epoch, fact.orchestrator, _need(job), later(now, self.rules.lease_ms))
-        self.leases.grant(lease)
-        order = words.Job(job.id, job.epoch, job.spec, fact.price, max(0, job.deadline - now), job.request)
-        key = _order_key(job.orchestrator, job.id, job.epoch)
-        self.emit(Deliver(key, job.orchestrator, order), Notice(job.id))
-
-    def _returned(self, fact: Returned, now: Instant) -> None:
-        job = self.jobs[fact.job] = self._moved(fact, now)
-        self._close_lease(job)
-        self.queue.push(job.id, _need(job), job.client, first=True)
-        self.emit(Notice(job.id))
-
-    def _answered(self, fact: Answered, now: Instant) -> None:
-        job = self._moved(fact, now)
-        self.ledger.post(job.id, _credits(job.orchestrator, fact.wei, fact.fee))
-        self.jobs[job.id] = job
-        self._close_lease(job)
-        self._end(job)
-
-    def _withdrawn(self, fact: Withdrawn, now: Instant) -> None:
-        job = self._moved(fact, now)
-        self.ledger.post(job.id, _credits(job.orchestrator, fact.wei, fact.fee))
-        was = self.jobs[job.id].phase
-        self.jobs[job.id] = job
-        if was is Phase.QUEUED:
-            self.queue.remove(job.id)
-        else:
-            self._close_lease(job)
-        self._end(job)
-
-    def _abandoned(self, fact: Abandoned | Quarantined, now: Instant) -> None:
-        job = self._moved(fact, now)
-        self.ledger.void(job.id)
-        was = self.jobs[job.id].phase
-        self.jobs[job.id] = job
-        if was is Phase.QUEUED:
-            self.queue.remove(job.id)
-        else:
-            self._close_lease(job)
-        self._end(job)
-
-    def _quarantined(self, fact: Quarantined, now: Instant) -> None:
-        job = self.jobs.get(fact.job)
-        if job is not None and job.phase not in ENDED:
-            self._abandoned(fact, now)
-
-    def _moved(self, fact: JobFact, now: Instant) -> Job:
-        job = self.jobs.get(fact.job)
-        if job is None:
-            raise NotFound(f"no job {fact.job} for {type(fact).__name__}")
-        return job.move(fact, now)
-
-    def _close_lease(self, job: Job) -> None:
-        self.leases.end(job.id)
-        self.emit(
-            Retire(_order_key(job.orchestrator, job.id, job.epoch)),
-            Deliver(_settlement_key(job.orchestrator, job.id, job.epoch), job.orchestrator, _settlement(job)),
-        )
-
-    def _end(self, job: Job) -> None:
-        if not job.key:
-            self._ended.append(job.id)
-        self.emit(Notice(job.id, ended=True))
-
-    def _forget(self, now: Instant) -> None:
-        """Drop the oldest ended jobs over the limit, and those whose key's window is over."""
-        for job_id in self._keys.forget(now):
-            if self.jobs[job_id].phase in ENDED:
-                self._drop(job_id)
-            else:
-                self.jobs[job_id] = replace(self.jobs[job_id], key="")
-        while len(self._ended) > self.rules.ended_jobs_max:
-            self._drop(self._ended.popleft())
-
-    def _drop(self, job_id: JobId) -> None:
-        del self.jobs[job_id]
-        self.streams.pop(job_id, None)
-
-    # The host
-
-    def check(self) -> None:
-        """Raise `Broken` unless jobs, queue, leases and holds tell one story."""
-        self.ledger.check()
-        waiting = {job.id for job in self.jobs.values() if job.phase is Phase.QUEUED}
-        running = {job.id for job in self.jobs.values() if job.phase is Phase.LEASED}
-        if waiting != set(self.queue):
-            raise Broken("the queue and the waiting jobs differ")
-        if running != {lease.task for lease in self.leases}:
-            raise Broken("the leases and the running jobs differ")
-        if waiting | running != set(self.ledger.holds):
-            raise Broken("the holds and the open jobs differ")
-
-    def dump(self) -> State:
-        """Everything durable."""
-        keys = tuple((client, key, use) for (client, key), use in self._keys.uses.items())
-        return State(tuple(self.jobs.values()), tuple(self._ended), keys, self.ledger.dump())
-
-    def load(self, state: State) -> None:
-        """Take a snapshot's state; queue and leases follow from the jobs."""
-        self.jobs = {job.id: job for job in state.jobs}
-        self._ended = deque(state.ended)
-        self.ledger.load(state.book)
-        for client, key, use in state.keys:
-            self._keys.remember(client, key, use)
-        for job in state.jobs:
-            if job.phase is Phase.QUEUED:
-                self.queue.push(job.id, _need(job), job.client)
-            elif job.phase is Phase.LEASED:
-                self.leases.grant(Lease(job.id, job.epoch, job.orchestrator, _need(job), job.deadline))
-
-    def busy(self) -> bool:
-        """True while jobs are open."""
-        return len(self.queue) > 0 or len(self.leases) > 0
-
     handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
+        **Books.fact_handlers,
         Submitted: _on_submitted,
         CancelAsked: _on_cancel_asked,
         Consumed: _on_consumed,
@@ -475,13 +300,6 @@ class GatewayMachine(Machine[State]):
         Tick: _on_tick,
         Restarted: _on_restarted,
         Absent: _on_absent,
-        Accepted: _accepted,
-        Placed: _placed,
-        Returned: _returned,
-        Answered: _answered,
-        Withdrawn: _withdrawn,
-        Abandoned: _abandoned,
-        Quarantined: _quarantined,
     }
 
     _HEARD: ClassVar[Mapping[type[Value], Callable[..., None]]] = {
@@ -493,33 +311,3 @@ class GatewayMachine(Machine[State]):
         words.Failure: _hear_failure,
         words.Settled: _hear_settled,
     }
-
-
-def _need(job: Job) -> Need:
-    return (job.spec.pipeline, job.spec.model)
-
-
-def _account(client: ClientId) -> str:
-    return f"client:{client}"
-
-
-def _credits(orchestrator: NodeId, wei: Wei, fee: Wei) -> dict[str, Wei]:
-    return {f"orchestrator:{orchestrator}": wei, FEES: fee} if wei else {}
-
-
-def _settlement(job: Job) -> words.Accept | words.Cancel:
-    """What the orchestrator of a job's latest attempt is told about its end."""
-    if job.phase is Phase.DONE:
-        return words.Accept(job.id, job.epoch, job.units, job.wei)
-    return words.Cancel(job.id, job.epoch, job.units, job.wei)
-
-
-# Keys of the outbox name the peer, so that nobody else's word can retire them.
-
-
-def _order_key(orchestrator: NodeId, job: JobId, epoch: int) -> str:
-    return f"{job}/{epoch}/{orchestrator}/order"
-
-
-def _settlement_key(orchestrator: NodeId, job: JobId, epoch: int) -> str:
-    return f"{job}/{epoch}/{orchestrator}/settlement"

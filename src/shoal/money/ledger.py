@@ -44,12 +44,16 @@ class Ledger:
         floor = self._floors.get(account, self._default_floor)
         return Wei(self.balances.get(account, 0) - self._held.get(account, 0) - floor)
 
+    def require(self, account: str, wei: Wei) -> None:
+        """Raise `NoCredit` if `account` could not set `wei` aside."""
+        if wei < 0 or wei > self.available(account):
+            raise NoCredit(f"{account} has {self.available(account)} wei to spend, and this may cost {wei}")
+
     def pend(self, hold: str, account: str, wei: Wei) -> None:
         """Set `wei` of `account` aside. Raises `NoCredit` if it has not got them."""
         if hold in self.holds:
             raise Broken(f"hold {hold} is pended twice")
-        if wei < 0 or wei > self.available(account):
-            raise NoCredit(f"{account} has {self.available(account)} wei to spend, and this may cost {wei}")
+        self.require(account, wei)
         self.holds[hold] = Hold(account, wei)
         self._held[account] = Wei(self._held.get(account, 0) + wei)
 

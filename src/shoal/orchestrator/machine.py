@@ -204,30 +204,39 @@ class OrchestratorMachine(Machine[State]):
             self.emit(Send(lease.gateway, words.Settled(lease.job, lease.epoch, task.wei)))
 
     def _hear_accept(self, peer: NodeId, word: words.Accept, now: Instant) -> None:
-        self._settle(peer, word, words.Fault(Failed.code, "the gateway accepted, and pays nothing"), now)
+        if (task := self._to_settle(peer, word)) is not None:
+            self._earn(task, word, now)
 
     def _hear_cancel_by_gateway(self, peer: NodeId, word: words.Cancel, now: Instant) -> None:
-        self._settle(peer, word, words.Fault(Cancelled.code, "the gateway needs no answer any more"), now)
+        task = self._to_settle(peer, word)
+        if task is None:
+            return
+        if word.wei:
+            self._earn(task, word, now)
+        else:
+            unwanted = words.Fault(Cancelled.code, "the gateway needs no answer any more")
+            self._release(task, unwanted, now, tell=False)
+            self.emit(Send(peer, words.Settled(word.job, word.epoch, Wei(0))))
 
-    def _settle(
-        self, peer: NodeId, word: words.Accept | words.Cancel, unpaid: words.Fault, now: Instant
-    ) -> None:
+    def _to_settle(self, peer: NodeId, word: words.Accept | words.Cancel) -> Task | None:
+        """The attempt that a gateway settles; None, and its answer again, if that is done or was never due."""
         task = self.tasks.get(task_id(word.job, word.epoch))
         if task is None or task.lease.gateway != peer:
             self.emit(Send(peer, words.Settled(word.job, word.epoch, Wei(0))))
-            return
+            return None
         lease = task.lease
         if not 0 <= word.units <= lease.spec.units_max or word.wei != lease.price.cost(word.units):
             raise Untrusted(f"{peer} pays {word.wei} wei for {word.units} units of {task.id}: not the price")
-        if task.phase is Phase.EARNED or (task.phase is Phase.RELEASED and not word.wei):
+        if task.phase is Phase.EARNED:
             self.emit(Send(peer, words.Settled(word.job, word.epoch, task.wei)))
-        elif word.wei:
-            share = part(word.wei, task.lease.share_ppm)
-            self.decide(Earned(word.job, word.epoch, peer, word.units, word.wei, share), now)
-            self._announce(but=peer)
-        else:
-            self._release(task, unpaid, now, tell=False)
-            self.emit(Send(peer, words.Settled(word.job, word.epoch, Wei(0))))
+            return None
+        return task
+
+    def _earn(self, task: Task, word: words.Accept | words.Cancel, now: Instant) -> None:
+        lease = task.lease
+        share = part(word.wei, lease.share_ppm)
+        self.decide(Earned(lease.job, lease.epoch, lease.gateway, word.units, word.wei, share), now)
+        self._announce(but=lease.gateway)
 
     def _hear_acknowledge(self, peer: NodeId, word: words.Acknowledge, now: Instant) -> None:
         task = self.tasks.get(task_id(word.job, word.epoch))

@@ -49,6 +49,13 @@ class MethodNotAllowed(Refused):
     http_status = 405
 
 
+class TooSlow(Refused):
+    """The body stopped arriving; send it again."""
+
+    code = "too_slow"
+    http_status = 408
+
+
 class Intake:
     """The large bodies that are being read just now: all together they stay within a limit."""
 
@@ -117,6 +124,8 @@ class Request:
                     return b"".join(parts)
                 async with asyncio.timeout(BODY_PAUSE_MS / SECOND_MS):
                     message = await self._receive()
+        except TimeoutError as error:
+            raise TooSlow from error
         finally:
             self._intake.give_back(size_bytes)
         raise Left
@@ -201,7 +210,7 @@ class Door:
             reply = await self._handler(request)(request)
         except ShoalError as error:
             reply = error_reply(error)
-        except (Left, TimeoutError):
+        except Left:
             return
         except Exception:
             log.exception("%s %s met a bug", request.method, request.path)

@@ -165,7 +165,8 @@ class VirtualJournal:
         self.commit_max_ms = 8
         self._life = life
         self._rng = rng
-        self._snapshot: tuple[int, bytes] | None = None
+        #: The last snapshot on disk, and how many facts it covers.
+        self.last_snapshot: tuple[int, bytes] | None = None
         self._bodies: dict[Digest, bytes] = {}
         self._queued = Batch()
         self._syncing: Batch | None = None
@@ -190,9 +191,9 @@ class VirtualJournal:
 
     def replay(self) -> tuple[bytes | None, Iterator[tuple[Instant, bytes]]]:
         """The snapshot, if there is one, and the facts after it."""
-        if self._snapshot is None:
+        if self.last_snapshot is None:
             return None, iter(list(self.history))
-        number, state = self._snapshot
+        number, state = self.last_snapshot
         return state, iter(self.history[number:])
 
     def body(self, digest: Digest) -> bytes | None:
@@ -235,7 +236,7 @@ class VirtualJournal:
         self.history += batch.facts
         self._bodies |= batch.bodies
         if batch.snapshot is not None:
-            self._snapshot = batch.snapshot
+            self.last_snapshot = batch.snapshot
 
 
 def _ignore(anything: object) -> None:

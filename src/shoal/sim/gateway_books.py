@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from shoal.gateway.machine import State
+from shoal.gateway.books import State
 from shoal.machine import Fact, Quarantined
 from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal
 from shoal.wire.codec import signed_bytes

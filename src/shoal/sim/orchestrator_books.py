@@ -136,7 +136,7 @@ class OrchestratorBooks:
             self._free(fact.job, fact.epoch, entry)
         where = f"{fact.job}/{fact.epoch}"
         cost = _cost(entry, fact.units)
-        if fact.wei != cost or not 0 < fact.units <= entry.units_max:
+        if fact.wei != cost or not 0 <= fact.units <= entry.units_max:
             self._find("I2", where, f"{fact.wei} wei for {fact.units} of {entry.units_max} units: {cost}")
         if fact.share != fact.wei * entry.share_ppm // MILLION:
             self._find("I2", where, f"{fact.share} of {fact.wei} wei is not {entry.share_ppm} millionths")

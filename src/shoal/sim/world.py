@@ -15,18 +15,17 @@ from msgspec import Struct
 
 from shoal.gateway.config import Rules as GatewayRules
 from shoal.ids import ClientId, NodeId
-from shoal.machine import Fact
 from shoal.money.wei import Price
 from shoal.orchestrator.config import Rules as OrchestratorRules
-from shoal.runtime.host import Retired, Rules
+from shoal.runtime.host import Rules
 from shoal.runtime.virtual import Calendar, Network, Weather
 from shoal.sim.auditor import audit
 from shoal.sim.clients import Client, Wish
 from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal
 from shoal.sim.houses import GatewayNode, OrchestratorNode, Temper, WorkerNode, verify
+from shoal.sim.journals import read_journal
 from shoal.sim.node import Node, Trace
 from shoal.units import MINUTE_MS, SECOND_MS
-from shoal.wire.codec import Coder
 from shoal.wire.words import JobSpec
 from shoal.work.queue import Need
 
@@ -163,7 +162,10 @@ class World:
         rng = self.rng
         rules = OrchestratorRules(
             share_ppm=rng.choice((800_000, 333_333, 1_000_000)),
-            prices={"llm": Price(rng.randint(1, 3_000), rng.choice((1, 7)))},
+            prices={
+                "llm": Price(rng.randint(1, 3_000), rng.choice((1, 7))),
+                "echo": Price(rng.choice((0, 1, 1_000_000))),
+            },
             window_units_max=rng.choice((4, 64)),
         )
         return OrchestratorNode(NodeId(f"o{n}"), self.network, rng, self.trace, self._rules, rules)
@@ -358,11 +360,10 @@ class World:
 
 def _journal(node: GatewayNode | OrchestratorNode) -> Journal:
     """A node's facts as a reader of its disk finds them."""
-    machine = node.state
-    coder: Coder[Fact] = Coder(*machine.facts, Retired)
-    facts = [(n, at, coder.decode(data)) for n, (at, data) in enumerate(node.journal.history, start=1)]
-    synced = node.host is not None and node.life.alive and node.host.appended == len(facts)
-    return Journal(node=node.name, role=node.role, facts=facts, closing=machine.dump() if synced else None)
+    history = node.journal.history
+    rows = ((number, at, data) for number, (at, data) in enumerate(history, start=1))
+    synced = node.host is not None and node.life.alive and node.host.appended == len(history)
+    return read_journal(node.name, node.role, rows, closing=node.state.dump() if synced else None)
 
 
 def run_seed(seed: int, plan: Plan | None = None, file: TextIO | None = None) -> Outcome:

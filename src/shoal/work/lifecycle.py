@@ -18,6 +18,7 @@ from shoal.machine import Fact, Quarantined
 from shoal.money.wei import Price, Wei
 from shoal.units import Instant
 from shoal.wire.words import Fault, JobSpec, Receipt
+from shoal.work.queue import Need
 
 
 class Phase(Enum):
@@ -144,6 +145,11 @@ class Job(Struct, frozen=True, array_like=True):
     receipt: Receipt | None = None
     run_ms: int = 0
     fault: Fault | None = None
+
+    @property
+    def need(self) -> Need:
+        """What it takes to run this job."""
+        return (self.spec.pipeline, self.spec.model)
 
     @property
     def epoch(self) -> int:

@@ -52,8 +52,8 @@ BUGS: dict[str, tuple[Change, ...]] = {
     "settle-only-once": (
         Change(
             "gateway/machine.py",
-            "            Deliver(_settlement_key(",
-            "            _once(_settlement_key(",
+            "            Deliver(settlement_key(",
+            "            _once(settlement_key(",
         ),
         Change(
             "gateway/machine.py",

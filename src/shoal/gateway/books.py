@@ -1,0 +1,221 @@
+"""The gateway's books: its jobs and its money, as the facts tell them.
+
+A fact depends on earlier facts alone, so that a replay arrives where the live
+machine was. Nothing is decided here; every handler raises before it changes
+anything, or not at all.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from shoal.errors import Broken, NotFound
+from shoal.gateway.config import Rules
+from shoal.gateway.events import Notice
+from shoal.gateway.settlement import account, credits, order_key, settlement, settlement_key
+from shoal.ids import ClientId, JobId
+from shoal.machine import Deliver, Event, Machine, Quarantined, Retire
+from shoal.money.ledger import Book, Ledger
+from shoal.money.wei import Wei
+from shoal.units import Instant, later
+from shoal.wire import words
+from shoal.work.idempotency import IdempotencyKeys, Use
+from shoal.work.lease import Lease, Leases
+from shoal.work.lifecycle import (
+    ENDED,
+    Abandoned,
+    Accepted,
+    Answered,
+    Job,
+    Phase,
+    Placed,
+    Returned,
+    Withdrawn,
+)
+from shoal.work.queue import FairQueue
+from shoal.work.stream import Stream
+
+JobFact = Placed | Returned | Answered | Withdrawn | Abandoned | Quarantined
+
+
+class State(Struct, frozen=True):
+    """What a snapshot holds."""
+
+    jobs: tuple[Job, ...] = ()
+    ended: tuple[JobId, ...] = ()
+    keys: tuple[tuple[ClientId, str, Use], ...] = ()
+    book: Book = Book()
+
+
+class Books(Machine[State]):
+    """All jobs with their leases and holds."""
+
+    facts = (Accepted, Placed, Returned, Answered, Abandoned, Withdrawn, Quarantined)
+    state = State
+
+    def __init__(self, rules: Rules) -> None:
+        super().__init__(rules.tick_ms)
+        self.rules = rules
+        self.jobs: dict[JobId, Job] = {}
+        self.ledger = Ledger(default_floor=Wei(-rules.client_credit_wei))
+        self.queue = FairQueue(
+            jobs_max=rules.queue_jobs_max, jobs_per_client_max=rules.queue_jobs_per_client_max
+        )
+        self.leases = Leases()
+        #: What has come of running streams: volatile, and forgotten with its job.
+        self.streams: dict[JobId, Stream] = {}
+        self.keys = IdempotencyKeys(keys_max=rules.keys_max)
+        self._ended: deque[JobId] = deque()
+
+    def _accepted(self, fact: Accepted, now: Instant) -> None:
+        if fact.job in self.jobs:
+            raise Broken(f"job {fact.job} is accepted twice")
+        self.ledger.pend(fact.job, account(fact.client), fact.hold)
+        self.jobs[fact.job] = Job(
+            fact.job,
+            fact.client,
+            fact.spec,
+            fact.request,
+            fact.limit,
+            fact.hold,
+            accepted_at=now,
+            deadline=later(now, fact.deadline_ms),
+            key=fact.key,
+        )
+        if fact.key:
+            until = later(now, self.rules.key_window_ms)
+            self.keys.remember(fact.client, fact.key, Use(fact.key_request, fact.job, until))
+        self.queue.push(fact.job, self.jobs[fact.job].need, fact.client)
+        self._forget(now)
+
+    def _placed(self, fact: Placed, now: Instant) -> None:
+        job = self.jobs[fact.job] = self._moved(fact, now)
+        self.queue.remove(job.id)
+        lease = Lease(job.id, job.epoch, fact.orchestrator, job.need, later(now, self.rules.lease_ms))
+        self.leases.grant(lease)
+        order = words.Job(job.id, job.epoch, job.spec, fact.price, max(0, job.deadline - now), job.request)
+        key = order_key(job.orchestrator, job.id, job.epoch)
+        self.emit(Deliver(key, job.orchestrator, order), Notice(job.id))
+
+    def _returned(self, fact: Returned, now: Instant) -> None:
+        job = self.jobs[fact.job] = self._moved(fact, now)
+        self._close_lease(job)
+        self.queue.push(job.id, job.need, job.client, first=True)
+        self.emit(Notice(job.id))
+
+    def _answered(self, fact: Answered, now: Instant) -> None:
+        job = self._moved(fact, now)
+        self.ledger.post(job.id, credits(job.orchestrator, fact.wei, fact.fee))
+        self.jobs[job.id] = job
+        self._close_lease(job)
+        self._end(job)
+
+    def _withdrawn(self, fact: Withdrawn, now: Instant) -> None:
+        job = self._moved(fact, now)
+        self.ledger.post(job.id, credits(job.orchestrator, fact.wei, fact.fee))
+        was = self.jobs[job.id].phase
+        self.jobs[job.id] = job
+        if was is Phase.QUEUED:
+            self.queue.remove(job.id)
+        else:
+            self._close_lease(job)
+        self._end(job)
+
+    def _abandoned(self, fact: Abandoned | Quarantined, now: Instant) -> None:
+        job = self._moved(fact, now)
+        self.ledger.void(job.id)
+        was = self.jobs[job.id].phase
+        self.jobs[job.id] = job
+        if was is Phase.QUEUED:
+            self.queue.remove(job.id)
+        else:
+            self._close_lease(job)
+        self._end(job)
+
+    def _quarantined(self, fact: Quarantined, now: Instant) -> None:
+        job = self.jobs.get(fact.job)
+        if job is not None and job.phase not in ENDED:
+            self._abandoned(fact, now)
+
+    def _moved(self, fact: JobFact, now: Instant) -> Job:
+        job = self.jobs.get(fact.job)
+        if job is None:
+            raise NotFound(f"no job {fact.job} for {type(fact).__name__}")
+        return job.move(fact, now)
+
+    def _close_lease(self, job: Job) -> None:
+        self.leases.end(job.id)
+        self.emit(
+            Retire(order_key(job.orchestrator, job.id, job.epoch)),
+            Deliver(settlement_key(job.orchestrator, job.id, job.epoch), job.orchestrator, settlement(job)),
+        )
+
+    def _end(self, job: Job) -> None:
+        if not job.key:
+            self._ended.append(job.id)
+        self.emit(Notice(job.id, ended=True))
+
+    def _forget(self, now: Instant) -> None:
+        """Drop the oldest ended jobs over the limit, and those whose key's window is over."""
+        for job_id in self.keys.forget(now):
+            if self.jobs[job_id].phase in ENDED:
+                self._drop(job_id)
+            else:
+                self.jobs[job_id] = replace(self.jobs[job_id], key="")
+        while len(self._ended) > self.rules.ended_jobs_max:
+            self._drop(self._ended.popleft())
+
+    def _drop(self, job_id: JobId) -> None:
+        del self.jobs[job_id]
+        self.streams.pop(job_id, None)
+
+    # The host
+
+    def check(self) -> None:
+        """Raise `Broken` unless jobs, queue, leases and holds tell one story."""
+        self.ledger.check()
+        waiting = {job.id for job in self.jobs.values() if job.phase is Phase.QUEUED}
+        running = {job.id for job in self.jobs.values() if job.phase is Phase.LEASED}
+        if waiting != set(self.queue):
+            raise Broken("the queue and the waiting jobs differ")
+        if running != {lease.task for lease in self.leases}:
+            raise Broken("the leases and the running jobs differ")
+        if waiting | running != set(self.ledger.holds):
+            raise Broken("the holds and the open jobs differ")
+
+    def dump(self) -> State:
+        """Everything durable."""
+        keys = tuple((client, key, use) for (client, key), use in self.keys.uses.items())
+        return State(tuple(self.jobs.values()), tuple(self._ended), keys, self.ledger.dump())
+
+    def load(self, state: State) -> None:
+        """Take a snapshot's state; queue and leases follow from the jobs."""
+        self.jobs = {job.id: job for job in state.jobs}
+        self._ended = deque(state.ended)
+        self.ledger.load(state.book)
+        for client, key, use in state.keys:
+            self.keys.remember(client, key, use)
+        for job in state.jobs:
+            if job.phase is Phase.QUEUED:
+                self.queue.push(job.id, job.need, job.client)
+            elif job.phase is Phase.LEASED:
+                self.leases.grant(Lease(job.id, job.epoch, job.orchestrator, job.need, job.deadline))
+
+    def busy(self) -> bool:
+        """True while jobs are open."""
+        return len(self.queue) > 0 or len(self.leases) > 0
+
+    fact_handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
+        Accepted: _accepted,
+        Placed: _placed,
+        Returned: _returned,
+        Answered: _answered,
+        Withdrawn: _withdrawn,
+        Abandoned: _abandoned,
+        Quarantined: _quarantined,
+    }

@@ -1,0 +1,40 @@
+"""What an attempt costs whom, and the words about it that are repeated until they are heard.
+
+Keys of the outbox name the peer, so that nobody else's word can retire them.
+"""
+
+from __future__ import annotations
+
+from shoal.ids import ClientId, JobId, NodeId
+from shoal.money.wei import Wei
+from shoal.wire.words import Accept, Cancel
+from shoal.work.lifecycle import Job, Phase
+
+FEES = "fees"
+
+
+def account(client: ClientId) -> str:
+    """A client's account in the ledger."""
+    return f"client:{client}"
+
+
+def credits(orchestrator: NodeId, wei: Wei, fee: Wei) -> dict[str, Wei]:
+    """Who gets what from a job's hold."""
+    return {f"orchestrator:{orchestrator}": wei, FEES: fee} if wei else {}
+
+
+def settlement(job: Job) -> Accept | Cancel:
+    """What the orchestrator of a job's latest attempt is told about its end."""
+    if job.phase is Phase.DONE:
+        return Accept(job.id, job.epoch, job.units, job.wei)
+    return Cancel(job.id, job.epoch, job.units, job.wei)
+
+
+def order_key(orchestrator: NodeId, job: JobId, epoch: int) -> str:
+    """The outbox's name for an order."""
+    return f"{job}/{epoch}/{orchestrator}/order"
+
+
+def settlement_key(orchestrator: NodeId, job: JobId, epoch: int) -> str:
+    """The outbox's name for a settlement."""
+    return f"{job}/{epoch}/{orchestrator}/settlement"

@@ -1,0 +1,193 @@
+"""The auditor finds what is wrong: a sound run's journals are falsified, one place at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from msgspec.structs import replace
+
+from shoal.machine import Fact, Quarantined
+from shoal.money.wei import Wei
+from shoal.sim.auditor import audit
+from shoal.sim.evidence import UNCHECKED, Acknowledged, ClientWord, Ended, Evidence, Finding, Journal, Missing
+from shoal.sim.journals import read_journal
+from shoal.sim.world import Faults, Plan, World
+from shoal.work.lifecycle import Accepted, Answered, Placed, Withdrawn
+from shoal.work.task import Earned, Leased, Released
+
+Change = Callable[[Fact], list[Fact]]
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    """A run in which jobs are done, fail and are cancelled."""
+    made = World(4, Plan(jobs=60, faults=Faults(runner_fail_ppm=300_000)))
+    assert made.run().findings == ()
+    return made
+
+
+@pytest.fixture(scope="module")
+def sound(world: World) -> Evidence:
+    """What that run left behind."""
+    evidence = world.evidence(drained=True)
+    assert violations(evidence) == []
+    kinds = {type(fact) for journal in evidence.journals for _, _, fact in journal.facts}
+    assert {Accepted, Placed, Answered, Withdrawn, Leased, Earned, Released} <= kinds
+    return evidence
+
+
+def violations(evidence: Evidence) -> list[Finding]:
+    return [finding for finding in audit(evidence) if finding.rule != UNCHECKED]
+
+
+def falsify(evidence: Evidence, kind: type[Fact], change: Change) -> Evidence:
+    """Change the first fact of a kind in whichever journal has one; numbers stay in a row."""
+    journals, done = [], False
+    for journal in evidence.journals:
+        facts: list[Fact] = []
+        for _, _, fact in journal.facts:
+            hit = not done and type(fact) is kind
+            facts += change(fact) if hit else [fact]
+            done = done or hit
+        numbered = [(n, 0, fact) for n, fact in enumerate(facts, start=1)]
+        journals.append(Journal(node=journal.node, role=journal.role, facts=numbered))
+    assert done
+    return replace(evidence, journals=tuple(journals))
+
+
+LIES: dict[str, tuple[str, type[Fact], Change]] = {
+    "a job vanishes": ("I1", Accepted, lambda fact: []),
+    "a job is accepted twice": ("I1", Accepted, lambda fact: [fact, fact]),
+    "an answer vanishes": ("I1", Answered, lambda fact: []),
+    "an answer is accepted twice": ("I2", Answered, lambda fact: [fact, fact]),
+    "an answer costs a wei more": ("I2", Answered, lambda fact: [replace(fact, wei=fact.wei + 1)]),
+    "an answer has other units": ("I2", Answered, lambda fact: [replace(fact, units=fact.units + 1)]),
+    "an answer is another": ("I2", Answered, lambda fact: [replace(fact, answer="other")]),
+    "an answer is of another epoch": ("I2", Answered, lambda fact: [replace(fact, epoch=fact.epoch + 1)]),
+    "a fee grows": ("I2", Answered, lambda fact: [replace(fact, fee=fact.fee + 1)]),
+    "a fee exceeds the hold": ("I3", Answered, lambda fact: [replace(fact, fee=10**18)]),
+    "a receipt is not signed": (
+        "I2",
+        Answered,
+        lambda fact: [replace(fact, receipt=replace(fact.receipt, signature=b""))],
+    ),
+    "a receipt is another's": (
+        "I2",
+        Answered,
+        lambda fact: [replace(fact, receipt=replace(fact.receipt, worker="w99"))],
+    ),
+    "a placement vanishes": ("I2", Placed, lambda fact: []),
+    "an epoch is skipped": ("I2", Placed, lambda fact: [replace(fact, epoch=fact.epoch + 1)]),
+    "a cancel pays": ("I2", Withdrawn, lambda fact: [replace(fact, units=1, wei=Wei(1))]),
+    "a lease vanishes": ("I2", Leased, lambda fact: []),
+    "a slot is leased again": (
+        "I5",
+        Leased,
+        lambda fact: [replace(fact, epoch=100 + n) for n in range(9)] + [fact],
+    ),
+    "a payment vanishes": ("I2", Earned, lambda fact: []),
+    "a payment is booked twice": ("I2", Earned, lambda fact: [fact, fact]),
+    "a payment is a wei less": ("I2", Earned, lambda fact: [replace(fact, wei=fact.wei - 1)]),
+    "a share is a wei more": ("I2", Earned, lambda fact: [replace(fact, share=fact.share + 1)]),
+    "a release vanishes": ("I3", Released, lambda fact: []),
+    "a job is set aside": ("bug", Accepted, lambda fact: [fact, Quarantined(fact.job, "a bug")]),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_falsified_journal_is_found_out(sound: Evidence, lie: str) -> None:
+    rule, kind, change = LIES[lie]
+    assert rule in {finding.rule for finding in violations(falsify(sound, kind, change))}
+
+
+def words_of(evidence: Evidence) -> tuple[ClientWord, ...]:
+    assert evidence.client_words is not None
+    return evidence.client_words
+
+
+CLIENT_LIES: dict[str, tuple[str, Callable[[ClientWord], list[ClientWord]]]] = {
+    "an end was never read": ("I1", lambda word: [] if isinstance(word, Ended) else [word]),
+    "another end was read": (
+        "I1",
+        lambda word: (
+            [replace(word, end="failed" if word.end == "done" else "done")]
+            if isinstance(word, Ended)
+            else [word]
+        ),
+    ),
+    "two ends were read": (
+        "I6",
+        lambda word: [word, replace(word, units=word.units + 1)] if isinstance(word, Ended) else [word],
+    ),
+    "another price was read": (
+        "I2",
+        lambda word: [replace(word, charged_wei=word.charged_wei + 1)] if isinstance(word, Ended) else [word],
+    ),
+    "another answer was read": (
+        "I6",
+        lambda word: [replace(word, answer="other")] if isinstance(word, Ended) else [word],
+    ),
+    "a job was unknown": (
+        "I1",
+        lambda word: [word, Missing(word.client, word.job)] if isinstance(word, Ended) else [word],
+    ),
+    "a job is in no journal": (
+        "I1",
+        lambda word: [word, replace(word, job="ghost", key="")] if isinstance(word, Acknowledged) else [word],
+    ),
+    "a key made two jobs": (
+        "I6",
+        lambda word: [word, replace(word, job="ghost")] if isinstance(word, Acknowledged) else [word],
+    ),
+    "a key took two requests": (
+        "I6",
+        lambda word: [word, replace(word, request="other")] if isinstance(word, Acknowledged) else [word],
+    ),
+}
+
+
+@pytest.mark.parametrize("lie", CLIENT_LIES)
+def test_a_falsified_client_log_is_found_out(sound: Evidence, lie: str) -> None:
+    rule, change = CLIENT_LIES[lie]
+    false = tuple(told for word in words_of(sound) for told in change(word))
+    found = violations(replace(sound, client_words=false))
+    assert rule in {finding.rule for finding in found}
+
+
+def test_a_machine_that_says_other_than_its_facts_is_found_out(sound: Evidence) -> None:
+    first, second = sound.journals[0], sound.journals[-1]
+    assert {first.role, second.role} == {"gateway", "orchestrator"}
+    for journal in (first, second):
+        assert journal.closing is not None
+        empty = type(journal.closing)()
+        others = tuple(other for other in sound.journals if other is not journal)
+        false = replace(sound, journals=(*others, replace(journal, closing=empty)))
+        assert "I3" in {finding.rule for finding in violations(false)}
+
+
+def test_what_is_missing_is_not_checked_and_said_so(sound: Evidence) -> None:
+    gateways = tuple(journal for journal in sound.journals if journal.role == "gateway")
+    bare = Evidence(journals=gateways)
+    texts = [str(finding) for finding in audit(bare)]
+    assert violations(bare) == []
+    assert any("no journal of o" in text for text in texts)
+    assert any("no log" in text for text in texts)
+    assert any("signatures" in text for text in texts)
+
+
+@pytest.mark.parametrize("with_snapshot", [True, False])
+def test_a_history_without_its_beginning_is_audited_from_there(with_snapshot: bool) -> None:
+    world = World(4, Plan(jobs=60, faults=Faults(runner_fail_ppm=300_000)))
+    assert world.run().findings == ()
+    journals = []
+    for node in (*world.gateways, *world.orchestrators):
+        assert node.journal.last_snapshot is not None
+        covered, state = node.journal.last_snapshot
+        rows = [(n, at, data) for n, (at, data) in enumerate(node.journal.history, start=1)]
+        assert 0 < covered < len(rows)
+        snapshot = state if with_snapshot else None
+        journals.append(read_journal(node.name, node.role, rows[covered:], snapshot=snapshot))
+    evidence = replace(world.evidence(drained=with_snapshot), journals=tuple(journals))
+    assert violations(evidence) == []
+    assert any(finding.rule == UNCHECKED for finding in audit(evidence))

@@ -1,0 +1,124 @@
+"""Every fact in every phase of a job and of an attempt: a move, or an illegal one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from msgspec.structs import replace
+
+from shoal.errors import IllegalMove
+from shoal.ids import ClientId, Digest, JobId, NodeId
+from shoal.machine import Fact, Quarantined
+from shoal.money.wei import Price, Wei
+from shoal.units import Instant
+from shoal.wire.words import Fault, JobSpec, Receipt
+from shoal.work import lifecycle, task
+from shoal.work.lifecycle import Abandoned, Accepted, Answered, Job, Placed, Returned, Withdrawn
+from shoal.work.task import Earned, Leased, Released, Task
+
+NOW = Instant(100)
+JOB = JobId("job")
+SPEC = JobSpec("echo", "echo", 10)
+FAULT = Fault("failed", "it did not work")
+SELLER, BUYER, WORKER = NodeId("o"), NodeId("g"), NodeId("w")
+RECEIPT = Receipt(JOB, 1, SELLER, WORKER, "echo", "echo", 4, Wei(4), Digest("q"), Digest("a"), 5)
+LEASED = Leased(JOB, 1, BUYER, WORKER, "boot", SPEC, Price(1), 800_000, Digest("q"), 60_000)
+
+#: Every fact of a job's life; those with an epoch speak of the one given.
+JOB_FACTS: dict[type[Fact], Callable[[int], Fact]] = {
+    Placed: lambda epoch: Placed(JOB, epoch, SELLER, Price(1)),
+    Returned: lambda epoch: Returned(JOB, epoch, FAULT),
+    Answered: lambda epoch: Answered(JOB, epoch, 4, Wei(4), Wei(1), Digest("a"), RECEIPT, 5),
+    Withdrawn: lambda epoch: Withdrawn(JOB, epoch, 2, Wei(2)),
+    Abandoned: lambda _: Abandoned(JOB, FAULT),
+    Quarantined: lambda _: Quarantined(JOB, "a bug"),
+    Accepted: lambda _: Accepted(JOB, ClientId("c"), SPEC, Digest("q"), Price(1), Wei(10), 60_000),
+}
+
+QUEUED, RUNNING, DONE, FAILED, CANCELLED = lifecycle.Phase
+#: The whole of a job's life; what is not here is illegal.
+JOB_MOVES = {
+    (QUEUED, Placed): RUNNING,
+    (QUEUED, Abandoned): FAILED,
+    (QUEUED, Quarantined): FAILED,
+    (QUEUED, Withdrawn): CANCELLED,
+    (RUNNING, Returned): QUEUED,
+    (RUNNING, Answered): DONE,
+    (RUNNING, Abandoned): FAILED,
+    (RUNNING, Quarantined): FAILED,
+    (RUNNING, Withdrawn): CANCELLED,
+}
+
+
+def job_in(phase: lifecycle.Phase) -> Job:
+    """A job in this phase, its first attempt behind it unless it waits."""
+    job = Job(JOB, ClientId("c"), SPEC, Digest("q"), Price(1), Wei(10), NOW, Instant(60_100))
+    if phase is QUEUED:
+        return job
+    job = job.move(Placed(JOB, 1, SELLER, Price(1)), NOW)
+    ends = {DONE: Answered, FAILED: Abandoned, CANCELLED: Withdrawn}
+    return job if phase is RUNNING else job.move(JOB_FACTS[ends[phase]](1), NOW)
+
+
+@pytest.mark.parametrize("kind", JOB_FACTS)
+@pytest.mark.parametrize("phase", lifecycle.Phase)
+def test_every_fact_in_every_phase_of_a_job(phase: lifecycle.Phase, kind: type[Fact]) -> None:
+    job = job_in(phase)
+    due = job.epoch + 1 if kind is Placed else job.epoch
+    expected = JOB_MOVES.get((phase, kind))
+    if expected is None:
+        with pytest.raises(IllegalMove):
+            job.move(JOB_FACTS[kind](due), NOW)
+    else:
+        assert job.move(JOB_FACTS[kind](due), NOW).phase is expected
+
+
+@pytest.mark.parametrize("kind", [Placed, Returned, Answered, Withdrawn])
+@pytest.mark.parametrize("wrong", [-1, 1])
+def test_a_fact_of_another_epoch_is_illegal(kind: type[Fact], wrong: int) -> None:
+    job = job_in(QUEUED if kind is Placed else RUNNING)
+    due = job.epoch + 1 if kind is Placed else job.epoch
+    with pytest.raises(IllegalMove):
+        job.move(JOB_FACTS[kind](due + wrong), NOW)
+
+
+def test_the_tables_are_these() -> None:
+    assert lifecycle.MOVES == JOB_MOVES
+    assert {phase for phase, _ in JOB_MOVES}.isdisjoint(lifecycle.ENDED)
+    assert task.MOVES == TASK_MOVES
+
+
+def test_attempts_are_counted_unless_they_never_began() -> None:
+    job = job_in(RUNNING).move(Returned(JOB, 1, FAULT), NOW)
+    job = job.move(Placed(JOB, 2, SELLER, Price(1)), NOW).move(Returned(JOB, 2, FAULT, counts=False), NOW)
+    assert (len(job.attempts), job.failures, job.epoch) == (2, 1, 2)
+    assert job.avoids(SELLER)
+    assert not job.avoids(NodeId("other"))
+
+
+LIVE, EARNED, RELEASED = task.Phase
+TASK_FACTS: dict[type[Fact], Fact] = {
+    Earned: Earned(JOB, 1, BUYER, 4, Wei(4), Wei(3)),
+    Released: Released(JOB, 1, BUYER, FAULT),
+    Quarantined: Quarantined(JOB, "a bug"),
+    Leased: LEASED,
+}
+TASK_MOVES = {
+    (LIVE, Earned): EARNED,
+    (LIVE, Released): RELEASED,
+    (LIVE, Quarantined): RELEASED,
+    (RELEASED, Earned): EARNED,
+}
+
+
+@pytest.mark.parametrize("kind", TASK_FACTS)
+@pytest.mark.parametrize("phase", task.Phase)
+def test_every_fact_in_every_phase_of_an_attempt(phase: task.Phase, kind: type[Fact]) -> None:
+    attempt = replace(Task(LEASED, NOW, Instant(60_100)), phase=phase)
+    expected = TASK_MOVES.get((phase, kind))
+    if expected is None:
+        with pytest.raises(IllegalMove):
+            attempt.move(TASK_FACTS[kind], NOW)
+    else:
+        assert attempt.move(TASK_FACTS[kind], NOW).phase is expected
