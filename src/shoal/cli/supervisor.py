@@ -23,6 +23,7 @@ from shoal.errors import Failed
 
 #: Told to stop, a process has this long until it is ended.
 STOP_S = 10.0
+STOP_ORDER = ("worker", "orchestrator", "gateway")
 #: One that ended is started again after this long, and twice that if it ends at once again, up to the most.
 PAUSE_FIRST_S = 0.2
 PAUSE_MAX_S = 5.0
@@ -39,11 +40,13 @@ Say = Callable[[str], None]
 class Kept:
     """One node's process, for as long as the network runs."""
 
-    def __init__(self, node: Node, say: Say) -> None:
+    def __init__(self, node: Node, say: Say, hurry: asyncio.Event) -> None:
+        """`hurry` is set when nobody wants to wait for a good end any more."""
         self.node = node
         self.restarts = 0
         self.stillborn = 0
         self._say = say
+        self._hurry = hurry
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -105,14 +108,15 @@ class Kept:
             return
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), STOP_S)
-        except TimeoutError:
+        waiting = [asyncio.create_task(process.wait()), asyncio.create_task(self._hurry.wait())]
+        await asyncio.wait(waiting, timeout=STOP_S, return_when=asyncio.FIRST_COMPLETED)
+        waiting[1].cancel()
+        if process.returncode is None:
             # Its journal holds all that counts; nothing is lost by not waiting.
-            self._say(f"{self.node.name} did not stop within {STOP_S:.0f} s, so it is ended")
+            self._say(f"{self.node.name} has not stopped, so it is ended")
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            await process.wait()
+        await waiting[0]
 
 
 def _ending(code: int) -> str:
@@ -124,25 +128,28 @@ def _ending(code: int) -> str:
 class Supervisor:
     """All processes of a network, kept running inside `async with`."""
 
-    def __init__(self, network: Network, say: Say) -> None:
-        self.kept = {node.name: Kept(node, say) for node in network.nodes}
-        self._tasks: list[asyncio.Task[None]] = []
+    def __init__(self, network: Network, say: Say, hurry: asyncio.Event) -> None:
+        self.kept = {node.name: Kept(node, say, hurry) for node in network.nodes}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(kept.run()) for kept in self.kept.values()]
+        self._tasks = {name: asyncio.create_task(kept.run()) for name, kept in self.kept.items()}
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Workers go first: they end their jobs while there is still somebody to take the answers."""
+        for role in STOP_ORDER:
+            leaving = [task for name, task in self._tasks.items() if self.kept[name].node.role == role]
+            for task in leaving:
+                task.cancel()
+            await asyncio.gather(*leaving, return_exceptions=True)
 
     def check(self) -> None:
         """Raise `Failed` if a process ends again and again, or cannot even be started."""
         for kept in self.kept.values():
             if kept.stillborn >= STILLBORN_MAX:
                 raise Failed(f"{kept.node.name} does not start: {kept.last_line()} (all of it: {kept.log})")
-        for task in self._tasks:
+        for task in self._tasks.values():
             if task.done() and (error := task.exception()) is not None:
                 raise error
 

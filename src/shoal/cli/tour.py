@@ -32,6 +32,9 @@ STORY_TOKENS = 160
 HALF_WAY = 40
 QUESTION_TOKENS = 48
 NO_SUCH_MODEL = "gpt-17"
+#: A job's end reaches the orchestrators' books a moment after its client.
+BOOKED_S = 30.0
+LOOK_S = 0.05
 TURNED_AWAY = (Busy.code, NoCapacity.code)
 #: How much of an answer is shown where many are.
 ANSWER_CHARACTERS = 90
@@ -44,6 +47,7 @@ class Attempt(Struct, frozen=True):
 
     epoch: int
     worker: str
+    state: str = ""
     wei: int = 0
     own_wei: int = 0
     worker_wei: int = 0
@@ -264,9 +268,19 @@ class Tour:
         named = [replace(attempt, worker=self._network.name(attempt.worker)) for attempt in found]
         return sorted(named, key=lambda attempt: attempt.epoch)
 
+    def _booked(self, job_id: str) -> list[Attempt]:
+        """Every attempt at a job that has ended, once the orchestrators have booked what became of them."""
+        looks = round(BOOKED_S / LOOK_S)
+        for _ in range(looks):
+            attempts = self._attempts(job_id)
+            if all(attempt.state != "leased" for attempt in attempts):
+                return attempts
+            self._told.wait(LOOK_S)
+        raise Failed(f"the orchestrators have not booked {job_id} after {BOOKED_S:.0f} s")
+
     def row(self, job: Job) -> Row:
         """A job with its money, from both sides' books."""
-        attempts = self._attempts(job["id"]) or [Attempt(0, "")]
+        attempts = self._booked(job["id"]) or [Attempt(0, "")]
         last = attempts[-1]
         return Row(
             id=job["id"],

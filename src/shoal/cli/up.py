@@ -83,23 +83,29 @@ def _folder(options: argparse.Namespace) -> Iterator[Path]:
 
 
 async def _run(network: Network, options: argparse.Namespace, console: Console) -> int:
-    told = asyncio.Event()
+    told, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        """The first word lets jobs end, the second does not."""
+        (hurry if told.is_set() else told).set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, stop)
 
     page = Page(console)
-    async with Supervisor(network, page.aside) as supervisor:
+    async with Supervisor(network, page.aside, hurry) as supervisor:
         if not await _until_ready(network, supervisor, told, console):
+            page.line("stopped before it was ready")
             return INTERRUPTED
         if options.demo:
             sound = home(os.environ) / "demo" / "spoken.wav"
             code = await show(network, supervisor, page, sound=sound, report=options.json, told=told)
-            page.line("stopping; `shoal up` starts a network that keeps running")
+            page.line("stopping; for a network that keeps running: shoal up")
             return code
         _welcome(network, options, console)
         await keep_showing(network, supervisor, told, page)
-        page.line("stopping")
+        page.line("stopping; jobs that run may come to their end (Ctrl-C again does not wait for them)")
     console.print("stopped; nothing is left running")
     return 0
 
