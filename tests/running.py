@@ -121,6 +121,8 @@ def up(home: Path, *flags: str) -> Iterator[Up]:
     network = Up(home, *flags)
     try:
         yield network
+        if network.process.poll() is None:
+            assert network.stop() == 0
     finally:
         network.end()
 

@@ -115,6 +115,17 @@ def test_killing_any_process_loses_no_job_and_pays_nobody_twice(network: Up, vic
     assert living(network.home) == []
 
 
+def test_a_killed_worker_leaves_no_folder_behind(network: Up) -> None:
+    link = network.home / "networks" / "local" / "worker-1" / "sockets"
+    left = link.readlink()
+    network.kill("worker-1")
+    until(lambda: link.is_symlink() and link.readlink() != left, "the worker is back")
+    made = link.readlink()
+    assert (left.exists(), made.exists()) == (False, True)
+    assert network.stop() == 0
+    assert not made.exists()
+
+
 def test_a_worker_killed_with_a_job_earns_nothing_for_it(network: Up) -> None:
     job = network.buyer.submit("echo", {"text": "x", "sleep_ms": 2_000})
     until(lambda: network.buyer.job(job["id"])["state"] == "running", "the job runs")

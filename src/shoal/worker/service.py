@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -55,7 +56,7 @@ class Service:
         self._keeping: list[asyncio.Task[None]] = []
         self._jobs: dict[tuple[JobId, int], asyncio.Task[None]] = {}
         self._drained = asyncio.Event()
-        self._sockets = tempfile.TemporaryDirectory(prefix="shoal-")
+        self._sockets = _new_sockets(Path(settings.home))
         self.node = Node("worker", Path(settings.home), self._build, self._perform, durable=False)
 
     async def start(self) -> None:
@@ -74,7 +75,7 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._keeping, *self._jobs.values(), return_exceptions=True)
         await self.node.close()
-        self._sockets.cleanup()
+        shutil.rmtree(self._sockets, ignore_errors=True)
 
     def _build(self, key: NodeKey) -> WorkerMachine:
         self.machine = WorkerMachine(self._settings.rules)
@@ -84,7 +85,7 @@ class Service:
         folder = Path()
         if not settings.command and settings.pipeline != "echo":
             folder = await asyncio.to_thread(_fetch, settings)
-        socket = Path(self._sockets.name) / f"{number}.sock"
+        socket = self._sockets / f"{number}.sock"
         runner = Runner(settings, folder, socket, self.node.post)
         self._runners[runner.need] = runner
         await runner.run()
@@ -142,6 +143,21 @@ class Service:
     def _stream(self, order: words.Job, assembly: translation.Assembly, data: bytes) -> None:
         for piece in assembly.feed(data):
             self.node.post(RunnerSpoke(order.job, order.epoch, piece.units, piece.offset, piece.text))
+
+
+def _new_sockets(home: Path) -> Path:
+    """An empty private folder for the runners' sockets: not in `home`, for a socket's path must be short.
+
+    `home/sockets` leads to it, so that what a killed worker left is found and removed.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    link = home / "sockets"
+    if link.is_symlink():
+        shutil.rmtree(link.readlink(), ignore_errors=True)
+        link.unlink()
+    folder = Path(tempfile.mkdtemp(prefix="shoal-"))
+    link.symlink_to(folder)
+    return folder
 
 
 def _fetch(settings: RunnerSettings) -> Path:
