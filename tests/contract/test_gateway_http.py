@@ -12,9 +12,10 @@ import httpx
 import msgspec
 import pytest
 
-from shoal.errors import Failed, Refused
+from shoal.errors import Broken, Failed, Refused
 from shoal.machine import Disconnected
 from shoal.runtime.keys import verify
+from shoal.runtime.node import until_told_to_stop
 from shoal.wire import words
 from shoal.wire.codec import signed_bytes
 from stage import ANSWER, HELLO, WORKER, Attempt, Seller, Stage, chat, gateway, price, wav
@@ -413,6 +414,17 @@ async def test_nobody_to_buy_from_is_said_and_when_to_come_back(tmp_path: Path) 
         assert (health.status_code, health.json()["reasons"]) == (503, ["no orchestrator is connected"])
 
 
+async def test_a_price_that_nobody_takes_is_said_at_once(stage: Stage) -> None:
+    before = stage.facts
+    reply = await stage.client.post("/echo", json={}, headers={"shoal-max-price-wei": "999999"})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "no_capacity")
+    assert "the cheapest asks 1000000 wei" in reply.json()["detail"]["msg"]
+    assert stage.facts == before
+    dear = await stage.client.post("/echo", json={}, headers={"shoal-max-price-wei": str(10**15)})
+    job = (await stage.client.get(f"/v1/jobs/{dear.headers['shoal-job-id']}")).json()
+    assert job["limit"] == {"wei": 1_000_000, "per_units": 1}
+
+
 async def test_a_deadline_that_passes_in_the_queue_is_said(tmp_path: Path) -> None:
     async with gateway(tmp_path, Seller(held, slots=1)) as stage:
         await stage.client.post("/v1/jobs", json={"pipeline": "echo"})
@@ -449,3 +461,74 @@ async def test_open_requests_are_answered_before_the_gateway_stops(tmp_path: Pat
         await stopping
         with pytest.raises(httpx.ConnectError):
             await httpx.AsyncClient().get(f"{stage.url}/health")
+
+
+async def test_a_silent_stream_says_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoal.gateway.streams.BEAT_MS", 20)
+    go_on = asyncio.Event()
+
+    async def script(attempt: Attempt) -> words.Payload:
+        attempt.say("so", offset=0, units=1)
+        await go_on.wait()
+        return chat("so it is")
+
+    async with gateway(tmp_path, Seller(script)) as stage:
+        for url, body in (("/llm", HELLO), ("/v1/chat/completions", HELLO)):
+            go_on.clear()
+            async with stage.client.stream("POST", url, json={**body, "stream": True}) as reply:
+                text = ""
+                async for piece in reply.aiter_text():
+                    text += piece
+                    if ": still here" in text:
+                        go_on.set()
+            assert "it is" in text
+        go_on.clear()
+        params = {**HELLO, "stream": True}
+        name = (await stage.client.post("/v1/jobs", json={"pipeline": "llm", "params": params})).json()["id"]
+        async with stage.client.stream("GET", f"/v1/jobs/{name}/events") as reply:
+            async for line in reply.aiter_lines():
+                if line == ": still here":
+                    go_on.set()
+
+
+async def test_a_waiting_job_is_told_of_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoal.gateway.streams.LOOK_MS", 20)
+    async with gateway(tmp_path, Seller(held, slots=1)) as stage:
+        posts = [await stage.client.post("/v1/jobs", json={"pipeline": "echo"}) for _ in range(3)]
+        _, second, third = (reply.json()["id"] for reply in posts)
+        positions = []
+        async with stage.client.stream("GET", f"/v1/jobs/{third}/events") as reply:
+            async for line in reply.aiter_lines():
+                if line.startswith("data: "):
+                    positions.append(msgspec.json.decode(line[6:])["position"])
+                    await stage.client.post(f"/v1/jobs/{second}/cancel")
+                    if len(positions) == 2:
+                        await stage.client.post(f"/v1/jobs/{third}/cancel")
+        assert positions == [1, 0, 0]
+
+
+async def test_a_submission_that_meets_a_bug_is_answered(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(client: str) -> None:
+        raise ZeroDivisionError
+
+    before = stage.facts
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.service.machine.queue, "admit", break_down)
+        reply = await stage.client.post("/echo", json={})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (500, "quarantined")
+    assert (await stage.client.post("/echo", json={})).status_code == 200
+    assert stage.facts > before
+
+
+async def test_a_gateway_that_cannot_write_ends_at_once(tmp_path: Path) -> None:
+    async with gateway(tmp_path, Seller(held)) as stage:
+        asked = asyncio.create_task(stage.client.post("/llm", json=HELLO))
+        await stage.seller.hear(words.Job)
+        stage.service.node.journal.on_failure(OSError("the disk is full"))
+        with pytest.raises(Broken, match="the disk is full"):
+            await until_told_to_stop(stage.service.node)
+        async with asyncio.timeout(5):
+            await stage.service.stop()
+            assert (await asked).json()["error"]["code"] == "failed"

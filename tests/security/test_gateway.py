@@ -123,14 +123,39 @@ async def test_a_body_without_end_is_answered_at_the_limit_and_then_cut_off(stag
     assert await reader.readline() == b"HTTP/1.1 413 Request Entity Too Large\r\n"
     with pytest.raises(ConnectionError):
         await sending
+    writer.close()
     assert stage.facts == before
 
 
 async def test_a_head_without_end_is_cut_off(stage: Stage) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", stage.service.port)
-    writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + b"x: " + b"y" * 100_000 + b"\r\n\r\n")
-    assert (await reader.read(12)) == b"HTTP/1.1 400"
+    writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\nx: ")
+
+    async def send_without_end() -> None:
+        while True:
+            writer.write(b"y" * 10_000)
+            await writer.drain()
+
+    sending = asyncio.create_task(send_without_end())
+    async with asyncio.timeout(10):
+        assert await reader.readline() == b"HTTP/1.1 400 Bad Request\r\n"
+        with pytest.raises(ConnectionError):
+            await sending
     writer.close()
+
+
+async def test_a_head_that_does_not_come_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shoal.runtime.http.HEADER_S_MAX", 0.05)
+    async with gateway(tmp_path) as stage:
+        for begun in (b"", b"GET /health HTT", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /hea"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", stage.service.port)
+            writer.write(begun)
+            async with asyncio.timeout(10):
+                await reader.read()
+            writer.close()
+        assert (await stage.client.get("/health")).status_code == 200
 
 
 async def test_with_keys_only_their_owners_come_in(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from math import gcd
 from pathlib import Path
 
 from msgspec import Struct
 
 from shoal.errors import Refused
 from shoal.ids import NodeId
+from shoal.money.wei import Price
 from shoal.runtime.keys import NodeKey
 from shoal.wire.pipelines import PIPELINES, pipeline
 
@@ -108,22 +110,21 @@ class Ports(Struct, frozen=True):
     operators: tuple[int, ...]
 
 
-def choose_ports(gateway: int = GATEWAY_PORT, *, elsewhere: bool) -> Ports:
-    """The usual ports; taken ones are refused or, with `elsewhere`, replaced by free ones."""
+def choose_ports(gateway: int = GATEWAY_PORT, *, any_ports: bool = False, demo: bool = False) -> Ports:
+    """The usual ports. A taken one is refused, or gives way in a demo; with `any_ports` all are free ones."""
     free = _free_ports()
 
     def choose(port: int, what: str, cure: str) -> int:
-        if is_free(port):
-            return port
-        if elsewhere:
+        if any_ports or (demo and not is_free(port)):
             return next(free)
-        raise Refused(f"port {port}, meant for {what}, is taken: end what uses it, or {cure}")
+        if not is_free(port):
+            raise Refused(f"port {port}, meant for {what}, is taken: end what uses it, or {cure}")
+        return port
 
-    move = "say --any-ports"
     return Ports(
         choose(gateway, "the gateway", "name another with --gateway-port"),
-        tuple(choose(port, "an orchestrator", move) for port in ORCHESTRATOR_PORTS),
-        tuple(choose(port, "an orchestrator's operator", move) for port in OPERATOR_PORTS),
+        tuple(choose(port, "an orchestrator", "say --any-ports") for port in ORCHESTRATOR_PORTS),
+        tuple(choose(port, "an orchestrator's operator", "say --any-ports") for port in OPERATOR_PORTS),
     )
 
 
@@ -210,12 +211,15 @@ def _write_orchestrator(node: Node, index: int, ports: Ports, gateway: Node, wor
         "workers": [worker.id for worker in workers if node.name in worker.orchestrators],
     }
     if index:
-        prices = {
-            row.name: [row.price.wei * CHEAPER_PER_CENT, row.price.per_units * 100]
-            for row in PIPELINES.values()
-        }
+        prices = {row.name: _cheaper(row.price) for row in PIPELINES.values()}
         settings["rules"] = {"share_ppm": CHEAPER_SHARE_PPM, "prices": prices}
     _write(node, settings)
+
+
+def _cheaper(price: Price) -> list[int]:
+    wei, per_units = price.wei * CHEAPER_PER_CENT, price.per_units * 100
+    common = gcd(wei, per_units)
+    return [wei // common, per_units // common]
 
 
 def _write_worker(node: Node, place: Place, orchestrators: Sequence[str]) -> None:
@@ -224,7 +228,7 @@ def _write_worker(node: Node, place: Place, orchestrators: Sequence[str]) -> Non
             "pipeline": name,
             "model": PIPELINES[name].default_model,
             "slots": place.speed.slots,
-            "threads": min(place.speed.threads, os.cpu_count() or 1),
+            "threads": min(place.speed.threads, max(1, (os.cpu_count() or 1) // 2)),
             "nice": place.speed.nice,
         }
         for name in node.pipelines

@@ -5,6 +5,8 @@ Colours and moving lines only in a terminal; plain lines anywhere else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 
 from shoal.units import MINUTE_MS, SECOND_MS
@@ -38,3 +40,20 @@ def duration(duration_ms: int) -> str:
 def megabytes(size_bytes: int) -> str:
     """A size: `98 MB`."""
     return f"{size_bytes / 1e6:,.0f} MB"
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table as lines, the first one its head. Columns whose head begins with `>` stand to the right.
+
+    A terminal that is too narrow wraps them; nothing is cut off, for someone may want to copy it.
+    """
+    cells = [[name.removeprefix(">") for name in head], *rows]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(head))]
+    lines = []
+    for row in cells:
+        parts = [
+            cell.rjust(width) if name.startswith(">") else cell.ljust(width)
+            for cell, width, name in zip(row, widths, head, strict=True)
+        ]
+        lines.append("  ".join(parts).rstrip())
+    return lines

@@ -20,8 +20,10 @@ from rich.console import Console
 
 from shoal.cli.board import keep_showing
 from shoal.cli.claim import claim
+from shoal.cli.demo import show
 from shoal.cli.fetching import fetch_models
 from shoal.cli.network import GATEWAY_PORT, REAL_PIPELINES, WORKERS, Network, choose_ports, lay_out
+from shoal.cli.page import Page
 from shoal.cli.sight import missing
 from shoal.cli.supervisor import Supervisor, dismiss
 from shoal.cli.terminal import console as new_console
@@ -44,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gateway-port", type=int, default=GATEWAY_PORT, metavar="PORT", help="(%(default)s)"
     )
-    parser.add_argument("--any-ports", action="store_true", help="take free ports instead of taken ones")
+    parser.add_argument("--any-ports", action="store_true", help="take any free ports, not the usual ones")
     parser.add_argument("--workers", type=int, default=WORKERS, metavar="N", help="how many (%(default)s)")
     parser.add_argument(
         "--pipelines", default=",".join(REAL_PIPELINES), metavar="NAMES", help="what they run (%(default)s)"
@@ -61,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     pipelines = tuple(name.strip() for name in options.pipelines.split(",") if name.strip())
     with _folder(options) as folder, claim(folder, "a network"):
         dismiss(folder, console.print)
-        ports = choose_ports(options.gateway_port, elsewhere=options.demo or options.any_ports)
+        ports = choose_ports(options.gateway_port, any_ports=options.any_ports, demo=options.demo)
         network = lay_out(folder, ports, workers=options.workers, pipelines=pipelines)
         fetch_models(pipelines, console)
         return asyncio.run(_run(network, options, console))
@@ -86,17 +88,18 @@ async def _run(network: Network, options: argparse.Namespace, console: Console) 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told.set)
 
-    def say(line: str) -> None:
-        console.print(line, markup=False, style="yellow")
-
-    async with Supervisor(network, say) as supervisor:
+    page = Page(console)
+    async with Supervisor(network, page.aside) as supervisor:
         if not await _until_ready(network, supervisor, told, console):
             return INTERRUPTED
         if options.demo:
-            return await _demo(network, supervisor, options, told, console)
+            sound = home(os.environ) / "demo" / "spoken.wav"
+            code = await show(network, supervisor, page, sound=sound, report=options.json, told=told)
+            page.line("stopping; `shoal up` starts a network that keeps running")
+            return code
         _welcome(network, options, console)
-        await keep_showing(network, supervisor, told, console)
-        console.print("stopping")
+        await keep_showing(network, supervisor, told, page)
+        page.line("stopping")
     console.print("stopped; nothing is left running")
     return 0
 
@@ -138,13 +141,3 @@ def _welcome(network: Network, options: argparse.Namespace, console: Console) ->
         markup=False,
     )
     console.print("  shoal jobs\nCtrl-C stops everything.\n")
-
-
-async def _demo(
-    network: Network,
-    supervisor: Supervisor,
-    options: argparse.Namespace,
-    told: asyncio.Event,
-    console: Console,
-) -> int:
-    raise NotImplementedError

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 
-from shoal.errors import Cancelled, NotFound
+from shoal.errors import Cancelled, Failed, NotFound
 from shoal.gateway.events import CancelAsked, Consumed, Notice, Reply, Streamed, Submitted
 from shoal.gateway.machine import GatewayMachine
 from shoal.ids import ClientId, JobId
 from shoal.machine import Effect
+from shoal.runtime.door import Left
 from shoal.runtime.node import Node
 from shoal.units import SECOND_MS, Instant
 from shoal.wire.codec import decode_payload
@@ -21,6 +22,7 @@ from shoal.work.lifecycle import ENDED, Job, Phase
 
 #: How long news of what a client has received may gather before it is passed on.
 CONSUMED_MS = 50
+ENDING = "this gateway cannot write its journal, and ends; try again later"
 
 
 class Watch:
@@ -62,6 +64,8 @@ class Desk:
         self.machine = machine
         #: True once this gateway takes nothing new.
         self.closing = False
+        #: True once no answer can come any more: the journal has failed.
+        self.failed = False
         self._node = node
         self._replies: dict[JobId, asyncio.Future[Reply]] = {}
         self._watches: dict[JobId, list[Watch]] = {}
@@ -138,12 +142,21 @@ class Desk:
             raise NotFound(f"job {job.id} is {job.phase.value}, and there is no answer of it here")
         return decode_payload(body)
 
-    def close(self) -> None:
-        """Let those go who only listen."""
-        self.closing = True
+    def close(self, *, failed: bool) -> None:
+        """Let those go who only listen, and everybody if this gateway has `failed`: no answer will come of it."""
+        self.closing, self.failed = True, failed
         for watches in self._watches.values():
             for watch in watches:
-                watch.tell()
+                watch.leave() if failed else watch.tell()
+        for reply in self._replies.values():
+            if failed and not reply.done():
+                reply.set_exception(
+                    Failed("this gateway cannot write its journal, and ends; try again later")
+                )
+
+    def parting(self) -> Exception:
+        """Why nothing comes for somebody who waited: it left, or this gateway has failed."""
+        return Failed(ENDING) if self.failed else Left()
 
     # Hearing
 

@@ -31,21 +31,22 @@ from shoal.gateway.events import Submitted
 from shoal.gateway.form import Form, read_form
 from shoal.gateway.requests import (
     BODY_BYTES_MAX,
+    FORM_BYTES,
+    GLANCE_BYTES_MAX,
     READERS,
     Ask,
     Json,
     ask,
-    body_bytes_max,
     read_fields,
     read_files,
 )
 from shoal.ids import ClientId, JobId
 from shoal.money.wei import Price
 from shoal.runtime.chance import new_job_id
-from shoal.runtime.door import Door, Feed, Handler, Left, Reply, Request, encode, error_reply
+from shoal.runtime.door import Door, Feed, Handler, Reply, Request, encode, error_reply
 from shoal.units import SECOND_MS
 from shoal.wire.pipelines import PIPELINES, Pipeline, pipeline
-from shoal.wire.words import Payload
+from shoal.wire.words import JobSpec, Payload
 from shoal.work.lifecycle import ENDED, Job
 
 LIST_JOBS = 50
@@ -60,6 +61,7 @@ class Begun(Struct, frozen=True):
 
     job: JobId
     client: ClientId
+    spec: JobSpec
     watch: Watch
     gone: asyncio.Task[None]
     #: True if the client can come back for it.
@@ -112,24 +114,28 @@ class Doors:
     # One pipeline, asked as Livepeer's API has it
 
     def _run(self, row: Pipeline) -> Handler:
-        limit_bytes = body_bytes_max(row)
-        read = READERS[row.name].read
-
         async def run(request: Request) -> Reply | Feed:
             client = self._clients.identify(request)
-            body = await request.body(limit_bytes)
-            if row.media:
-                form = read_form(request.header(b"content-type"), body)
-                asked = await self._ask_form(row, form)
-            else:
-                asked = ask(row, read(body))
-            if asked.spec.stream:
-                return await self._stream(request, client, asked, streams.LIVEPEER)
-            job = await self._finish(await self._begin(request, client, asked))
+            begun = await self._begin(request, client, await self._read(row, request))
+            if begun.spec.stream:
+                return await self._stream(begun, streams.LIVEPEER)
+            job = await self._finish(begun)
             raw = request.header(b"accept").startswith("audio/")
             return self._write(job, lambda answer: answer_reply(job, answer, raw=raw))
 
         return run
+
+    async def _read(self, row: Pipeline, request: Request) -> Ask:
+        body = await request.body(BODY_BYTES_MAX[row.name])
+        if row.media:
+            return await self._ask_form(row, await self._form(request, body))
+        return ask(row, READERS[row.name].read(body))
+
+    async def _form(self, request: Request, body: bytes) -> Form:
+        content_type = request.header(b"content-type")
+        if len(body) <= GLANCE_BYTES_MAX:
+            return read_form(content_type, body)
+        return await asyncio.to_thread(read_form, content_type, body)
 
     async def _ask_form(self, row: Pipeline, form: Form) -> Ask:
         fields = read_fields(row, form.fields)
@@ -142,11 +148,11 @@ class Doors:
         """`POST /v1/chat/completions`."""
         client = self._clients.identify(request)
         row = PIPELINES["llm"]
-        wanted = openai.read_chat(await request.body(body_bytes_max(row)))
-        asked = ask(row, wanted.request)
-        if asked.spec.stream:
-            return await self._stream(request, client, asked, streams.OPENAI, wanted.include_usage)
-        job = await self._finish(await self._begin(request, client, asked))
+        wanted = openai.read_chat(await request.body(BODY_BYTES_MAX[row.name]))
+        begun = await self._begin(request, client, ask(row, wanted.request))
+        if begun.spec.stream:
+            return await self._stream(begun, streams.OPENAI, wanted.include_usage)
+        job = await self._finish(begun)
         return self._write(
             job,
             lambda answer: Reply(encode(openai.chat_value(llm_answer(answer))), headers=job_headers(job.id)),
@@ -156,7 +162,7 @@ class Doors:
         """`POST /v1/audio/speech`."""
         client = self._clients.identify(request)
         row = PIPELINES["text-to-speech"]
-        asked = ask(row, openai.read_speech(await request.body(body_bytes_max(row))))
+        asked = ask(row, openai.read_speech(await request.body(BODY_BYTES_MAX[row.name])))
         job = await self._finish(await self._begin(request, client, asked))
         return self._write(job, lambda answer: media_reply(job, answer))
 
@@ -164,9 +170,11 @@ class Doors:
         """`POST /v1/audio/transcriptions`."""
         client = self._clients.identify(request)
         row = PIPELINES["audio-to-text"]
-        body = await request.body(body_bytes_max(row))
-        form, write = openai.read_transcription(read_form(request.header(b"content-type"), body))
-        job = await self._finish(await self._begin(request, client, await self._ask_form(row, form)))
+        body = await request.body(BODY_BYTES_MAX[row.name])
+        form, write = openai.read_transcription(await self._form(request, body))
+        begun = await self._begin(request, client, await self._ask_form(row, form))
+        del body, form  # the sound is on disk now, and the answer may take long
+        job = await self._finish(begun)
 
         def reply(answer: Payload) -> Reply:
             content_type, text = write(answer.params)
@@ -209,12 +217,12 @@ class Doors:
         )
 
     async def _read_job(self, request: Request) -> tuple[Ask, int]:
-        body = await request.body(BODY_BYTES_MAX)
+        body = await request.body(max(BODY_BYTES_MAX.values()) + FORM_BYTES)
         if not request.header(b"content-type").startswith(FORM):
             wanted = _job_requests.read(body)
             row = pipeline(wanted.pipeline)
             return ask(row, READERS[row.name].read(bytes(wanted.params))), wanted.deadline_ms
-        form = read_form(request.header(b"content-type"), body)
+        form = await self._form(request, body)
         row = pipeline(form.fields.get("pipeline", ""))
         params = READERS[row.name].read(form.fields.get("params", "{}").encode())
         deadline_ms = _number(form.fields.get("deadline_ms", ""), "deadline_ms", 2**53)
@@ -309,8 +317,8 @@ class Doors:
             raise Refused(f"an idempotency key has at most {KEY_CHARACTERS_MAX} characters")
         limit = asked.row.price
         if b"shoal-max-price-wei" in headers:
-            given = _number(request.header(b"shoal-max-price-wei"), "Shoal-Max-Price-Wei", 2**63)
-            limit = min(limit, Price(given), key=lambda price: price.wei / price.per_units)
+            given = Price(_number(request.header(b"shoal-max-price-wei"), "Shoal-Max-Price-Wei", 2**63))
+            limit = given if given.within(limit) else limit
         if b"shoal-deadline-ms" in headers:
             deadline_ms = _number(request.header(b"shoal-deadline-ms"), "Shoal-Deadline-Ms", 2**53)
         if deadline_ms < 0:
@@ -333,7 +341,7 @@ class Doors:
             watch = desk.watch(job_id)
         gone = asyncio.get_running_loop().create_task(request.gone())
         gone.add_done_callback(lambda _: watch.leave())
-        return Begun(job_id, client, watch, gone, bool(order.key))
+        return Begun(job_id, client, asked.spec, watch, gone, bool(order.key))
 
     async def _finish(self, begun: Begun) -> Job:
         """The job at its end."""
@@ -343,25 +351,19 @@ class Doors:
         finally:
             self._let_go(begun, ended=job is not None)
         if job is None:
-            raise Left
+            raise self._desk.parting()
         return job
 
     def _let_go(self, begun: Begun, *, ended: bool) -> None:
         self._desk.unwatch(begun.watch)
-        if not ended and not begun.keyed:
+        if not ended and not begun.keyed and not self._desk.failed:
             self._desk.cancel(begun.job, begun.client)
 
     async def _stream(
-        self,
-        request: Request,
-        client: ClientId,
-        asked: Ask,
-        dialect: streams.Dialect,
-        include_usage: bool = False,
+        self, begun: Begun, dialect: streams.Dialect, include_usage: bool = False
     ) -> Reply | Feed:
         desk = self._desk
-        begun = await self._begin(request, client, asked)
-        head = streams.LlmHead(begun.job, asked.spec.model, desk.now() // SECOND_MS, include_usage)
+        head = streams.LlmHead(begun.job, begun.spec.model, desk.now() // SECOND_MS, include_usage)
         pieces = self._pieces(begun)
         try:
             first = await streams.begun(pieces)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from shoal.errors import Failed, Lost, Refused, Untrusted
+from shoal.errors import Quarantined as QuarantinedError
 from shoal.gateway.books import Books
 from shoal.gateway.config import Rules
 from shoal.gateway.events import CancelAsked, Consumed, Reply, Streamed, Submitted
@@ -95,9 +96,14 @@ class GatewayMachine(Books):
         except (Refused, Failed) as error:
             self.emit(Reply(event.job, None, fault_of(error)))
 
+    def _set_aside(self, event: Event, error: Exception, now: Instant) -> None:
+        super()._set_aside(event, error, now)
+        if isinstance(event, Submitted):  # its client waits
+            self.emit(Reply(event.job, None, words.Fault(QuarantinedError.code, QuarantinedError().message)))
+
     def _accept(self, event: Submitted, request: Digest, now: Instant) -> None:
         need = (event.spec.pipeline, event.spec.model)
-        self.sellers.require(need, self.rules.lease_ms)
+        self.sellers.require(need, event.limit, self.rules.lease_ms)
         self.queue.admit(event.client)
         most = event.limit.cost(event.spec.units_max)
         hold = Wei(most + part(most, self.rules.fee_ppm))

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from shoal.errors import Refused, TooLarge, WrongMedia
 from shoal.gateway.form import Form
 from shoal.gateway.sound import measure
-from shoal.units import KIB, MIB, SECOND_MS
+from shoal.units import KIB, SECOND_MS
 from shoal.wire.codec import encode_payload
 from shoal.wire.pipelines import (
     PIPELINES,
@@ -77,14 +77,13 @@ _DEFAULTS: dict[str, list[tuple[str, Any]]] = {
 _encode = msgspec.json.Encoder().encode
 
 
-def body_bytes_max(row: Pipeline) -> int:
-    """The largest body that a request of this pipeline may have."""
+def _body_bytes_max(row: Pipeline) -> int:
     files = sum(field.bytes_max for field in row.media)
     return row.params_bytes_max + (files + FORM_BYTES if files else 0)
 
 
-#: The largest body of all.
-BODY_BYTES_MAX = max(map(body_bytes_max, PIPELINES.values())) + MIB
+#: The largest body that a request may have, by its pipeline.
+BODY_BYTES_MAX: dict[str, int] = {row.name: _body_bytes_max(row) for row in PIPELINES.values()}
 
 
 def read_fields(row: Pipeline, fields: Mapping[str, str]) -> Struct:

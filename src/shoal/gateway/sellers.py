@@ -84,11 +84,19 @@ class Sellers:
                     found[need] = found.get(need, 0) + quote.slots
         return found
 
-    def require(self, need: Need, retry_after_ms: int) -> None:
-        """Raise `UnknownModel` or `NoCapacity` unless somebody connected sells this."""
+    def require(self, need: Need, limit: Price, retry_after_ms: int) -> None:
+        """Raise `UnknownModel` or `NoCapacity` unless somebody connected sells this for `limit` or less."""
         pipeline, model = need
-        if any(need in s.quotes for s in self._standings.values() if s.connected):
+        asked = [s.quotes[need].price for s in self._standings.values() if s.connected and need in s.quotes]
+        if any(price.within(limit) for price in asked):
             return
+        if asked:
+            least = min(asked, key=lambda price: price.wei / price.per_units)
+            raise NoCapacity(
+                f"nobody sells {model} for {pipeline} at {limit} right now, the cheapest asks {least}; "
+                "offer more, or try again later",
+                retry_after_ms=retry_after_ms,
+            )
         known = {n for standing in self._standings.values() for n in standing.quotes}
         offered = sorted(m for p, m in known if p == pipeline)
         if offered and model not in offered:

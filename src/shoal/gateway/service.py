@@ -41,7 +41,7 @@ class Service:
 
     async def stop(self) -> None:
         """Take no new requests, let open ones end, then take leave; jobs live on in the journal."""
-        self.desk.close()
+        self.desk.close(failed=self.node.failed.done())
         await self._server.close()
         await self.node.close()
 

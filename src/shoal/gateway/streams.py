@@ -16,7 +16,7 @@ from shoal.errors import Failed, ShoalError
 from shoal.gateway.answers import LlmAnswer, answer_text, job_value, result_value
 from shoal.gateway.desk import Desk, Watch
 from shoal.ids import ClientId, JobId
-from shoal.runtime.door import Left, encode, error_value
+from shoal.runtime.door import encode, error_value
 from shoal.units import SECOND_MS
 from shoal.work.lifecycle import ENDED, Job, Phase
 
@@ -58,7 +58,7 @@ async def follow(desk: Desk, watch: Watch, job_id: JobId) -> Pieces:
         elif not await watch.wait(BEAT_MS):
             yield None
     if (job := watch.ended.result()) is None:
-        raise Left
+        raise desk.parting()
     if (piece := _rest(desk, job, cursor)) is not None:
         yield piece
 

@@ -26,6 +26,9 @@ class Price(Struct, frozen=True, array_like=True):
         if self.wei < 0 or self.per_units <= 0:
             raise Refused(f"a price is wei >= 0 per units >= 1, not {self.wei} per {self.per_units}")
 
+    def __str__(self) -> str:
+        return f"{self.wei} wei for {self.per_units} unit{'s' if self.per_units > 1 else ''}"
+
     def cost(self, units: int) -> Wei:
         """What `units` cost, rounded up to whole wei, so that work is never free by rounding."""
         return Wei(-(-units * self.wei // self.per_units))

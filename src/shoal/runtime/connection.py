@@ -34,6 +34,8 @@ _DROPPED = "%s: connection dropped: %s"
 class Limits:
     """How much a peer may take of us, and how long we wait for it."""
 
+    #: How long a patient word waits for another to travel with.
+    patience_ms: int = 20
     frame_bytes_max: int = frames.FRAME_BYTES_MAX
     message_bytes_max: int = frames.MESSAGE_BYTES_MAX
     open_messages_max: int = frames.OPEN_MESSAGES_MAX
@@ -87,6 +89,7 @@ class Connection(asyncio.Protocol):
         self._writer = FrameWriter(self._limits.message_bytes_max, self._limits.open_messages_max)
         self._paused = False
         self._flushing = False
+        self._patience: asyncio.TimerHandle | None = None
         self._node = NodeId("")
         self._name = "a stranger"
         #: Who the other side is, once it has proved it.
@@ -156,8 +159,12 @@ class Connection(asyncio.Protocol):
 
     # The keeper calls these.
 
-    def send(self, message: bytes) -> bool:
-        """Queue an encoded word. False if nothing can be sent, or no more: the peer reads too slowly."""
+    def send(self, message: bytes, *, patient: bool = False) -> bool:
+        """Queue an encoded word. False if nothing can be sent, or no more: the peer reads too slowly.
+
+        A patient word goes with the next one, or alone after `patience_ms`: one
+        wake-up for both, here and at the peer.
+        """
         if self.ended or self.choked:
             return False
         self._writer.add(message)
@@ -167,9 +174,13 @@ class Connection(asyncio.Protocol):
             log.warning(_DROPPED, self._name, f"it left {self._writer.pending_bytes} bytes unread")
             self._transport.abort()
             return False
-        if not self._flushing:
+        if self._flushing:
+            return True
+        if not patient:
             self._flushing = True
             self._loop.call_soon(self._flush)
+        elif self._patience is None:
+            self._patience = self._loop.call_later(self._limits.patience_ms / SECOND_MS, self._flush)
         return True
 
     def watch(self, now: float) -> None:
@@ -263,6 +274,9 @@ class Connection(asyncio.Protocol):
     def _flush(self) -> None:
         """Write what waits: one frame of a large message at a time, so that others get their turn."""
         self._flushing = False
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
         if self._paused or self.ended or not self._writer:
             return
         self.spoke_at = self._loop.time()

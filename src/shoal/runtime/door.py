@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from shoal.errors import Busy, Failed, NoCapacity, NotFound, Refused, ShoalError, TooLarge, Unauthorized
-from shoal.units import SECOND_MS
+from shoal.units import MIB, SECOND_MS
 
 log = logging.getLogger("shoal.door")
 
@@ -33,6 +33,7 @@ PLAIN: Headers = ((b"cache-control", b"no-store"), (b"x-content-type-options", b
 #: A body that stops arriving for so long is given up.
 BODY_PAUSE_MS = 30 * SECOND_MS
 PATH_PARTS_MAX = 8
+INTAKE_BYTES_MAX = 512 * MIB
 
 encode = msgspec.json.Encoder().encode
 
@@ -48,18 +49,43 @@ class MethodNotAllowed(Refused):
     http_status = 405
 
 
+class TooSlow(Refused):
+    """The body stopped arriving; send it again."""
+
+    code = "too_slow"
+    http_status = 408
+
+
+class Intake:
+    """The large bodies that are being read just now: all together they stay within a limit."""
+
+    def __init__(self, bytes_max: int = INTAKE_BYTES_MAX) -> None:
+        self._left_bytes = bytes_max
+
+    def take(self, size_bytes: int) -> None:
+        """Make room. Raises `Busy` if there is none."""
+        if size_bytes > self._left_bytes:
+            raise Busy("too much is being sent here at once; try again later")
+        self._left_bytes -= size_bytes
+
+    def give_back(self, size_bytes: int) -> None:
+        """So much has been read, or given up."""
+        self._left_bytes += size_bytes
+
+
 class Request:
     """One request. `part` is what stands in the path where its route has a `*`."""
 
-    __slots__ = ("_receive", "headers", "method", "part", "path", "query_string")
+    __slots__ = ("_intake", "_receive", "headers", "method", "part", "path", "query_string")
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
+    def __init__(self, scope: Scope, receive: Receive, intake: Intake) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query_string: bytes = scope["query_string"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.part = ""
         self._receive = receive
+        self._intake = intake
 
     def header(self, name: bytes) -> str:
         """A header's value by its name in small letters, "" if there is none."""
@@ -73,28 +99,35 @@ class Request:
 
     async def body(self, limit_bytes: int) -> bytes:
         """The whole body. Raises `TooLarge` as soon as it is known to be, `Left` if the client goes."""
+        too_large = f"the body is larger than the {limit_bytes} bytes that are accepted here"
         if int(self.headers.get(b"content-length", b"0")) > limit_bytes:
-            raise TooLarge(f"the body is larger than the {limit_bytes} bytes that are accepted here")
+            raise TooLarge(too_large)
         message = await self._receive()
         if message["type"] == "http.request" and not message["more_body"]:
             body: bytes = message["body"]
-            if len(body) > limit_bytes:
-                raise TooLarge(f"the body is larger than the {limit_bytes} bytes that are accepted here")
-            return body
-        return await self._rest(message, limit_bytes)
+        else:
+            body = await self._gather(message, limit_bytes)
+        if len(body) > limit_bytes:
+            raise TooLarge(too_large)
+        return body
 
-    async def _rest(self, message: Any, limit_bytes: int) -> bytes:
+    async def _gather(self, message: Any, limit_bytes: int) -> bytes:
+        """A body in many pieces; one that grows over the limit is not read to its end."""
         parts: list[bytes] = []
-        size = 0
-        while message["type"] == "http.request":
-            parts.append(message["body"])
-            size += len(message["body"])
-            if size > limit_bytes:
-                raise TooLarge(f"the body is larger than the {limit_bytes} bytes that are accepted here")
-            if not message["more_body"]:
-                return b"".join(parts)
-            async with asyncio.timeout(BODY_PAUSE_MS / SECOND_MS):
-                message = await self._receive()
+        size_bytes = 0
+        try:
+            while message["type"] == "http.request":
+                self._intake.take(len(message["body"]))
+                parts.append(message["body"])
+                size_bytes += len(message["body"])
+                if size_bytes > limit_bytes or not message["more_body"]:
+                    return b"".join(parts)
+                async with asyncio.timeout(BODY_PAUSE_MS / SECOND_MS):
+                    message = await self._receive()
+        except TimeoutError as error:
+            raise TooSlow from error
+        finally:
+            self._intake.give_back(size_bytes)
         raise Left
 
     async def gone(self) -> None:
@@ -164,6 +197,7 @@ class Door:
     """An ASGI application: one table of routes, `METHOD /path/*/more`, and no layers between it and its handlers."""
 
     def __init__(self, routes: Mapping[str, Handler]) -> None:
+        self._intake = Intake()
         self._paths: dict[str, dict[str, Handler]] = {}
         for route, handler in routes.items():
             method, path = route.split(" ")
@@ -171,12 +205,12 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        request = Request(scope, receive)
+        request = Request(scope, receive, self._intake)
         try:
             reply = await self._handler(request)(request)
         except ShoalError as error:
             reply = error_reply(error)
-        except (Left, TimeoutError):
+        except Left:
             return
         except Exception:
             log.exception("%s %s met a bug", request.method, request.path)

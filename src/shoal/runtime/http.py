@@ -16,7 +16,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from shoal.errors import Refused
 from shoal.units import KIB, MIB
 
-HEADER_BYTES_MAX = 16 * KIB
+HEADER_BYTES_MAX = 64 * KIB
+#: How long a request's head may take to come.
+HEADER_S_MAX = 20
 #: What still comes of a request that has its answer is read and dropped, so that its sender gets to read that
 #: answer; up to here.
 DROPPED_BYTES_MAX = 128 * MIB
@@ -28,23 +30,44 @@ DRAIN_S = 30
 class Protocol(HttpToolsProtocol):
     """One connection, on which everything is bounded that the parser itself would take without end."""
 
+    _in_head = True
     _head_bytes = 0
     _dropped_bytes = 0
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client is here; it has so long to say what it wants."""
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEADER_S_MAX, transport.close)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client is gone."""
+        self._await_head(False)
+        super().connection_lost(error)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come: of a head, of a body, or of both."""
+        was_in_head = self._in_head
+        super().data_received(data)
+        if self._in_head:
+            # What came with the end of the request before is not counted; it is at most one read.
+            self._head_bytes += len(data) if was_in_head else 0
+            if self._head_bytes > HEADER_BYTES_MAX and not self.transport.is_closing():
+                self.send_400_response(f"The head of a request has at most {HEADER_BYTES_MAX} bytes.")
+            self._await_head(not self.transport.is_closing())
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        self._in_head = True
         self._head_bytes = 0
         super().on_message_begin()
 
-    def on_url(self, url: bytes) -> None:
-        """A piece of the address has come."""
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header has come."""
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
+    def on_headers_complete(self) -> None:
+        """A request's head is whole."""
+        self._in_head = False
+        if self._head_timer is not None:
+            self._await_head(False)
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body has come, perhaps too late."""
@@ -54,10 +77,13 @@ class Protocol(HttpToolsProtocol):
                 self.transport.close()
         super().on_body(body)
 
-    def _count(self, size_bytes: int) -> None:
-        self._head_bytes += size_bytes
-        if self._head_bytes > HEADER_BYTES_MAX:
-            raise ValueError(f"the head of a request has more than {HEADER_BYTES_MAX} bytes")
+    def _await_head(self, awaited: bool) -> None:
+        """Give a head that is not whole its time; take it back from one that is."""
+        if awaited and self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEADER_S_MAX, self.transport.close)
+        elif not awaited and self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 class Server(uvicorn.Server):

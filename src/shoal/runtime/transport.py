@@ -111,7 +111,7 @@ class Peers:
                 self.limits.message_bytes_max,
             )
             return False
-        return connection.send(message)
+        return connection.send(message, patient=word.patient)
 
     def connected(self, peer: NodeId) -> bool:
         """Whether this peer can be sent to now."""

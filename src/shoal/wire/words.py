@@ -7,6 +7,8 @@ gateway, one per attempt, and a word under an old epoch is refused.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from msgspec import Struct
 
 from shoal.ids import Digest, JobId, NodeId
@@ -96,7 +98,13 @@ class Receipt(Part, frozen=True, array_like=True):
 
 
 class Word(Value, frozen=True, array_like=True, tag=True):
-    """A message from one node to another."""
+    """A message from one node to another.
+
+    A `patient` word may wait a moment for another one to travel with: nobody
+    stands still until it comes.
+    """
+
+    patient: ClassVar[bool] = False
 
 
 class Capacity(Word, frozen=True):
@@ -173,6 +181,8 @@ class Failure(Word, frozen=True):
 class Accept(Word, frozen=True):
     """Gateway to orchestrator: the answer was accepted, and `wei` are yours."""
 
+    patient: ClassVar[bool] = True
+
     job: JobId
     epoch: int
     units: int
@@ -190,6 +200,8 @@ class Cancel(Word, frozen=True):
 
 class Settled(Word, frozen=True):
     """The lease is closed. To a gateway: the wei booked. To a worker: its share of them."""
+
+    patient: ClassVar[bool] = True
 
     job: JobId
     epoch: int

@@ -6,7 +6,7 @@ import pytest
 
 from shoal.errors import Unauthorized
 from shoal.gateway.clients import ANONYMOUS, Clients, ForeignPage
-from shoal.runtime.door import Request
+from shoal.runtime.door import Intake, Request
 
 
 def request(**headers: str) -> Request:
@@ -14,7 +14,7 @@ def request(**headers: str) -> Request:
         raise AssertionError
 
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    return Request({"method": "GET", "path": "/", "query_string": b"", "headers": raw}, receive)
+    return Request({"method": "GET", "path": "/", "query_string": b"", "headers": raw}, receive, Intake())
 
 
 def test_without_keys_a_token_still_tells_clients_apart() -> None:

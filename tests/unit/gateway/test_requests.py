@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from shoal.errors import Refused
-from shoal.gateway.requests import READERS, Ask, ask, body_bytes_max, read_fields
+from shoal.gateway.requests import BODY_BYTES_MAX, READERS, Ask, ask, read_fields
 from shoal.wire.codec import decode_payload
 from shoal.wire.pipelines import PIPELINES
 from shoal.wire.words import Media
@@ -92,4 +92,4 @@ def test_a_form_of_wrong_fields_is_refused() -> None:
 
 def test_every_pipeline_has_a_largest_body() -> None:
     for row in PIPELINES.values():
-        assert body_bytes_max(row) >= row.params_bytes_max + sum(field.bytes_max for field in row.media)
+        assert BODY_BYTES_MAX[row.name] >= row.params_bytes_max + sum(field.bytes_max for field in row.media)

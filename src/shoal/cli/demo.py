@@ -1,0 +1,131 @@
+"""The tour from beginning to end: walked beside a supervisor, added up, and judged."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+
+import msgspec
+
+from shoal.cli.accounts import Books, Row, differences, settled
+from shoal.cli.network import Network
+from shoal.cli.page import Page
+from shoal.cli.sight import missing
+from shoal.cli.supervisor import Supervisor
+from shoal.cli.terminal import columns, duration, gwei
+from shoal.cli.tour import Interrupted, Tour
+from shoal.errors import Failed, Refused, ShoalError
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+INTERRUPTED = 130
+READY_S = 60.0
+LOOK_S = 0.2
+
+
+async def show(
+    network: Network,
+    supervisor: Supervisor,
+    page: Page,
+    *,
+    sound: Path,
+    report: Path | None,
+    told: asyncio.Event,
+) -> int:
+    """Walk the tour; 0 if everything came back and every sum is right."""
+    if not (EXAMPLES / "questions.txt").exists():
+        raise Refused(f"the tour sends what lies in {EXAMPLES}; run it from a copy of the source")
+    ending = threading.Event()
+
+    def kill(name: str) -> int:
+        pid = supervisor.kept[name].pid
+        if pid is None:
+            raise Failed(f"{name} is not running")
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    tour = Tour(network, page, examples=EXAMPLES, sound=sound, kill=kill, told=ending)
+    walking = asyncio.create_task(asyncio.to_thread(tour.run))
+    stopping = asyncio.create_task(told.wait())
+    await asyncio.wait([walking, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not walking.done():
+        # Its thread ends with the gateway, or before it begins the next job.
+        ending.set()
+        walking.add_done_callback(_heard)
+        return INTERRUPTED
+    rows = walking.result()
+    await _until_whole(network, page)
+    books = await settled(network)
+    wrong = differences(books, rows)
+    _add_up(page, rows, books, wrong)
+    if report is not None:
+        await asyncio.to_thread(report.write_text, as_json(rows, books) + "\n")
+    return 1 if wrong else 0
+
+
+async def _until_whole(network: Network, page: Page) -> None:
+    """Wait until everybody that was killed is back."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + READY_S
+    while lacking := await asyncio.to_thread(missing, network):
+        if loop.time() > until:
+            raise Failed(f"not everybody came back: {lacking}")
+        await asyncio.sleep(LOOK_S)
+    page.line()
+    page.line("Every process is there again, with all that it offers.")
+
+
+def as_json(rows: list[Row], books: Books) -> str:
+    """The tour for programs."""
+    return json.dumps(
+        {"jobs": msgspec.to_builtins(rows), "summary": msgspec.to_builtins(books.sums())}, indent=2
+    )
+
+
+def _heard(walking: asyncio.Task[list[Row]]) -> None:
+    """What an interrupted tour runs into is no news."""
+    error = None if walking.cancelled() else walking.exception()
+    if error is not None and not isinstance(error, Interrupted | ShoalError):
+        raise error
+
+
+def _add_up(page: Page, rows: list[Row], books: Books, wrong: list[str]) -> None:
+    page.heading("What it came to")
+    for line in _table(rows):
+        page.line(line)
+    sums = books.sums()
+    page.line()
+    page.line(f"charged to the client     {gwei(sums.charged_wei):>20}   for {len(rows)} jobs")
+    page.line(f"earned by orchestrators   {gwei(sums.earned_wei):>20}   charged = earned + the gateway's fee")
+    page.line(f"the gateway's fee         {gwei(sums.fees_wei):>20}")
+    page.line(f"kept by orchestrators     {gwei(sums.own_wei):>20}   earned = kept + shares")
+    page.line(f"shares of workers         {gwei(sums.worker_wei):>20}")
+    page.line(f"earned by failed attempts {gwei(sum(row.failed_attempts_wei for row in rows)):>20}")
+    page.line(f"still held                {gwei(sums.holds_wei):>20}")
+    page.line()
+    for line in wrong:
+        page.line(f"WRONG: {line}", "bold red")
+    if not wrong:
+        page.line("Every sum is right, by the gateway's books and by the orchestrators' own.", "bold green")
+
+
+def _table(rows: list[Row]) -> list[str]:
+    head = ("pipeline", "state", "attempts", "worker", "orchestrator", ">waited", ">ran")
+    return columns(
+        (*head, ">gwei charged", ">kept", ">share"),
+        [
+            (
+                *(row.pipeline, row.state, str(row.attempts), row.worker, row.orchestrator),
+                *(duration(row.queue_ms), duration(row.run_ms)),
+                *(
+                    gwei(wei).removesuffix(" gwei")
+                    for wei in (row.charged_wei, row.orchestrator_wei, row.worker_wei)
+                ),
+            )
+            for row in rows
+        ],
+    )

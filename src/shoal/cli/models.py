@@ -1,0 +1,87 @@
+"""List the models that a worker can run, whether they are on this computer, and who offers them now."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from shoal.cli.buyer import gateway_url
+from shoal.cli.client import Client
+from shoal.cli.terminal import columns, megabytes
+from shoal.cli.terminal import console as new_console
+from shoal.errors import ShoalError
+from shoal.worker.models import Model, folder_of, manifest, models_home
+
+EXAMPLE = """\
+  shoal models
+  shoal models --json"""
+
+LOOK_TIMEOUT_S = 5.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """How."""
+    parser.add_argument("--gateway", metavar="URL", help="($SHOAL_URL, else the network of `shoal up`)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read the manifest, look into the folder of models, and ask the gateway if there is one."""
+    offered = _offered(gateway_url(options.gateway), required=options.gateway is not None)
+    rows = [about(model, models_home(os.environ)) for model in manifest()]
+    for row in rows:
+        row["slots"] = None if offered is None else offered.pop((row["pipeline"], row["id"]), 0)
+    for (name, model_id), slots in (offered or {}).items():
+        rows.append({"pipeline": name, "id": model_id, "slots": slots})
+    if options.json:
+        print(json.dumps({"models": rows}, indent=2))
+        return 0
+    console = new_console()
+    for line in _table(rows):
+        console.print(line, markup=False)
+    if offered is None:
+        console.print("no gateway answers, so nobody offers them now; start a network with: shoal up")
+    return 0
+
+
+def about(model: Model, home: Path) -> dict[str, Any]:
+    """One model of the manifest."""
+    folder = folder_of(model, home)
+    sizes = [
+        (folder / file.name).stat().st_size if (folder / file.name).is_file() else -1 for file in model.files
+    ]
+    return {
+        "pipeline": model.pipeline,
+        "id": model.id,
+        "licence": model.licence,
+        "size_bytes": model.bytes,
+        "memory_bytes": model.memory_bytes,
+        "here": sizes == [file.bytes for file in model.files],
+    }
+
+
+def _offered(url: str, *, required: bool) -> dict[tuple[str, str], int] | None:
+    """Slots by pipeline and model at the gateway; None if there is none."""
+    try:
+        listed = Client(url, timeout_s=LOOK_TIMEOUT_S).get("/v1/models").json()["data"]
+    except ShoalError:
+        if required:
+            raise
+        return None
+    return {(model["pipeline"], model["id"]): model["slots"] for model in listed}
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    head = ("pipeline", "model", ">size", ">memory", "here", ">slots", "licence")
+    return columns(head, [_cells(row) for row in rows])
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    slots = "" if row["slots"] is None else str(row["slots"])
+    if "licence" not in row:  # somebody else's model
+        return (row["pipeline"], row["id"], "", "", "", slots, "")
+    sizes = (megabytes(row["size_bytes"]), megabytes(row["memory_bytes"]))
+    return (row["pipeline"], row["id"], *sizes, "yes" if row["here"] else "no", slots, row["licence"])

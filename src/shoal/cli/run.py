@@ -1,0 +1,122 @@
+"""Send a job to the network and show its answer as it comes; Ctrl-C cancels it.
+
+The answer goes to standard output, everything else to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from shoal.cli.buyer import ENDED, Buyer, File, Job, gateway_url, names, read_file
+from shoal.cli.client import Client
+from shoal.cli.terminal import duration, gwei
+from shoal.errors import BY_CODE, Failed, Refused
+from shoal.units import SECOND_MS
+from shoal.wire.pipelines import PIPELINES, Pipeline, pipeline
+
+EXAMPLE = """\
+  shoal run llm "Name three fish."
+  shoal run text-to-speech "Good morning." -o morning.wav
+  shoal run audio-to-text morning.wav --json"""
+
+STDIN = "-"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is to be run, on what, and how."""
+    parser.add_argument("pipeline", metavar="PIPELINE", help=", ".join(PIPELINES))
+    parser.add_argument("input", metavar="INPUT", help="a text, a file where sound is wanted, - for stdin")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="where an answer that is a file goes"
+    )
+    parser.add_argument("--model", default="", metavar="ID", help="which model (the pipeline's first)")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="the longest answer (llm)")
+    parser.add_argument("--deadline", type=float, default=0, metavar="SECONDS", help="how long it may take")
+    parser.add_argument("--key", default="", help="an idempotency key: the same key and input, the same job")
+    parser.add_argument("--gateway", metavar="URL", help="($SHOAL_URL, else the network of `shoal up`)")
+    parser.add_argument("--json", action="store_true", help="print the job and its answer as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Submit, follow, and show."""
+    row = pipeline(options.pipeline)
+    buyer = Buyer(Client(gateway_url(options.gateway)))
+    params, file = _request(row, options)
+    deadline_ms = round(options.deadline * SECOND_MS)
+    job = buyer.submit(row.name, params, file=file, deadline_ms=deadline_ms, key=options.key)
+    try:
+        job = _follow(buyer, job, show=not options.json)
+    except KeyboardInterrupt:
+        job = buyer.cancel(job["id"])
+        print(f"\n{job['id']} is {job['state']}, charged {gwei(job['charged_wei'])}", file=sys.stderr)
+        raise
+    if job["error"] is not None:
+        raise BY_CODE.get(job["error"]["code"], Failed)(f"{job['id']}: {job['error']['message']}")
+    if job["state"] != "done":
+        raise Failed(f"{job['id']} is {job['state']}")
+    _show(buyer, row, job, options)
+    return 0
+
+
+def _request(row: Pipeline, options: argparse.Namespace) -> tuple[dict[str, Any], File | None]:
+    """The parameters and the file that this pipeline takes."""
+    params: dict[str, Any] = {row.model_field: options.model} if options.model else {}
+    if options.max_tokens is not None and row.name != "llm":
+        raise Refused(f"--max-tokens is for llm, not for {row.name}")
+    if row.media:
+        field = row.media[0].field
+        if options.input == STDIN:
+            return params, File(field, "stdin", sys.stdin.buffer.read())
+        return params, read_file(Path(options.input), field)
+    text = sys.stdin.read() if options.input == STDIN else options.input
+    if row.name != "llm":
+        return params | {"text": text}, None
+    if options.max_tokens is not None:
+        params["max_tokens"] = options.max_tokens
+    return params | {"messages": [{"role": "user", "content": text}], "stream": True}, None
+
+
+def _follow(buyer: Buyer, job: Job, *, show: bool) -> Job:
+    """The job at its end; its text is shown as it comes."""
+    shown = ""
+    for name, value in buyer.follow(job["id"]):
+        if name == "text" and show:
+            shown += value["text"]
+            print(value["text"], end="", flush=True)
+        elif name == "error":
+            print(f"\n{value['error']['message']}", file=sys.stderr)
+        elif name == "state":
+            job = value
+            if job["state"] == "queued" and job["position"] and sys.stderr.isatty():
+                print(f"waiting: {job['position']} jobs before this one", file=sys.stderr)
+    if shown and not shown.endswith("\n"):
+        print()
+    return job if job["state"] in ENDED else buyer.job(job["id"])
+
+
+def _show(buyer: Buyer, row: Pipeline, job: Job, options: argparse.Namespace) -> None:
+    answer = buyer.result(job["id"])
+    output: Path | None = options.output
+    if row.answers:
+        output = output or Path(f"{job['id']}.{row.answers.rpartition('/')[2]}")
+    if output is not None:
+        output.write_bytes(answer.body)
+    if options.json:
+        result = {"file": str(output)} if row.answers else answer.json()
+        print(json.dumps(job | {"result": result}, indent=2))
+        return
+    if row.answers:
+        print(f"{len(answer.body):,} bytes in {output}")
+    elif not (row.streams and row.name == "llm"):
+        print(answer.json().get("text", answer.body.decode(errors="replace")))
+    known = names()
+    worker, orchestrator = (known.get(job[part], job[part]) for part in ("worker", "orchestrator"))
+    print(
+        f"{job['id']}: {worker} for {orchestrator}; waited {duration(job['queue_ms'])}, "
+        f"ran {duration(job['run_ms'])}; {job['units']:,} x {job['unit']}: {gwei(job['charged_wei'])}",
+        file=sys.stderr,
+    )
