@@ -391,9 +391,9 @@ def test_nobody_else_can_reach_the_socket(echo: Runner) -> None:
 def test_sigterm_lets_a_call_finish_and_leaves_nothing(echo: Runner) -> None:
     with echo.client.stream("POST", "/echo", json={"stream": True, "units": 5, "sleep_ms": 100}) as answer:
         told = events(answer)
-        assert next(told)["tick"] == 1
+        assert next(told)["usage"]["completion_tokens"] == 1
         echo.process.send_signal(signal.SIGTERM)
-        assert [event["tick"] for event in told] == [2, 3, 4, 5]
+        assert [event["usage"]["completion_tokens"] for event in told] == [2, 3, 4, 5]
     assert echo.process.wait() == 0
     assert not echo.path.exists()
 

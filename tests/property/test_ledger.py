@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from shoal.errors import Broken, NoCredit
-from shoal.money.ledger import Ledger
+from shoal.money.ledger import Book, Ledger
 from shoal.money.wei import Price, Wei, part
+from shoal.wire.codec import Coder
 
 ACCOUNTS = ("anna", "ben", "cleo")
 FLOOR = Wei(-1_000)
@@ -93,6 +94,17 @@ TestLedger = LedgerMachine.TestCase
 def test_a_hold_below_nothing_or_beyond_the_floor_is_refused(wei: Wei) -> None:
     with pytest.raises(NoCredit):
         Ledger(default_floor=FLOOR).pend("hold", "anna", wei)
+
+
+def test_a_snapshot_holds_any_amount() -> None:
+    ledger = Ledger(default_floor=Wei(-(10**30)))
+    ledger.pend("hold", "anna", Wei(10**29))
+    ledger.transfer("anna", {"ben": Wei(10**28)})
+    coder = Coder(Book)
+    copy = Ledger(default_floor=Wei(-(10**30)))
+    copy.load(coder.decode(coder.encode(ledger.dump())))
+    copy.check()
+    assert (copy.balances, copy.holds) == (ledger.balances, ledger.holds)
 
 
 def test_check_finds_money_from_nowhere() -> None:

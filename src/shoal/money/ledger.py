@@ -15,7 +15,7 @@ from shoal.errors import Broken, NoCredit
 from shoal.money.wei import Wei
 
 
-class Hold(Struct, frozen=True, array_like=True):
+class Hold(Struct, frozen=True):
     """Money of one account that is set aside for one purpose."""
 
     account: str
@@ -23,10 +23,11 @@ class Hold(Struct, frozen=True, array_like=True):
 
 
 class Book(Struct, frozen=True, array_like=True):
-    """A ledger's whole state, for a snapshot."""
+    """A ledger's whole state, for a snapshot. Amounts are decimal: sums outgrow the 64 bits of an encoder."""
 
-    balances: dict[str, Wei] = {}
-    holds: dict[str, Hold] = {}
+    balances: dict[str, str] = {}
+    #: Account and amount of each hold.
+    holds: dict[str, tuple[str, str]] = {}
 
 
 class Ledger:
@@ -96,14 +97,17 @@ class Ledger:
 
     def dump(self) -> Book:
         """Everything, for a snapshot."""
-        return Book(dict(self.balances), dict(self.holds))
+        return Book(
+            {account: str(wei) for account, wei in self.balances.items()},
+            {name: (hold.account, str(hold.wei)) for name, hold in self.holds.items()},
+        )
 
     def load(self, book: Book) -> None:
         """Take a snapshot's state."""
-        self.balances = dict(book.balances)
-        self.holds = dict(book.holds)
+        self.balances = {account: Wei(int(wei)) for account, wei in book.balances.items()}
+        self.holds = {name: Hold(account, Wei(int(wei))) for name, (account, wei) in book.holds.items()}
         self._held = {}
-        for hold in book.holds.values():
+        for hold in self.holds.values():
             self._held[hold.account] = Wei(self._held.get(hold.account, 0) + hold.wei)
 
     def _free(self, hold: str, held: Hold) -> None:

@@ -15,6 +15,9 @@ Wei = NewType("Wei", int)
 
 MILLION = 1_000_000
 
+#: The most that one word or fact can carry: what encoders hold, signed, in 64 bits.
+WEI_MAX = Wei(2**63 - 1)
+
 
 class Price(Struct, frozen=True, array_like=True):
     """`wei` for every `per_units` work units: an exact rational, never a float."""

@@ -30,7 +30,7 @@ from shoal.machine import (
     Value,
 )
 from shoal.money.ledger import Book, Ledger
-from shoal.money.wei import Price, Wei, part
+from shoal.money.wei import WEI_MAX, Price, Wei, part
 from shoal.orchestrator.config import Rules
 from shoal.orchestrator.relay import Relay
 from shoal.orchestrator.roster import Roster
@@ -141,8 +141,10 @@ class OrchestratorMachine(Machine[State]):
                 raise Untrusted(f"{peer} uses the id of a job that is not its own: {word.job}")
             self._repeat(task)
             return
-        if word.spec.units_max < 0 or word.digest != digest(word.body):
-            raise Untrusted(f"{peer} sent job {word.job} with less than no units, or another body")
+        if word.spec.units_max < 0 or word.price.cost(word.spec.units_max) > WEI_MAX:
+            raise Untrusted(f"{peer} sent job {word.job} at a price that no receipt can name")
+        if word.digest != digest(word.body):
+            raise Untrusted(f"{peer} sent job {word.job} with another body than it names")
         need = (word.spec.pipeline, word.spec.model)
         if need not in self.roster.slots():
             self._turn_away(peer, word, words.Fault(NoCapacity.code, f"nobody here runs {need[1]}"))

@@ -46,6 +46,7 @@ class Ask(Struct, eq=False):
 
     wish: Wish
     sends: int = 0
+    closed: bool = False
     job: JobId | None = None
     shown: str = ""
     units: int = 0
@@ -90,6 +91,8 @@ class Client:
 
     def _send(self, ask: Ask) -> None:
         """Send a request; whatever happens to it, look after it again."""
+        if ask.closed or ask.job is not None:
+            return
         ask.sends += 1
         sends = ask.sends
         job = job_id(self._rng.randbytes(JOB_ID_BYTES))
@@ -97,22 +100,21 @@ class Client:
         event = Submitted(job, self.name, wish.spec, wish.body, wish.limit, wish.deadline_ms, wish.key)
 
         def heard(reply: Reply) -> None:
-            if ask.job is None and ask.sends == sends:
-                self._back(lambda: self._heard(ask, reply))
+            self._back(lambda: self._heard(ask, reply, sends))
 
         self._forth(lambda: self._gateway.submit(event, heard))
         self._after(REPLY_MS, lambda: self._unanswered(ask, sends))
 
     def _unanswered(self, ask: Ask, sends: int) -> None:
-        if ask.job is not None or ask.sends != sends:
+        if ask.closed or ask.job is not None or ask.sends != sends:
             return
         if ask.wish.key:
             self._send(ask)
         else:
             self._close(ask)
 
-    def _heard(self, ask: Ask, reply: Reply) -> None:
-        if ask.job is not None or ask.sends < 0:
+    def _heard(self, ask: Ask, reply: Reply, sends: int) -> None:
+        if ask.closed or ask.job is not None or ask.sends != sends:
             return
         if reply.job is not None:
             self._acknowledged(ask, reply.job)
@@ -174,13 +176,13 @@ class Client:
         def told(view: View | None) -> None:
             self._back(lambda: self._told(ask, job, view))
 
-        if ask.sends < 0:
+        if ask.closed:
             return
         self._forth(lambda: self._gateway.look(job, told))
         self._look_later(ask, job)
 
     def _told(self, ask: Ask, job: JobId, view: View | None) -> None:
-        if ask.sends < 0:
+        if ask.closed:
             return
         if view is None:
             self.log.append(Missing(self.name, job))
@@ -191,7 +193,7 @@ class Client:
             self._close(ask)
 
     def _close(self, ask: Ask) -> None:
-        ask.sends = -1
+        ask.closed = True
         self.open -= 1
 
     # The line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct
 
@@ -101,3 +101,8 @@ class Finding(Struct, frozen=True, order=True):
 
 
 UNCHECKED = "unchecked"
+
+
+def amounts(balances: Mapping[str, int | str]) -> dict[str, int]:
+    """Balances as numbers, empty accounts left out."""
+    return {account: int(wei) for account, wei in balances.items() if int(wei)}

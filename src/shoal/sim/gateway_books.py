@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from shoal.gateway.books import State
 from shoal.machine import Fact, Quarantined
-from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal
+from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal, amounts
 from shoal.wire.codec import signed_bytes
 from shoal.wire.words import Receipt
 from shoal.work.lifecycle import Abandoned, Accepted, Answered, Placed, Returned, Withdrawn
@@ -83,8 +83,8 @@ class GatewayBooks:
         assert isinstance(journal.state, State)
         self.whole = False
         self._find(UNCHECKED, "", "the journal begins with a snapshot: what was before is taken on trust")
-        self.balances = dict(journal.state.book.balances)
-        self.holds = {name: hold.wei for name, hold in journal.state.book.holds.items()}
+        self.balances = amounts(journal.state.book.balances)
+        self.holds = {name: int(wei) for name, (_, wei) in journal.state.book.holds.items()}
         for job in journal.state.jobs:
             entry = self.jobs[job.id] = JobEntry(
                 job.client,
@@ -274,9 +274,9 @@ class GatewayBooks:
 
     def _compare(self, state: State) -> None:
         """The machine's own state, against what the facts say."""
-        if {name: hold.wei for name, hold in state.book.holds.items()} != self.holds:
+        if {name: int(wei) for name, (_, wei) in state.book.holds.items()} != self.holds:
             self._find("I3", "", "the machine's holds are not what the facts say")
-        if _nonzero(dict(state.book.balances)) != _nonzero(self.balances):
+        if amounts(state.book.balances) != amounts(self.balances):
             self._find("I3", "", "the machine's balances are not what the facts say")
         for kept in state.jobs:
             known = self.jobs.get(kept.id)
@@ -292,7 +292,3 @@ class GatewayBooks:
         Abandoned: _abandoned,
         Quarantined: _abandoned,
     }
-
-
-def _nonzero(balances: dict[str, int]) -> dict[str, int]:
-    return {account: wei for account, wei in balances.items() if wei}

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from shoal.machine import Fact, Quarantined
 from shoal.orchestrator.machine import State
-from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal
+from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal, amounts
 from shoal.work.task import Earned, Leased, Released
 
 MILLION = 1_000_000
@@ -62,7 +62,7 @@ class OrchestratorBooks:
         assert isinstance(journal.state, State)
         self.whole = False
         self._find(UNCHECKED, "", "the journal begins with a snapshot: what was before is taken on trust")
-        self.balances = dict(journal.state.book.balances)
+        self.balances = amounts(journal.state.book.balances)
         for task in journal.state.tasks:
             self._take_lease(task.lease)
             entry = self.tasks[task.lease.job, task.lease.epoch]
@@ -174,9 +174,9 @@ class OrchestratorBooks:
         state = journal.closing
         assert isinstance(state, State)
         holds = {f"{job}/{epoch}": wei for (job, epoch), wei in self.holds.items()}
-        if {name: hold.wei for name, hold in state.book.holds.items()} != holds:
+        if {name: int(wei) for name, (_, wei) in state.book.holds.items()} != holds:
             self._find("I3", "", "the machine's holds are not what the facts say")
-        if _nonzero(dict(state.book.balances)) != _nonzero(self.balances):
+        if amounts(state.book.balances) != amounts(self.balances):
             self._find("I3", "", "the machine's balances are not what the facts say")
 
     _FOLDS: ClassVar[dict[type[Fact], Callable[..., None]]] = {
@@ -189,7 +189,3 @@ class OrchestratorBooks:
 
 def _cost(entry: TaskEntry, units: int) -> int:
     return -(-units * entry.price_wei // entry.price_units)
-
-
-def _nonzero(balances: dict[str, int]) -> dict[str, int]:
-    return {account: wei for account, wei in balances.items() if wei}

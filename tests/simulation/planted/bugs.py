@@ -49,17 +49,13 @@ BUGS: dict[str, tuple[Change, ...]] = {
     "remember-no-key": (
         Change("work/idempotency.py", "        self.uses[client, key] = use\n", "        pass\n"),
     ),
-    "settle-only-once": (
+    "deliver-only-once": (
         Change(
-            "gateway/machine.py",
-            "            Deliver(settlement_key(",
-            "            _once(settlement_key(",
-        ),
-        Change(
-            "gateway/machine.py",
-            "def _need(job: Job)",
-            "def _once(key: str, peer: NodeId, word: Value) -> Effect:\n    return Send(peer, word)\n\n\n"
-            "def _need(job: Job)",
+            "runtime/host.py",
+            "                    self._send(effect.peer, effect.word)\n"
+            "                    self._repeat_later()\n",
+            "                    self._send(effect.peer, effect.word)\n"
+            "                    del self.outbox[effect.key]\n",
         ),
     ),
     "pay-for-another-attempt": (

@@ -44,13 +44,13 @@ def plant(name: str, folder: Path) -> None:
         path.write_text(text.replace(change.old, change.new))
 
 
-def look(name: str, seeds: int, processes: int = 2) -> tuple[int, str] | None:
+def look(name: str, seeds: int, first: int = 0) -> tuple[int, str] | None:
     """The first seed that finds a bug, and what it found; None if no seed does."""
     with tempfile.TemporaryDirectory() as folder:
         plant(name, Path(folder))
-        command = [sys.executable, "-m", "shoal.sim", "--seeds", str(seeds), "--until-found", "--json"]
+        command = [sys.executable, "-m", "shoal.sim", "--until-found", "--json"]
         done = subprocess.run(
-            [*command, "--processes", str(processes)],
+            [*command, "--first", str(first), "--seeds", str(seeds)],
             env={**os.environ, "PYTHONPATH": folder},
             capture_output=True,
             text=True,

@@ -248,9 +248,10 @@ def test_what_cannot_be_done_is_turned_away_and_changes_nothing(
     assert orchestrator.dump() == before
 
 
-def test_an_order_of_less_than_no_units_is_untrusted() -> None:
+@pytest.mark.parametrize("units_max", [-1, 2**62])
+def test_an_order_that_no_receipt_can_name_is_untrusted(units_max: int) -> None:
     with pytest.raises(Untrusted):
-        machine(*MET).handle(Heard(G, replace(order(), spec=JobSpec("echo", "echo", -1))), NOW)
+        machine(*MET).handle(Heard(G, replace(order(), spec=JobSpec("echo", "echo", units_max))), NOW)
 
 
 def test_a_slot_is_leased_once() -> None:

@@ -165,8 +165,8 @@ class Runner:
         try:
             self._pipeline.load(self._settings)
         except Exception as error:  # whatever a model's library raises is the answer to /health
-            log.exception("%s cannot load %s", self._pipeline.name, self._settings.model_id)
             self.status, self.fault = "ERROR", f"{type(error).__name__}: {error}"
+            log.exception("%s cannot load %s", self._pipeline.name, self._settings.model_id)
         else:
             self.status = "OK"
             log.info("%s is ready after %.2f s", self._pipeline.name, time.monotonic() - began)
