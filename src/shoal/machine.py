@@ -22,8 +22,12 @@ from shoal.units import Instant, later
 State = TypeVar("State", bound=Struct)
 
 
-class Value(Struct, frozen=True):
-    """Anything that is compared by what it holds and never changes."""
+class Value(Struct, frozen=True, gc=False):
+    """Anything that is compared by what it holds and never changes.
+
+    What never changes holds no cycle, so the garbage collector (`gc`) is told
+    not to look at it: a gateway's memory of a hundred thousand jobs stops nobody.
+    """
 
 
 class Event(Value, frozen=True):

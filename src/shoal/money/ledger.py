@@ -15,7 +15,7 @@ from shoal.errors import Broken, NoCredit
 from shoal.money.wei import Wei
 
 
-class Hold(Struct, frozen=True):
+class Hold(Struct, frozen=True, gc=False):
     """Money of one account that is set aside for one purpose."""
 
     account: str

@@ -19,7 +19,7 @@ MILLION = 1_000_000
 WEI_MAX = Wei(2**63 - 1)
 
 
-class Price(Struct, frozen=True, array_like=True):
+class Price(Struct, frozen=True, array_like=True, gc=False):
     """`wei` for every `per_units` work units: an exact rational, never a float."""
 
     wei: int

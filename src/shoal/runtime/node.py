@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -30,6 +31,10 @@ from shoal.units import Instant
 from shoal.wire.words import Word
 
 log = logging.getLogger("shoal")
+
+#: How soon a thread that waits for the interpreter gets it. The journal's thread needs it a few times in
+#: each commit, and every job waits for that; Python's own 5 ms would be the larger part of a job's time.
+SWITCH_S = 0.0005
 
 
 class Address(Struct, frozen=True):
@@ -95,6 +100,7 @@ class Node:
         durable: bool = True,
     ) -> None:
         """`home` is the role's own folder. `admitted` says who may connect; without it, all on this computer."""
+        sys.setswitchinterval(SWITCH_S)
         self.home = home
         self.key = NodeKey.load_or_create(home / "key")
         self.clock = SystemClock()

@@ -16,7 +16,7 @@ from shoal.machine import Value
 from shoal.money.wei import Price, Wei
 
 
-class Part(Struct, frozen=True, array_like=True):
+class Part(Struct, frozen=True, array_like=True, gc=False):
     """A value inside words and facts; it has no tag of its own."""
 
 

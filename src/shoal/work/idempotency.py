@@ -14,7 +14,7 @@ from shoal.ids import ClientId, Digest, JobId
 from shoal.units import Instant
 
 
-class Use(Struct, frozen=True, array_like=True):
+class Use(Struct, frozen=True, array_like=True, gc=False):
     """What a key was first used for, and until when that is remembered."""
 
     request: Digest

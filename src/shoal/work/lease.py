@@ -17,7 +17,7 @@ from shoal.units import Instant
 from shoal.work.queue import Need
 
 
-class Lease(Struct, frozen=True, array_like=True):
+class Lease(Struct, frozen=True, array_like=True, gc=False):
     """`holder` may answer for `task` under `epoch` until it lapses."""
 
     task: str

@@ -112,7 +112,7 @@ MOVES: dict[tuple[Phase, type[Fact]], Phase] = {
 }
 
 
-class Attempt(Struct, frozen=True, array_like=True):
+class Attempt(Struct, frozen=True, array_like=True, gc=False):
     """One try at one orchestrator, and why it ended if it gave no answer."""
 
     epoch: int
@@ -122,7 +122,7 @@ class Attempt(Struct, frozen=True, array_like=True):
     counts: bool = True
 
 
-class Job(Struct, frozen=True, array_like=True):
+class Job(Struct, frozen=True, array_like=True, gc=False):
     """One job with all that is known of it. Money and times are 0 until they are known."""
 
     id: JobId

@@ -72,7 +72,7 @@ MOVES: dict[tuple[Phase, type[Fact]], Phase] = {
 }
 
 
-class Task(Struct, frozen=True, array_like=True):
+class Task(Struct, frozen=True, array_like=True, gc=False):
     """One attempt: whose, by whom, at what price, and how it ended."""
 
     lease: Leased
