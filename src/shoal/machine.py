@@ -198,11 +198,22 @@ class Machine(Generic[State]):
         """Take a snapshot's state in place of the empty one."""
         raise NotImplementedError
 
+    def guard(self, job: JobId, step: Callable[[], None], now: Instant) -> None:
+        """Take a step for one of many jobs; a bug that it meets sets that job aside, and the others go on."""
+        try:
+            step()
+        except Untrusted:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a bug may raise
+            self._quarantine(job, f"{type(error).__name__}: {error}", now)
+
     def _set_aside(self, event: Event, error: Exception, now: Instant) -> None:
         cause = f"{type(event).__name__} raised {type(error).__name__}: {error}"
+        self._quarantine(None if type(event) is Quarantined else subject(event), cause, now)
+
+    def _quarantine(self, job: JobId | None, cause: str, now: Instant) -> None:
         self.emit(Alarm(cause))
-        job = subject(event)
-        if job is not None and type(event) is not Quarantined:
+        if job is not None:
             self.decide(Quarantined(job, cause), now)
 
 

@@ -112,7 +112,7 @@ def job_value(machine: GatewayMachine, job: Job) -> dict[str, Any]:
         "start_estimate_ms": machine.start_ms(job.id),
         "attempts": [_attempt_value(attempt) for attempt in job.attempts],
         "orchestrator": job.orchestrator,
-        "worker": receipt.worker if receipt is not None else "",
+        "worker": receipt.worker if receipt is not None else machine.workers.get(job.id, ""),
         "queue_ms": job.queue_ms,
         "run_ms": job.run_ms,
         "units": job.units,

@@ -18,7 +18,7 @@ from shoal.errors import Broken, NotFound
 from shoal.gateway.config import Rules
 from shoal.gateway.events import Notice
 from shoal.gateway.settlement import account, credits, order_key, settlement, settlement_key
-from shoal.ids import ClientId, JobId
+from shoal.ids import ClientId, JobId, NodeId
 from shoal.machine import Deliver, Event, Machine, Quarantined, Retire
 from shoal.money.ledger import Book, Ledger
 from shoal.money.wei import Wei
@@ -69,6 +69,8 @@ class Books(Machine[State]):
         self.leases = Leases()
         #: What has come of running streams: volatile, and forgotten with its job.
         self.streams: dict[JobId, Stream] = {}
+        #: Who runs the live attempts, where an orchestrator has said so: volatile too.
+        self.workers: dict[JobId, NodeId] = {}
         self.keys = IdempotencyKeys(keys_max=rules.keys_max)
         self._ended: deque[JobId] = deque()
 
@@ -150,6 +152,7 @@ class Books(Machine[State]):
 
     def _close_lease(self, job: Job) -> None:
         self.leases.end(job.id)
+        self.workers.pop(job.id, None)
         self.emit(
             Retire(order_key(job.orchestrator, job.id, job.epoch)),
             Deliver(settlement_key(job.orchestrator, job.id, job.epoch), job.orchestrator, settlement(job)),

@@ -8,6 +8,7 @@ money moves only with an accepted answer, or for acknowledged units of a stream.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import ClassVar
 
 from shoal.errors import Failed, Lost, Refused, Untrusted
@@ -38,6 +39,7 @@ from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.wire.codec import signed_bytes
 from shoal.wire.faults import fault_of
+from shoal.work.lease import Lease
 from shoal.work.lifecycle import (
     ENDED,
     Abandoned,
@@ -171,7 +173,8 @@ class GatewayMachine(Books):
         self._place(now)
 
     def _hear_lease(self, peer: NodeId, word: words.Lease, now: Instant) -> None:
-        self._renew(peer, words.Held(word.job, word.epoch), now)
+        if self._renew(peer, words.Held(word.job, word.epoch), now):
+            self.workers[word.job] = word.worker
         self.emit(Retire(order_key(peer, word.job, word.epoch)))
 
     def _hear_heartbeat(self, peer: NodeId, word: words.Heartbeat, now: Instant) -> None:
@@ -272,13 +275,18 @@ class GatewayMachine(Books):
 
     def _on_tick(self, event: Tick, now: Instant) -> None:
         for lease in self.leases.lapsed(now):
-            job = self.jobs[JobId(lease.task)]
-            self._return(job, words.Fault(Lost.code, f"{lease.holder} fell silent"), now)
+            self.guard(JobId(lease.task), partial(self._lapse, lease, now), now)
         for job_id in [*self.queue, *(JobId(lease.task) for lease in self.leases)]:
-            job = self.jobs[job_id]
-            if job.deadline <= now and job.phase not in ENDED:
-                self.decide(Abandoned(job_id, expired(job)), now)
+            if self.jobs[job_id].deadline <= now and self.jobs[job_id].phase not in ENDED:
+                self.guard(job_id, partial(self._expire, job_id, now), now)
         self._place(now)
+
+    def _lapse(self, lease: Lease, now: Instant) -> None:
+        fault = words.Fault(Lost.code, f"{lease.holder} fell silent")
+        self._return(self.jobs[JobId(lease.task)], fault, now)
+
+    def _expire(self, job_id: JobId, now: Instant) -> None:
+        self.decide(Abandoned(job_id, expired(self.jobs[job_id])), now)
 
     def _on_restarted(self, event: Restarted, now: Instant) -> None:
         """Nobody is judged by our own absence: every lease gets two leases' grace."""

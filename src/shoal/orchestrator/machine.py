@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import ClassVar
 
 from msgspec import Struct
@@ -331,15 +332,9 @@ class OrchestratorMachine(Machine[State]):
     # Time
 
     def _on_tick(self, event: Tick, now: Instant) -> None:
-        for lease in self.leases.lapsed(now):
-            task = self.tasks[lease.task]
-            answered = lease.task in self._relays and self._relays[lease.task].answered
-            if not answered or later(task.deadline, self.rules.lease_ms) <= now:
-                self._release(task, words.Fault(Lost.code, "the worker fell silent"), now)
         for lease in list(self.leases):
             task = self.tasks[lease.task]
-            if later(task.deadline, 2 * self.rules.lease_ms) <= now:
-                self._release(task, words.Fault(Expired.code, "the deadline passed"), now)
+            self.guard(task.lease.job, partial(self._look_at, task, lease.until, now), now)
         untold, self._untold = self._untold, []
         for task_name in untold:
             if task_name in self.leases:
@@ -347,6 +342,14 @@ class OrchestratorMachine(Machine[State]):
         if self._heartbeat_due <= now:
             self._heartbeat_due = later(now, self.rules.heartbeat_ms)
             self._send_heartbeats(now)
+
+    def _look_at(self, task: Task, until: Instant, now: Instant) -> None:
+        """Release an attempt whose time is over; one that has answered waits longer for the gateway's word."""
+        answered = task.id in self._relays and self._relays[task.id].answered
+        if later(task.deadline, 2 * self.rules.lease_ms) <= now:
+            self._release(task, words.Fault(Expired.code, "the deadline passed"), now)
+        elif until <= now and (not answered or later(task.deadline, self.rules.lease_ms) <= now):
+            self._release(task, words.Fault(Lost.code, "the worker fell silent"), now)
 
     def _send_heartbeats(self, now: Instant) -> None:
         """Name to each gateway its leases that are old enough to need it."""

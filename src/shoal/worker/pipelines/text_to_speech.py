@@ -37,7 +37,7 @@ BODY_BYTES_MAX = 1 << 18
 TEXT_CHARACTERS_MAX = 10_000
 SENTENCE_PAUSE_MS = 200
 #: How much chance there is in pitch and rhythm. None: the same text gives the same sound, so that one worker's
-#: answer can be held against another's; and it is understood better (docs/why/012).
+#: answer can be held against another's; and it is understood better (docs/why/006).
 NOISE = 0.0
 #: Lexicons by their weight: the first that knows a word decides.
 LEXICONS = ("us_gold.json", "us_silver.json")
