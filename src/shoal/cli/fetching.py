@@ -30,9 +30,7 @@ def fetch_models(pipelines: Sequence[str], console: Console) -> None:
     absent = [model for model in models if not folder_of(model, home).is_dir()]
     if absent:
         total = megabytes(sum(model.bytes for model in absent))
-        console.print(
-            f"fetching {len(absent)} models ({total}) into {home}; once, and checked by their hashes"
-        )
+        console.print(f"fetching models ({total}) into {home}: once, and checked by their hashes")
     for model in models:
         if console.is_terminal:
             _with_bar(model, console)

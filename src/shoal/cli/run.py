@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", default="", metavar="ID", help="which model (the pipeline's first)")
     parser.add_argument("--max-tokens", type=int, metavar="N", help="the longest answer (llm)")
+    parser.add_argument("--params", default="{}", metavar="JSON", help="any others: '{\"temperature\": 0}'")
     parser.add_argument("--deadline", type=float, default=0, metavar="SECONDS", help="how long it may take")
     parser.add_argument("--key", default="", help="an idempotency key: the same key and input, the same job")
     parser.add_argument("--gateway", metavar="URL", help="($SHOAL_URL, else the network of `shoal up`)")
@@ -66,7 +67,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _request(row: Pipeline, options: argparse.Namespace) -> tuple[dict[str, Any], File | None]:
     """The parameters and the file that this pipeline takes."""
-    params: dict[str, Any] = {row.model_field: options.model} if options.model else {}
+    params = _others(options.params)
+    if options.model:
+        params[row.model_field] = options.model
     if options.max_tokens is not None and row.name != "llm":
         raise Refused(f"--max-tokens is for llm, not for {row.name}")
     if row.media:
@@ -80,6 +83,16 @@ def _request(row: Pipeline, options: argparse.Namespace) -> tuple[dict[str, Any]
     if options.max_tokens is not None:
         params["max_tokens"] = options.max_tokens
     return params | {"messages": [{"role": "user", "content": text}], "stream": True}, None
+
+
+def _others(text: str) -> dict[str, Any]:
+    try:
+        params = json.loads(text)
+    except ValueError as error:
+        raise Refused(f"--params is no JSON: {error}") from error
+    if not isinstance(params, dict):
+        raise Refused("--params is a JSON object: '{\"temperature\": 0}'")
+    return params
 
 
 def _follow(buyer: Buyer, job: Job, *, show: bool) -> Job:

@@ -73,13 +73,17 @@ def run(options: argparse.Namespace) -> int:
 def _folder(options: argparse.Namespace) -> Iterator[Path]:
     """The network's folder; the demo has one of its own, which is gone afterwards."""
     if options.home is not None or not options.demo:
-        yield (options.home or home(os.environ) / "networks" / "local").resolve()
+        yield options.home.resolve() if options.home is not None else _local_home()
         return
     folder = Path(tempfile.mkdtemp(prefix="shoal-demo-"))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _local_home() -> Path:
+    return (home(os.environ) / "networks" / "local").resolve()
 
 
 async def _run(network: Network, options: argparse.Namespace, console: Console) -> int:
@@ -140,10 +144,11 @@ def _welcome(network: Network, options: argparse.Namespace, console: Console) ->
             json.dumps({"gateway": url, "home": str(network.home), "nodes": nodes}) + "\n"
         )
     console.print(f"\nThe gateway listens on {url}. In another terminal:")
-    console.print('  shoal run llm "Name three fish."', markup=False)
+    elsewhere = "" if network.home == _local_home() else f" --gateway {url}"
+    console.print(f'  shoal run llm "Name three fish."{elsewhere}', markup=False)
     console.print(
         f"  curl {url}/llm -H 'Content-Type: application/json' \\\n"
         """    -d '{"messages": [{"role": "user", "content": "Name three fish."}]}'""",
         markup=False,
     )
-    console.print("  shoal jobs\nCtrl-C stops everything.\n")
+    console.print(f"  shoal jobs{elsewhere}\nCtrl-C stops everything.\n", markup=False)
