@@ -24,3 +24,8 @@ class SystemClock:
         """Call back on the running loop at an instant, or soon after."""
         delay_s = max(0, instant - self.now()) / 1_000
         asyncio.get_running_loop().call_later(delay_s, call)
+
+
+def stopwatch_s() -> float:
+    """Seconds from some fixed moment, exact to microseconds: for measuring, never for deciding when."""
+    return time.perf_counter()
