@@ -1,4 +1,4 @@
-"""The auditor that judges the simulator's runs judges real ones as well: real processes, real journals, real clients."""
+"""The auditor of the simulator judges real runs as well: real processes, real journals, real clients."""
 
 from __future__ import annotations
 
