@@ -88,12 +88,21 @@ class OrchestratorMachine(Machine[State]):
         if event.role == "gateway":
             self.gateways.add(event.peer)
             self.emit(Send(event.peer, words.Capacity(self.quotes(event.peer))))
+            self._doubt_answers(event.peer, now)
         elif event.role == "worker":
             self.roster.connect(event.peer, event.boot)
             for task in self._tasks_of(event.peer):
                 if task.lease.boot != event.boot:
                     self._release(task, words.Fault(Lost.code, "the worker was restarted"), now)
             self._ask_for_leases(event.peer)
+
+    def _doubt_answers(self, gateway: NodeId, now: Instant) -> None:
+        """What was passed on may be lost with a gateway's last connection: only who answered can say it again."""
+        for name, relay in self._relays.items():
+            if relay.answered and self.tasks[name].lease.gateway == gateway:
+                relay.answered = False
+                lease = self.leases[name]
+                self.leases.until(name, max(lease.until, later(now, self.rules.reconnect_ms)))
 
     def _ask_for_leases(self, worker: NodeId) -> None:
         """Name a worker its leases: an order, or the news that it failed, may be lost with the last connection."""
@@ -182,16 +191,7 @@ class OrchestratorMachine(Machine[State]):
             word.deadline_ms,
         )
         self.decide(leased, now)
-        order = words.Job(
-            word.job,
-            word.epoch,
-            word.spec,
-            word.price,
-            word.deadline_ms,
-            word.digest,
-            word.body,
-            self.rules.share_ppm,
-        )
+        order = replace(word, share_ppm=self.rules.share_ppm)
         self.emit(Send(worker, order))
         self._untold.append(task_id(word.job, word.epoch))
         self._announce(but=peer)

@@ -40,6 +40,9 @@ class Leases:
     def __contains__(self, task: str) -> bool:
         return task in self._by_task
 
+    def __getitem__(self, task: str) -> Lease:
+        return self._by_task[task]
+
     def __iter__(self) -> Iterator[Lease]:
         return iter(self._by_task.values())
 

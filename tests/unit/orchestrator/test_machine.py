@@ -363,3 +363,21 @@ def test_a_worker_that_never_had_an_order_gives_its_slot_back() -> None:
     lost = Heard(W, words.Failure(JOB, 1, Fault("lost", "the worker does not have this job")))
     assert told(orchestrator.handle(lost, NOW)) == FAILED
     assert len(orchestrator.leases) == 0
+
+
+def test_an_answer_that_was_lost_with_the_gateway_s_connection_is_not_waited_for() -> None:
+    """Its worker is gone as well, so nobody can say it again: the gateway may try another worker."""
+    orchestrator = machine(
+        *STORIES["answered"], Disconnected(G), Disconnected(W), Connected(G, "gateway", "boot")
+    )
+    soon = later(NOW, RULES.reconnect_ms)
+    assert "Released" not in told(orchestrator.handle(Tick(), later(soon, -1)))
+    assert told(orchestrator.handle(Tick(), soon)) == FAILED
+    assert told(orchestrator.handle(Heard(G, words.Accept(JOB, 1, 4, Wei(14))), soon)) == PAID
+
+
+def test_an_answer_that_is_said_again_to_a_gateway_that_came_back_is_waited_for() -> None:
+    orchestrator = machine(
+        *STORIES["answered"], Connected(G, "gateway", "boot"), Heard(W, result()), Disconnected(W)
+    )
+    assert "Released" not in told(orchestrator.handle(Tick(), later(NOW, 2 * RULES.lease_ms)))
