@@ -15,9 +15,13 @@ LOCK = "lock"
 
 @contextmanager
 def claim(folder: Path, what: str) -> Iterator[None]:
-    """Hold the folder. Raises `Refused`, with the process that holds it, if another one does."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+") as lock:
+    """Hold the folder. Raises `Refused` if it cannot be had, or with the process that holds it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = (folder / LOCK).open("a+")
+    except OSError as error:
+        raise Refused(f"{folder} cannot be used: {error.strerror}; name another folder") from error
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

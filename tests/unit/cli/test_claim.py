@@ -52,3 +52,12 @@ def test_the_end_of_a_process_that_is_gone_is_told_at_once() -> None:
     ended = threading.Event()
     on_end_of(gone.pid, ended.set)
     assert ended.wait(30)
+
+
+def test_a_folder_that_cannot_be_had_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with (
+        pytest.raises(Refused, match=r"file/below cannot be used: .*; name another folder"),
+        claim(tmp_path / "file" / "below", "a test"),
+    ):
+        pass
