@@ -59,7 +59,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cache_bytes: int = 16 * MIB
     #: Up to this size the whole database is looked through for damage when it is opened.
     check_bytes_max: int = 64 * MIB
-    #: While commits take less than this on the whole, the loop waits for them itself ...
+    #: While commits take less than this on the whole, the loop waits for them itself (0: never) ...
     quick_ms: float = 1.0
     #: ... and after they took longer, this many go to the writing thread before that is tried again.
     slow_commits: int = 1_000
@@ -283,7 +283,7 @@ class Haste:
         if self._slow_left:
             self._slow_left -= 1
             return False
-        return True
+        return self._quick_s > 0
 
     def learn(self, took_s: float) -> None:
         """A commit took so long."""
