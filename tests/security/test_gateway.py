@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from shoal.errors import Refused
@@ -142,6 +143,17 @@ async def test_a_head_without_end_is_cut_off(stage: Stage) -> None:
         with pytest.raises(ConnectionError):
             await sending
     writer.close()
+
+
+async def test_what_is_no_http_is_told_so_in_the_shapes_that_clients_parse(stage: Stage) -> None:
+    for head in (b"\x16\x03\x01 hello", b"POST /llm HTTP/1.1\r\nContent-Length: -5"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", stage.service.port)
+        writer.write(head + b"\r\n\r\n")
+        assert await reader.readline() == b"HTTP/1.1 400 Bad Request\r\n"
+        assert b"content-type: application/json" in await reader.readuntil(b"\r\n\r\n")
+        told = msgspec.json.decode(await reader.readuntil(b"}}"))
+        assert told["detail"]["msg"] == told["error"]["message"] != ""
+        writer.close()
 
 
 async def test_a_head_that_does_not_come_is_not_waited_for(

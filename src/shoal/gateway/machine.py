@@ -155,6 +155,9 @@ class GatewayMachine(Books):
 
     def _on_connected(self, event: Connected, now: Instant) -> None:
         self.sellers.connect(event.peer)
+        held = tuple(words.Held(JobId(lease.task), lease.epoch) for lease in self.leases.of(event.peer))
+        if held:  # that one has failed may have been said while nobody was here
+            self.emit(Send(event.peer, words.Heartbeat(held)))
 
     def _on_disconnected(self, event: Disconnected, now: Instant) -> None:
         self.sellers.disconnect(event.peer)

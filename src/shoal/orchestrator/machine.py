@@ -93,6 +93,13 @@ class OrchestratorMachine(Machine[State]):
             for task in self._tasks_of(event.peer):
                 if task.lease.boot != event.boot:
                     self._release(task, words.Fault(Lost.code, "the worker was restarted"), now)
+            self._ask_for_leases(event.peer)
+
+    def _ask_for_leases(self, worker: NodeId) -> None:
+        """Name a worker its leases: an order, or the news that it failed, may be lost with the last connection."""
+        held = tuple(words.Held(task.lease.job, task.lease.epoch) for task in self._tasks_of(worker))
+        if held:
+            self.emit(Send(worker, words.Heartbeat(held)))
 
     def _on_disconnected(self, event: Disconnected, now: Instant) -> None:
         self.gateways.discard(event.peer)
@@ -247,6 +254,13 @@ class OrchestratorMachine(Machine[State]):
         if relay is not None and task is not None and task.lease.gateway == peer:
             for progress in relay.acknowledge(word.units):
                 self.emit(Send(peer, progress))
+
+    def _hear_heartbeat_of_gateway(self, peer: NodeId, word: words.Heartbeat, now: Instant) -> None:
+        """A gateway is back, and still waits for these: it has not heard that some have ended."""
+        for held in word.leases:
+            task = self.tasks.get(task_id(held.job, held.epoch))
+            if task is not None and task.lease.gateway == peer and task.phase is not Phase.LEASED:
+                self._repeat(task)
 
     # Workers
 
@@ -467,6 +481,7 @@ class OrchestratorMachine(Machine[State]):
         words.Accept: _hear_accept,
         words.Cancel: _hear_cancel_by_gateway,
         words.Acknowledge: _hear_acknowledge,
+        words.Heartbeat: _hear_heartbeat_of_gateway,
     }
 
     _FROM_WORKER: ClassVar[Mapping[type[Value], Callable[..., None]]] = {

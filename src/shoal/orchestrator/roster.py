@@ -18,6 +18,8 @@ from shoal.work.queue import Need
 
 #: The weight of the newest answer in a worker's mean run time.
 RUN_MS_WEIGHT = 0.2
+#: So many of those who are gone are remembered, the last to go: anybody may come with ever new keys.
+GONE_MAX = 1_000
 
 
 class Member(Struct):
@@ -31,10 +33,11 @@ class Member(Struct):
 
 
 class Roster:
-    """The workers that have been here since we started."""
+    """The workers that have been here since we started, but for those who left long ago."""
 
     def __init__(self) -> None:
         self._members: dict[NodeId, Member] = {}
+        self._gone: dict[NodeId, None] = {}
         self._slots: dict[Need, int] | None = None
 
     def __contains__(self, worker: NodeId) -> bool:
@@ -44,6 +47,7 @@ class Roster:
         """A worker is here; it will say what it offers."""
         known = self._members.get(worker)
         self._members[worker] = Member(worker, boot, run_ms=known.run_ms if known else {})
+        self._gone.pop(worker, None)
         self._slots = None
 
     def disconnect(self, worker: NodeId) -> bool:
@@ -51,8 +55,14 @@ class Roster:
         if worker not in self._members:
             return False
         self._members[worker].connected = False
+        self._gone[worker] = None
+        if len(self._gone) > GONE_MAX:
+            self._forget(next(iter(self._gone)))
         self._slots = None
         return True
+
+    def _forget(self, worker: NodeId) -> None:
+        del self._gone[worker], self._members[worker]
 
     def offer(self, worker: NodeId, offers: Sequence[Offer]) -> None:
         """Take what a worker offers in place of what it offered before."""

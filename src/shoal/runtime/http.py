@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shoal.errors import Refused
+from shoal.runtime.door import error_reply
 from shoal.units import KIB, MIB
 
 HEADER_BYTES_MAX = 64 * KIB
@@ -55,6 +56,15 @@ class Protocol(HttpToolsProtocol):
             if self._head_bytes > HEADER_BYTES_MAX and not self.transport.is_closing():
                 self.send_400_response(f"The head of a request has at most {HEADER_BYTES_MAX} bytes.")
             self._await_head(not self.transport.is_closing())
+
+    def send_400_response(self, msg: str) -> None:
+        """Say what is wrong with a head in the shapes that clients parse, and end the connection."""
+        reply = error_reply(Refused(msg))
+        head = (
+            b"HTTP/1.1 400 Bad Request\r\ncontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head % (reply.content_type, len(reply.body)) + reply.body)
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         """A request begins."""

@@ -209,7 +209,7 @@ class Settled(Word, frozen=True):
 
 
 class Heartbeat(Word, frozen=True):
-    """I am here, and these leases of yours are still being worked on."""
+    """These leases live, as far as I know: from the one who works, to renew them; from the one who waits, to ask."""
 
     leases: tuple[Held, ...] = ()
 

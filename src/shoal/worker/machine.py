@@ -14,7 +14,7 @@ from typing import ClassVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shoal.errors import Broken, Busy, Expired, TooLarge, Untrusted
+from shoal.errors import Broken, Busy, Expired, Lost, TooLarge, Untrusted
 from shoal.ids import JobId, NodeId, digest
 from shoal.machine import (
     Absent,
@@ -206,7 +206,12 @@ class WorkerMachine(Machine[Nothing]):
         return True
 
     def _hear_heartbeat(self, peer: NodeId, word: words.Heartbeat, now: Instant) -> None:
-        """An orchestrator says that it is there; its connection says so too."""
+        """An orchestrator thinks that these are here; say which are not, and take their orders no more."""
+        for held in word.leases:
+            if (held.job, held.epoch) not in self.tasks:
+                self._close(peer, held.job, held.epoch)
+                fault = words.Fault(Lost.code, "the worker does not have this job")
+                self.emit(Send(peer, words.Failure(held.job, held.epoch, fault)))
 
     # Runners
 

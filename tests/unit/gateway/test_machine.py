@@ -388,3 +388,11 @@ def test_a_job_with_a_key_is_remembered_as_long_as_its_key() -> None:
     assert JOB in gateway.jobs
     gateway.handle(submitted(JobId("later")), Instant(NOW + RULES.key_window_ms))
     assert JOB not in gateway.jobs
+
+
+def test_an_orchestrator_that_comes_back_is_asked_about_its_leases() -> None:
+    """It may have said that they failed while this gateway was not there."""
+    gateway = machine(*connected(), submitted())
+    asked = gateway.handle(Connected(O1, "orchestrator", "boot"), NOW)
+    assert Send(O1, words.Heartbeat((words.Held(JOB, 1),))) in asked
+    assert not gateway.handle(Connected(O2, "orchestrator", "boot"), NOW)

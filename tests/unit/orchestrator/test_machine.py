@@ -99,6 +99,8 @@ EVENTS: dict[str, Event] = {
     "failure": Heard(W, words.Failure(JOB, 1, Fault("failed", "it did not work"))),
     "another's failure": Heard(W2, words.Failure(JOB, 1, Fault("failed", "it did not work"))),
     "heartbeat": Heard(W, words.Heartbeat((words.Held(JOB, 1),))),
+    "gateway's heartbeat": Heard(G, words.Heartbeat((words.Held(JOB, 1),))),
+    "another gateway's heartbeat": Heard(G2, words.Heartbeat((words.Held(JOB, 1),))),
     "a stranger's result": Heard(NodeId("stranger"), result()),
     "worker came again": Connected(W, "worker", "boot"),
     "worker was restarted": Connected(W, "worker", "another boot"),
@@ -135,6 +137,9 @@ DECISIONS: dict[tuple[str, str], list[str] | type[Exception]] = {
     **{(story, "a gateway's result"): Untrusted for story in STORIES},
     **{(story, "another's result"): ["Send Cancel w2"] for story in STORIES},
     **{(story, "another's failure"): ["Send Cancel w2"] for story in STORIES},
+    **{(story, "worker came again"): ["Send Heartbeat w"] for story in LIVE},
+    ("earned", "gateway's heartbeat"): ["Send Settled g"],
+    ("released", "gateway's heartbeat"): ["Send Failure g"],
     **{(story, "another's accept"): ["Send Settled g2"] for story in STORIES},
     **{(story, "another's cancel"): ["Send Settled g2"] for story in STORIES},
     **{(story, "result under another epoch"): ["Send Cancel w"] for story in STORIES},
@@ -343,3 +348,18 @@ def test_ended_tasks_are_forgotten_one_day() -> None:
         orchestrator.handle(Heard(G, order(JobId(f"job {n}"))), NOW)
         orchestrator.handle(Heard(G, words.Cancel(JobId(f"job {n}"), 1)), NOW)
     assert list(orchestrator.tasks) == ["job 2/1"]
+
+
+def test_a_worker_that_never_had_an_order_gives_its_slot_back() -> None:
+    """Killed between the commit and the order, an orchestrator comes back with a lease that nobody works on."""
+    before = machine(*MET, Heard(G, order()))
+    orchestrator = machine()
+    orchestrator.load(before.dump())
+    for event in (Restarted(), Connected(G, "gateway", "boot")):
+        orchestrator.handle(event, NOW)
+    asked = orchestrator.handle(Connected(W, "worker", "boot"), NOW)
+    assert Send(W, words.Heartbeat((words.Held(JOB, 1),))) in asked
+    orchestrator.handle(Heard(W, offers()), NOW)
+    lost = Heard(W, words.Failure(JOB, 1, Fault("lost", "the worker does not have this job")))
+    assert told(orchestrator.handle(lost, NOW)) == FAILED
+    assert len(orchestrator.leases) == 0

@@ -74,7 +74,7 @@ EVENTS: dict[str, Event] = {
     "cancel under another epoch": Heard(O1, words.Cancel(JOB, 2)),
     "settled": Heard(O1, words.Settled(JOB, 1, Wei(3))),
     "another's settled": Heard(O2, words.Settled(JOB, 1, Wei(3))),
-    "heartbeat": Heard(O1, words.Heartbeat()),
+    "heartbeat": Heard(O1, words.Heartbeat((words.Held(JOB, 1),))),
     "a word for others": Heard(O1, words.Capacity(())),
     "runner spoke": RunnerSpoke(JOB, 1, 2, 0, "text"),
     "runner answered": ANSWER,
@@ -115,6 +115,8 @@ DECISIONS: dict[tuple[str, str], list[str] | type[Exception]] = {
     **{(story, "draining"): ["Send Offers o1 0", "Send Offers o2 0"] for story in STORIES},
     ("unknown", "draining"): ["Send Offers o1 0", "Send Offers o2 0", "Drained"],
     ("closed", "draining"): ["Send Offers o1 0", "Send Offers o2 0", "Drained"],
+    ("unknown", "heartbeat"): ["Send Failure o1"],
+    ("closed", "heartbeat"): ["Send Failure o1"],
     ("unknown", "order"): ["Run", "Send Offers o2 0"],
     ("unknown", "another's order"): ["Run", "Send Offers o1 0"],
     ("closed", "another's order"): ["Run", "Send Offers o1 0"],
@@ -200,3 +202,13 @@ def test_a_draining_worker_takes_nothing_and_says_when_it_is_done() -> None:
     assert told(worker.handle(Heard(O1, order(JobId("next"))), NOW)) == ["Send Failure o1"]
     outcome = worker.handle(RunnerFailed(JOB, 1, FAULT), NOW)
     assert isinstance(outcome[-1], Drained)
+
+
+def test_an_order_that_was_said_to_be_lost_is_not_run_when_it_comes_late() -> None:
+    worker = machine(*MET)
+    answers = worker.handle(Heard(O1, words.Heartbeat((words.Held(JOB, 1),))), NOW)
+    assert [(type(e.word), e.word.fault.code) for e in answers if isinstance(e, Send)] == [
+        (words.Failure, "lost")
+    ]
+    assert not worker.handle(Heard(O1, order()), NOW)
+    assert not worker.tasks
