@@ -3,10 +3,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check sim planted chaos bench docs hooks lock clean
+.PHONY: help demo test check sim planted bench docs hooks lock clean
 
 SEEDS ?= 200
-MINUTES ?= 10
 
 help:              ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -29,9 +28,6 @@ sim: .venv/dev     ## the network under faults, once for each of SEEDS=200
 
 planted: .venv/dev ## bugs planted on purpose, each of which the simulator must find
 	@.venv/bin/python tests/simulation/planted/run.py
-
-chaos: .venv/dev   ## real processes, killed and paused for MINUTES=10
-	@.venv/bin/python tests/process/chaos.py --minutes $(MINUTES)
 
 bench: .venv/dev .venvs/peers/made ## how fast it is, beside others: benchmarks/README.md
 	@.venv/bin/python -m benchmarks.run

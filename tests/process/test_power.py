@@ -55,7 +55,7 @@ async def main():
         on_failure=failed.set_result,
         now=lambda: 0,
         config=Config(
-            keep_history=True, checkpoint_bytes=300_000, bodies=blockstore.Config(row_bytes_max=20_000)
+            keep_history=True, checkpoint_bytes=300_000, bodies=blockstore.Config(packed_bytes_max=20_000)
         ),
     )
     await asyncio.gather(*(client(journal, name, failed) for name in range(8)))
@@ -97,8 +97,9 @@ def check(path: Path, least: int) -> int:
     following: dict[bytes, int] = {}
     count = 0
     blocks = Blockstore(path.with_name(path.name + ".blocks"), Config())
-    with closing(connect(path)) as db:
-        for number, at, fact in read_history(path):
+    with read_history(path) as history, closing(connect(path)) as db:
+        blocks.open(db)  # After the history: every fact that is in there has its body here.
+        for number, at, fact in history:
             count += 1
             assert number == count
             client = fact.partition(b" of ")[2]

@@ -150,9 +150,7 @@ class Desk:
                 watch.leave() if failed else watch.tell()
         for reply in self._replies.values():
             if failed and not reply.done():
-                reply.set_exception(
-                    Failed("this gateway cannot write its journal, and ends; try again later")
-                )
+                reply.set_exception(Failed(ENDING))
 
     def parting(self) -> Exception:
         """Why nothing comes for somebody who waited: it left, or this gateway has failed."""

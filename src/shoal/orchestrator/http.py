@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
-
 from shoal.orchestrator.machine import OrchestratorMachine
+from shoal.runtime.door import Door, Reply, Request, encode
 from shoal.work.task import Phase
 
 
-def operator_door(machine: OrchestratorMachine) -> Starlette:
-    """`GET /health`, `GET /status` and `GET /jobs/{id}`."""
+def operator_door(machine: OrchestratorMachine) -> Door:
+    """`GET /health`, `GET /status` and `GET /jobs/ID`."""
 
-    async def health(request: Request) -> JSONResponse:
+    async def health(request: Request) -> Reply:
         ready = bool(machine.roster.slots())
-        return JSONResponse({"ready": ready, "node": machine.node}, status_code=200 if ready else 503)
+        return Reply(encode({"ready": ready, "node": machine.node}), 200 if ready else 503)
 
-    async def status(request: Request) -> JSONResponse:
-        return JSONResponse(_status(machine))
+    async def status(request: Request) -> Reply:
+        return Reply(encode(_status(machine)))
 
-    async def job(request: Request) -> JSONResponse:
-        return JSONResponse({"attempts": _attempts(machine, request.path_params["id"])})
+    async def job(request: Request) -> Reply:
+        return Reply(encode({"attempts": _attempts(machine, request.part)}))
 
-    return Starlette(routes=[Route("/health", health), Route("/status", status), Route("/jobs/{id}", job)])
+    return Door({"GET /health": health, "GET /status": status, "GET /jobs/*": job})
 
 
 def _attempts(machine: OrchestratorMachine, job: str) -> list[dict[str, object]]:

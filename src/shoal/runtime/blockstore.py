@@ -1,8 +1,8 @@
-"""Bodies under their digest: small ones as rows beside the journal, large ones as files.
+"""Bodies under their digest: small ones in packs beside the journal, large ones as files.
 
-A body is stored once however often it is kept, until the latest of its
-expiries. What is read is checked against its digest: damage is a miss and a
-loud line in the log, never wrong data. The caller owns every transaction.
+A body is here until the latest of its expiries, and may stay a little longer.
+What is read is checked against its digest: damage is a miss and a loud line in
+the log, never wrong data. The caller owns every transaction but that of `settle`.
 """
 
 from __future__ import annotations
@@ -12,35 +12,34 @@ import os
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 
 from msgspec import Struct
 
 from shoal.ids import Digest, digest
+from shoal.runtime import packs
+from shoal.runtime.packs import Packs
 from shoal.units import KIB, MIB, Instant
 
 log = logging.getLogger(__name__)
 
-SCHEMA = """
-CREATE TABLE bodies (
+SCHEMA = f"""
+CREATE TABLE files (
     digest  BLOB PRIMARY KEY,
-    expires INTEGER NOT NULL,
-    body    BLOB                -- NULL: it lies in a file
+    expires INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX bodies_by_expiry ON bodies (expires);
+CREATE INDEX files_by_expiry ON files (expires);
+{packs.SCHEMA}
 """
 KEEP = """
-INSERT INTO bodies (digest, expires, body) VALUES {rows}
-ON CONFLICT (digest) DO UPDATE SET expires = max(expires, excluded.expires), body = excluded.body
+INSERT INTO files (digest, expires) VALUES (?, ?)
+ON CONFLICT (digest) DO UPDATE SET expires = max(expires, excluded.expires)
 """
-READ = "SELECT body FROM bodies WHERE digest = ?"
-IN_FILES = "SELECT digest FROM bodies WHERE digest BETWEEN ? AND ? AND body IS NULL"
-EXPIRED = "SELECT digest, body IS NULL FROM bodies WHERE expires <= ? ORDER BY expires LIMIT ?"
-FORGET = "DELETE FROM bodies WHERE digest = ?"
+FIND = "SELECT 1 FROM files WHERE digest = ?"
+IN_FOLDER = "SELECT digest FROM files WHERE digest BETWEEN ? AND ?"
+EXPIRED = "SELECT digest FROM files WHERE expires <= ? ORDER BY expires LIMIT ?"
+FORGET = "DELETE FROM files WHERE digest = ?"
 
-#: One statement stores this many bodies: every statement costs a change of threads.
-ROWS_PER_STATEMENT = 64
 FOLDERS = 256
 DIGEST_BYTES = 32
 
@@ -48,15 +47,15 @@ DIGEST_BYTES = 32
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The limits of a block store."""
 
-    #: Up to this size a body is a row, beyond it a file.
-    row_bytes_max: int = 64 * KIB
+    #: Up to this size a body goes into its commit's pack, beyond it a file.
+    packed_bytes_max: int = 64 * KIB
     #: The largest body there is.
     body_bytes_max: int = 256 * MIB
     #: How much of what was kept or read last stays in memory.
     recent_bytes_max: int = 64 * MIB
-    #: How often expired bodies are looked for, and how many go at a time.
+    #: How often expired bodies are looked for, and how many packs and files go at a time.
     sweep_interval_ms: int = 1_000
-    sweep_bodies_max: int = 64
+    sweep_max: int = 64
 
 
 class Recent:
@@ -86,45 +85,56 @@ class Recent:
 
 
 class Blockstore:
-    """Where bodies lie. `store`, `expire` and `sweep` belong to one writer, `read` to anybody."""
+    """Where bodies lie. `read` belongs to anybody, the rest to one writer."""
 
     def __init__(self, folder: Path, config: Config) -> None:
         self.body_bytes_max = config.body_bytes_max
         self._folder = folder
         self._config = config
+        self._packs = Packs()
         self._unswept: Iterator[str] = iter([f"{number:02x}" for number in range(FOLDERS)])
+
+    def open(self, db: sqlite3.Connection) -> None:
+        """Take up what is there. Before anything else."""
+        self._packs.open(db)
 
     def store(self, db: sqlite3.Connection, bodies: Mapping[Digest, tuple[bytes, Instant]]) -> None:
         """Store bodies in the running transaction; large ones are on disk when this returns."""
-        large = {name: body for name, (body, _) in bodies.items() if len(body) > self._config.row_bytes_max}
-        self._write_files(large)
-        rows = (
-            (bytes.fromhex(name), expires, None if name in large else body)
-            for name, (body, expires) in bodies.items()
-        )
-        while some := list(islice(rows, ROWS_PER_STATEMENT)):
-            statement = KEEP.format(rows=", ".join(["(?, ?, ?)"] * len(some)))
-            db.execute(statement, [value for row in some for value in row])
+        small: dict[Digest, tuple[bytes, Instant]] = {}
+        large: dict[Digest, tuple[bytes, Instant]] = {}
+        for name, kept in bodies.items():
+            (large if len(kept[0]) > self._config.packed_bytes_max else small)[name] = kept
+        if small:
+            self._packs.store(db, small)
+        if large:
+            self._write_files({name: body for name, (body, _) in large.items()})
+            db.executemany(KEEP, [(bytes.fromhex(name), expires) for name, (_, expires) in large.items()])
 
     def read(self, db: sqlite3.Connection, name: Digest) -> bytes | None:
         """The body of this name, or None if it is not here, or not what it was."""
-        row = db.execute(READ, (bytes.fromhex(name),)).fetchone()
-        if row is None:
-            return None
-        body: bytes | None = row[0] if row[0] is not None else self._read_file(name)
+        key = bytes.fromhex(name)
+        body = self._packs.find(db, key)
+        if body is None:
+            if db.execute(FIND, (key,)).fetchone() is None:
+                return None
+            body = self._read_file(name)
         if body is None or digest(body) != name:
             log.error("body %s is damaged on disk and counts as lost: check the disk", name)
             return None
         return body
 
+    def settle(self, db: sqlite3.Connection) -> bool:
+        """Note on disk where some of the latest small bodies lie; True if others are left."""
+        return self._packs.settle(db)
+
     def expire(self, db: sqlite3.Connection, now: Instant) -> bool:
         """Forget a few bodies that nobody needs any more; True if there may be others."""
-        expired = db.execute(EXPIRED, (now, self._config.sweep_bodies_max)).fetchall()
-        for key, in_file in expired:
-            if in_file:  # Before its row: a file without a row would never be found by its expiry.
-                self._path(Digest(key.hex())).unlink(missing_ok=True)
-        db.executemany(FORGET, [(key,) for key, _ in expired])
-        return len(expired) == self._config.sweep_bodies_max
+        most = self._config.sweep_max
+        expired = db.execute(EXPIRED, (now, most)).fetchall()
+        for (key,) in expired:  # Before its row: a file without a row would never be found by its expiry.
+            self._path(Digest(key.hex())).unlink(missing_ok=True)
+        db.executemany(FORGET, expired)
+        return self._packs.expire(db, now, most) or len(expired) == most
 
     def sweep(self, db: sqlite3.Connection) -> None:
         """Remove what a crash left in one folder, another at each call: files that no row names."""
@@ -133,7 +143,7 @@ class Blockstore:
             return
         first = bytes.fromhex(prefix)
         last = first + b"\xff" * (DIGEST_BYTES - len(first))
-        named = {row[0].hex() for row in db.execute(IN_FILES, (first, last))}
+        named = {row[0].hex() for row in db.execute(IN_FOLDER, (first, last))}
         for path in folder.iterdir():
             if path.name not in named:
                 path.unlink()

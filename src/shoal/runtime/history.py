@@ -18,7 +18,7 @@ from typing import NamedTuple, Self
 from shoal.errors import Broken, Failed, Refused, ShoalError
 from shoal.units import KIB, MIB, SECOND_MS, Instant
 
-FORMAT = 1
+FORMAT = 2
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 CREATE TABLE commits (

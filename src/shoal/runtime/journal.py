@@ -59,7 +59,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cache_bytes: int = 16 * MIB
     #: Up to this size the whole database is looked through for damage when it is opened.
     check_bytes_max: int = 64 * MIB
-    #: While commits take less than this on the whole, the loop waits for them itself ...
+    #: While commits take less than this on the whole, the loop waits for them itself (0: never) ...
     quick_ms: float = 1.0
     #: ... and after they took longer, this many go to the writing thread before that is tried again.
     slow_commits: int = 1_000
@@ -196,12 +196,13 @@ class Writer:
         more = True
         while more:
             batch = Batch()
-            taken, more = self._take(batch, max(0, sweep_at - now()) / SECOND_MS)
+            wait_ms = 0 if self.unsaved else max(0, sweep_at - now())
+            taken, more = self._take(batch, wait_ms / SECOND_MS)
             with self.hands:
                 if taken:
                     self.commit(batch)
                     written(self.number, taken)
-                if self.unsaved:
+                if self.unsaved and not self._blocks.settle(self._db):
                     self._checkpoint()
                 if more and now() >= sweep_at:
                     others = self._sweep(now())
@@ -232,7 +233,7 @@ class Writer:
             self._db.execute("COMMIT")
         else:
             self._write(batch)  # One statement is its own transaction: fewer changes of threads.
-        self._unsaved_bytes += batch.size_bytes + PAGE_BYTES * (1 + len(batch.bodies))
+        self._unsaved_bytes += batch.size_bytes + PAGE_BYTES
 
     def _write(self, batch: Batch) -> None:
         if batch.count:
@@ -283,7 +284,7 @@ class Haste:
         if self._slow_left:
             self._slow_left -= 1
             return False
-        return True
+        return self._quick_s > 0
 
     def learn(self, took_s: float) -> None:
         """A commit took so long."""
@@ -324,6 +325,8 @@ class Journal:
             )
             self._writer = Writer(self._db, self._blocks, config)
             self._writer.number, self._writer.chain = self._end()
+            with damage_named(path, "in its bodies"):
+                self._blocks.open(self._db)
             self.durable = self.appended = self._writer.number
             self._opened = opened.pop_all()
         self._thread = threading.Thread(

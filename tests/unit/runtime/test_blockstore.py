@@ -16,7 +16,9 @@ from shoal.units import Instant
 
 SMALL = b"a small body"
 LARGE = b"a large body" * 1_000
-LIMITS = Config(row_bytes_max=1_000, sweep_bodies_max=10)
+LIMITS = Config(packed_bytes_max=1_000, sweep_max=10)
+#: Everything that the tables hold.
+ROWS = "SELECT (SELECT count(*) FROM packs) + (SELECT count(*) FROM places) + (SELECT count(*) FROM files)"
 
 
 @pytest.fixture
@@ -50,6 +52,11 @@ def expire(db: sqlite3.Connection, blocks: Blockstore, now: int) -> bool:
     return others
 
 
+def settle(db: sqlite3.Connection, blocks: Blockstore) -> None:
+    while blocks.settle(db):
+        pass
+
+
 def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
@@ -68,7 +75,37 @@ def test_many_bodies_at_once(db: sqlite3.Connection, blocks: Blockstore) -> None
     assert [blocks.read(db, digest(body)) for body in bodies] == bodies
 
 
-def test_small_bodies_are_rows_and_large_ones_files(
+def test_settled_bodies_come_back_and_only_the_others_are_read_at_open(
+    db: sqlite3.Connection, folder: Path, blocks: Blockstore
+) -> None:
+    bodies = [b"%d" % number for number in range(2_500)]
+    names = [keep(db, blocks, body) for body in bodies]
+    assert blocks.settle(db), "some at a time"
+    keep(db, blocks, b"kept while others settle")
+    settle(db, blocks)
+    late = keep(db, blocks, b"after all that")
+    again = Blockstore(folder, LIMITS)
+    again.open(db)
+    for store in (blocks, again):
+        assert [store.read(db, name) for name in names] == bodies
+        assert store.read(db, digest(b"kept while others settle")) == b"kept while others settle"
+        assert store.read(db, late) == b"after all that"
+    assert db.execute("SELECT count(*) FROM places").fetchone() == (2_500,)
+
+
+def test_a_body_that_expires_while_others_settle_leaves_nothing_behind(
+    db: sqlite3.Connection, blocks: Blockstore
+) -> None:
+    for number in range(1_500):
+        keep(db, blocks, b"%d" % number)
+    assert blocks.settle(db)
+    while expire(db, blocks, 100):
+        pass
+    settle(db, blocks)
+    assert db.execute(ROWS).fetchone() == (0,)
+
+
+def test_small_bodies_are_packed_and_large_ones_files(
     db: sqlite3.Connection, blocks: Blockstore, folder: Path
 ) -> None:
     keep(db, blocks, SMALL)
@@ -79,16 +116,21 @@ def test_small_bodies_are_rows_and_large_ones_files(
 
 @pytest.mark.parametrize("body", [SMALL, LARGE])
 @pytest.mark.parametrize(("first", "second"), [(100, 300), (300, 100)])
-def test_a_body_kept_twice_is_stored_once_until_the_later_expiry(
-    db: sqlite3.Connection, blocks: Blockstore, body: bytes, first: int, second: int
+@pytest.mark.parametrize("settled", ["never", "between", "after"])
+def test_a_body_kept_twice_stays_until_the_later_expiry(
+    db: sqlite3.Connection, blocks: Blockstore, body: bytes, first: int, second: int, settled: str
 ) -> None:
     keep(db, blocks, body, first)
+    if settled == "between":
+        settle(db, blocks)
     name = keep(db, blocks, body, second)
-    assert db.execute("SELECT count(*) FROM bodies").fetchone() == (1,)
+    if settled == "after":
+        settle(db, blocks)
     expire(db, blocks, 299)
     assert blocks.read(db, name) == body
     expire(db, blocks, 300)
     assert blocks.read(db, name) is None
+    assert db.execute(ROWS).fetchone() == (0,)
 
 
 def test_an_expired_body_leaves_nothing_behind(
@@ -96,16 +138,17 @@ def test_an_expired_body_leaves_nothing_behind(
 ) -> None:
     keep(db, blocks, LARGE, 100)
     keep(db, blocks, SMALL, 100)
+    settle(db, blocks)
     expire(db, blocks, 100)
     assert files(folder) == []
-    assert db.execute("SELECT count(*) FROM bodies").fetchone() == (0,)
+    assert db.execute(ROWS).fetchone() == (0,)
 
 
 def test_expired_bodies_go_a_few_at_a_time(db: sqlite3.Connection, blocks: Blockstore) -> None:
     for number in range(25):
         keep(db, blocks, b"%d" % number, number)
     assert [expire(db, blocks, 100) for _ in range(3)] == [True, True, False]
-    assert db.execute("SELECT count(*) FROM bodies").fetchone() == (0,)
+    assert db.execute(ROWS).fetchone() == (0,)
 
 
 def test_a_body_can_come_back_after_it_expired(db: sqlite3.Connection, blocks: Blockstore) -> None:
@@ -117,11 +160,11 @@ def test_a_body_can_come_back_after_it_expired(db: sqlite3.Connection, blocks: B
 # Damage.
 
 
-def test_a_flipped_bit_in_a_row_is_a_miss(
+def test_a_flipped_bit_in_a_pack_is_a_miss(
     db: sqlite3.Connection, blocks: Blockstore, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = keep(db, blocks, SMALL)
-    db.execute("UPDATE bodies SET body = ?", (b"a smalm body",))
+    db.execute("UPDATE packs SET bodies = CAST(replace(bodies, 'small', 'smalm') AS BLOB)")
     with caplog.at_level(logging.ERROR):
         assert blocks.read(db, name) is None
     assert f"body {name} is damaged" in caplog.text
