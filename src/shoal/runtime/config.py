@@ -20,6 +20,8 @@ from shoal.errors import Refused
 
 T = TypeVar("T", bound=Struct)
 
+#: Parts per million: all of it.
+WHOLE_PPM = 1_000_000
 #: Where msgspec says that a value lies: `$.rules.lease_ms`, `$.runners[0].slots`.
 _PLACE = re.compile(r" - at `\$\.?(?P<path>.*)`$")
 _MISSING = re.compile(r"Object missing required field `(?P<name>\w+)`")
@@ -86,9 +88,24 @@ def read_settings(
         if (text := (flags or {}).get(key.name)) is not None:
             _put(values, key, text, key.flag, sources)
     try:
-        return msgspec.convert(values, settings)
+        found = msgspec.convert(values, settings)
     except msgspec.ValidationError as error:
         raise Refused(_explain(str(error), settings, role, sources, file)) from error
+    _require_in_bounds(found, sources, role)
+    return found
+
+
+def _require_in_bounds(settings: Struct, sources: Mapping[str, str], role: str) -> None:
+    """No number here has a sense below zero, and no share is more than the whole."""
+    for key in keys(type(settings)):
+        value: object = settings
+        for name in key.path:
+            value = getattr(value, name)
+        most = WHOLE_PPM if key.name.endswith("_ppm") else None
+        if isinstance(value, int) and (value < 0 or (most is not None and value > most)):
+            source = sources.get(key.name) or sources.get(key.path[0]) or role
+            bounds = "0 or more" if most is None else f"0 to {most}"
+            raise Refused(f"{source}: {key.name}: {value} is out of bounds, it takes {bounds}")
 
 
 def _is_table(kind: object) -> bool:

@@ -54,6 +54,15 @@ def test_what_does_not_fit_is_refused_by_its_name(tmp_path: Path, text: str, nam
         read_settings(Settings, role="gateway", environment={}, file=file)
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "bounds"),
+    [("rules.lease_ms", "-5", "0 or more"), ("rules.fee_ppm", "1000001", "0 to 1000000")],
+)
+def test_a_number_that_makes_no_sense_is_refused_by_its_name(flag: str, value: str, bounds: str) -> None:
+    with pytest.raises(Refused, match=rf"{flag}: {value} is out of bounds, it takes {bounds}"):
+        read_settings(Settings, role="gateway", environment={}, flags={"home": "/x", flag: value})
+
+
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="No such file"):
         read_settings(Settings, role="gateway", environment={}, file=tmp_path / "none.toml")
