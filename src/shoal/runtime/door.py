@@ -33,7 +33,7 @@ PLAIN: Headers = ((b"cache-control", b"no-store"), (b"x-content-type-options", b
 #: A body that stops arriving for so long is given up.
 BODY_PAUSE_MS = 30 * SECOND_MS
 PATH_PARTS_MAX = 8
-INTAKE_BYTES_MAX = 512 * MIB
+INTAKE_BYTES_MAX = 256 * MIB
 
 encode = msgspec.json.Encoder().encode
 
