@@ -43,7 +43,7 @@ from shoal.gateway.requests import (
 from shoal.ids import ClientId, JobId
 from shoal.money.wei import Price
 from shoal.runtime.chance import new_job_id
-from shoal.runtime.door import Door, Feed, Handler, Reply, Request, encode, error_reply
+from shoal.runtime.door import Door, Feed, Handler, Presence, Reply, Request, encode, error_reply
 from shoal.units import SECOND_MS
 from shoal.wire.pipelines import PIPELINES, Pipeline, pipeline
 from shoal.wire.words import JobSpec, Payload
@@ -63,7 +63,7 @@ class Begun(Struct, frozen=True):
     client: ClientId
     spec: JobSpec
     watch: Watch
-    gone: asyncio.Task[None]
+    presence: Presence
     #: True if the client can come back for it.
     keyed: bool
 
@@ -339,9 +339,8 @@ class Doors:
         if job_id != order.job:
             desk.unwatch(watch)
             watch = desk.watch(job_id)
-        gone = asyncio.get_running_loop().create_task(request.gone())
-        gone.add_done_callback(lambda _: watch.leave())
-        return Begun(job_id, client, asked.spec, watch, gone, bool(order.key))
+        request.presence.when_ended(watch.leave)
+        return Begun(job_id, client, asked.spec, watch, request.presence, bool(order.key))
 
     async def _finish(self, begun: Begun) -> Job:
         """The job at its end."""
@@ -355,6 +354,7 @@ class Doors:
         return job
 
     def _let_go(self, begun: Begun, *, ended: bool) -> None:
+        begun.presence.forget(begun.watch.leave)
         self._desk.unwatch(begun.watch)
         if not ended and not begun.keyed and not self._desk.failed:
             self._desk.cancel(begun.job, begun.client)

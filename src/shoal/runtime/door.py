@@ -33,6 +33,8 @@ PLAIN: Headers = ((b"cache-control", b"no-store"), (b"x-content-type-options", b
 #: A body that stops arriving for so long is given up.
 BODY_PAUSE_MS = 30 * SECOND_MS
 PATH_PARTS_MAX = 8
+#: The name under which a request's scope has its client's presence.
+PRESENCE = "shoal.presence"
 INTAKE_BYTES_MAX = 256 * MIB
 
 encode = msgspec.json.Encoder().encode
@@ -73,10 +75,36 @@ class Intake:
         self._left_bytes += size_bytes
 
 
+class Presence:
+    """Whether the client at the other end of a connection is still there."""
+
+    def __init__(self) -> None:
+        self._ended = False
+        self._calls: list[Callable[[], None]] = []
+
+    def when_ended(self, call: Callable[[], None]) -> None:
+        """Call once the client leaves, at once if it has left."""
+        if self._ended:
+            call()
+        else:
+            self._calls.append(call)
+
+    def forget(self, call: Callable[[], None]) -> None:
+        """This call is needed no more."""
+        if not self._ended:
+            self._calls.remove(call)
+
+    def end(self) -> None:
+        """The client has left."""
+        self._ended = True
+        for call in self._calls:
+            call()
+
+
 class Request:
     """One request. `part` is what stands in the path where its route has a `*`."""
 
-    __slots__ = ("_intake", "_receive", "headers", "method", "part", "path", "query_string")
+    __slots__ = ("_intake", "_receive", "headers", "method", "part", "path", "presence", "query_string")
 
     def __init__(self, scope: Scope, receive: Receive, intake: Intake) -> None:
         self.method: str = scope["method"]
@@ -84,6 +112,7 @@ class Request:
         self.query_string: bytes = scope["query_string"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.part = ""
+        self.presence: Presence = scope["extensions"][PRESENCE]
         self._receive = receive
         self._intake = intake
 
@@ -129,11 +158,6 @@ class Request:
         finally:
             self._intake.give_back(size_bytes)
         raise Left
-
-    async def gone(self) -> None:
-        """Return when the client has left, or has its answer; the body must have been read."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
 
 
 class Reply(Struct, frozen=True):

@@ -6,7 +6,7 @@ import pytest
 
 from shoal.errors import Unauthorized
 from shoal.gateway.clients import ANONYMOUS, Clients, ForeignPage
-from shoal.runtime.door import Intake, Request
+from shoal.runtime.door import PRESENCE, Intake, Presence, Request
 
 
 def request(**headers: str) -> Request:
@@ -14,7 +14,8 @@ def request(**headers: str) -> Request:
         raise AssertionError
 
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    return Request({"method": "GET", "path": "/", "query_string": b"", "headers": raw}, receive, Intake())
+    scope = {"method": "GET", "path": "/", "query_string": b"", "headers": raw}
+    return Request(scope | {"extensions": {PRESENCE: Presence()}}, receive, Intake())
 
 
 def test_without_keys_a_token_still_tells_clients_apart() -> None:

@@ -12,7 +12,7 @@ import pytest
 from shoal import errors
 from shoal.errors import ShoalError
 from shoal.runtime import door
-from shoal.runtime.door import Door, Intake, Reply, Request
+from shoal.runtime.door import PRESENCE, Door, Intake, Presence, Reply, Request
 
 LIMIT_BYTES = 10
 
@@ -63,7 +63,13 @@ def call(
 
     headers = [] if length is None else [(b"content-length", b"%d" % length)]
     answer = Answer()
-    scope = {"method": method, "path": path, "query_string": b"", "headers": headers}
+    scope = {
+        "method": method,
+        "path": path,
+        "query_string": b"",
+        "headers": headers,
+        "extensions": {PRESENCE: Presence()},
+    }
     asyncio.run(door(scope, receive, answer.send))
     return answer
 
@@ -122,7 +128,13 @@ def test_a_body_that_stops_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError
 
     answer = Answer()
-    scope = {"method": "POST", "path": "/a", "query_string": b"", "headers": []}
+    scope = {
+        "method": "POST",
+        "path": "/a",
+        "query_string": b"",
+        "headers": [],
+        "extensions": {PRESENCE: Presence()},
+    }
     asyncio.run(DOOR(scope, receive, answer.send))
     assert answer.status == 408
 
@@ -146,3 +158,28 @@ def test_every_error_has_both_shapes(kind: type[ShoalError]) -> None:
     assert said["error"]["message"] == "what to do"
     assert said["error"]["code"] == kind.code
     assert dict(reply.headers)[b"retry-after"] == b"2"
+
+
+# Who leaves.
+
+
+def test_a_call_is_made_when_the_client_leaves_and_at_once_if_it_has_left() -> None:
+    presence, calls = Presence(), list[str]()
+    presence.when_ended(lambda: calls.append("waited"))
+    assert calls == []
+    presence.end()
+    presence.when_ended(lambda: calls.append("late"))
+    assert calls == ["waited", "late"]
+
+
+def test_a_call_that_is_needed_no_more_is_not_made() -> None:
+    presence, calls = Presence(), list[str]()
+
+    def call() -> None:
+        calls.append("called")
+
+    presence.when_ended(call)
+    presence.forget(call)
+    presence.end()
+    presence.forget(call)
+    assert calls == []
