@@ -87,9 +87,12 @@ class Sellers:
     def require(self, need: Need, limit: Price, retry_after_ms: int) -> None:
         """Raise `UnknownModel` or `NoCapacity` unless somebody connected sells this for `limit` or less."""
         pipeline, model = need
-        asked = [s.quotes[need].price for s in self._standings.values() if s.connected and need in s.quotes]
-        if any(price.within(limit) for price in asked):
-            return
+        asked = []
+        for standing in self._standings.values():
+            if standing.connected and (quote := standing.quotes.get(need)) is not None:
+                if quote.price.within(limit):
+                    return
+                asked.append(quote.price)
         if asked:
             least = min(asked, key=lambda price: price.wei / price.per_units)
             raise NoCapacity(
@@ -125,6 +128,8 @@ class Sellers:
         Where it has failed it may go again only if nobody else sells what it needs at its price.
         """
         affordable = [seller for seller in free if seller.price.within(job.limit)]
+        if not job.attempts:  # it has failed nowhere
+            return affordable
         fresh = [seller for seller in affordable if not job.avoids(seller.node)]
         others = any(
             standing.connected

@@ -22,4 +22,4 @@ def quickest_free(candidates: Sequence[Candidate]) -> NodeId:
         price = candidate.price.wei / candidate.price.per_units
         return (-candidate.free / candidate.slots, candidate.run_ms, price, candidate.node)
 
-    return min(candidates, key=rank).node
+    return candidates[0].node if len(candidates) == 1 else min(candidates, key=rank).node

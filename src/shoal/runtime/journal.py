@@ -42,6 +42,8 @@ FORGET_COMMITS = "DELETE FROM commits WHERE first <= ?"
 PAGE_BYTES = 4 * KIB
 #: The weight of the newest commit in the mean time of a commit.
 MEAN_WEIGHT = 0.05
+#: One commit counts for at most so many quick ones: a stall that does not come again says nothing about the disk.
+STALL_QUICKS = 4
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,7 +62,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Up to this size the whole database is looked through for damage when it is opened.
     check_bytes_max: int = 64 * MIB
     #: While commits take less than this on the whole, the loop waits for them itself (0: never) ...
-    quick_ms: float = 1.0
+    quick_ms: float = 2.0
     #: ... and after they took longer, this many go to the writing thread before that is tried again.
     slow_commits: int = 1_000
     #: How long to wait for a reader that stands in the way.
@@ -288,6 +290,7 @@ class Haste:
 
     def learn(self, took_s: float) -> None:
         """A commit took so long."""
+        took_s = min(took_s, STALL_QUICKS * self._quick_s)
         self._mean_s += MEAN_WEIGHT * (took_s - self._mean_s)
         if self._mean_s > self._quick_s:
             self._slow_left, self._mean_s = self._pause, 0.0
@@ -353,7 +356,7 @@ class Journal:
         """Queue a state that covers every fact appended so far; their rows give way to it."""
         self._schedule()
         self._batch.state = state
-        self._hand_over()
+        self._give_queued()
 
     def replay(self) -> tuple[bytes | None, Iterator[tuple[Instant, bytes]]]:
         """The latest snapshot and the facts after it, as they are on disk. Raises `Broken` at damage."""
@@ -375,7 +378,7 @@ class Journal:
 
     def close(self) -> None:
         """Commit what is queued, then let go of the files."""
-        self._hand_over()
+        self._give_queued()
         self._writer.queue.put(None)
         self._thread.join()
         self._hear()
@@ -402,12 +405,19 @@ class Journal:
             self._loop.call_soon(self._hand_over)
 
     def _hand_over(self) -> None:
-        if not self._batch:
+        """Commit what is queued, here or in the thread. While that is at work for a quick disk, wait for its
+        report: or else the thread, once it had something to do, would never run out of it."""
+        if not self._batch or ((quick := bool(self._haste)) and self._handed):
             return
-        batch, self._batch = self._batch, Batch()
-        if not self._handed and self._haste and self._writer.hands.acquire(blocking=False):
+        if quick and self._writer.hands.acquire(blocking=False):
+            batch, self._batch = self._batch, Batch()
             self._commit_here(batch)
         else:
+            self._give_queued()
+
+    def _give_queued(self) -> None:
+        if self._batch:
+            batch, self._batch = self._batch, Batch()
             self._give(batch)
 
     def _give(self, batch: Batch) -> None:
@@ -457,6 +467,8 @@ class Journal:
             for _ in range(batches):
                 self._handed.popleft()
             self._advance(number)
+        if not self._handed and self._failure is None:
+            self._hand_over()
 
     def _advance(self, number: int) -> None:
         if number > self.durable:

@@ -158,3 +158,28 @@ def test_every_error_has_both_shapes(kind: type[ShoalError]) -> None:
     assert said["error"]["message"] == "what to do"
     assert said["error"]["code"] == kind.code
     assert dict(reply.headers)[b"retry-after"] == b"2"
+
+
+# Who leaves.
+
+
+def test_a_call_is_made_when_the_client_leaves_and_at_once_if_it_has_left() -> None:
+    presence, calls = Presence(), list[str]()
+    presence.when_ended(lambda: calls.append("waited"))
+    assert calls == []
+    presence.end()
+    presence.when_ended(lambda: calls.append("late"))
+    assert calls == ["waited", "late"]
+
+
+def test_a_call_that_is_needed_no_more_is_not_made() -> None:
+    presence, calls = Presence(), list[str]()
+
+    def call() -> None:
+        calls.append("called")
+
+    presence.when_ended(call)
+    presence.forget(call)
+    presence.end()
+    presence.forget(call)
+    assert calls == []

@@ -161,12 +161,24 @@ def test_what_queues_while_the_disk_is_busy_is_the_next_commit(path: Path) -> No
     assert commit_rows(path) == [(1, 1), (2, 1), (3, 1), (4, 9)]
 
 
+def test_one_stall_does_not_make_a_slow_disk() -> None:
+    haste = Haste(Config(quick_ms=1, slow_commits=3))
+    for _ in range(100):
+        haste.learn(0.0002)
+    haste.learn(0.5)
+    assert haste
+    for _ in range(20):
+        haste.learn(0.005)
+    assert not haste
+
+
 def test_a_slow_disk_is_left_to_the_thread_for_a_while() -> None:
     haste = Haste(Config(quick_ms=1, slow_commits=3))
     assert haste
     haste.learn(0.0002)
     assert haste, "one quick commit changes nothing"
-    haste.learn(0.1)
+    for _ in range(6):
+        haste.learn(0.1)
     assert [bool(haste) for _ in range(4)] == [False, False, False, True]
 
 
