@@ -62,7 +62,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Up to this size the whole database is looked through for damage when it is opened.
     check_bytes_max: int = 64 * MIB
     #: While commits take less than this on the whole, the loop waits for them itself (0: never) ...
-    quick_ms: float = 1.0
+    quick_ms: float = 2.0
     #: ... and after they took longer, this many go to the writing thread before that is tried again.
     slow_commits: int = 1_000
     #: How long to wait for a reader that stands in the way.
