@@ -9,6 +9,7 @@ uses, and returns it among its effects for the journal.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Generic, TypeVar
 
@@ -133,7 +134,7 @@ class Alarm(Effect, frozen=True):
     text: str
 
 
-class Machine(Generic[State]):
+class Machine(ABC, Generic[State]):
     """A house's decisions. A subclass brings its tables and its state.
 
     `handlers` says what follows each event; a handler decides (`decide`) and
@@ -186,21 +187,21 @@ class Machine(Generic[State]):
             del self._out[mark:]
             raise
 
+    @abstractmethod
     def busy(self) -> bool:
         """True while time must be looked at: then a `Tick` comes every `tick_ms`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self) -> None:
         """Raise `Broken` if an invariant does not hold."""
-        raise NotImplementedError
 
+    @abstractmethod
     def dump(self) -> State:
         """Everything durable, for a snapshot."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load(self, state: State) -> None:
         """Take a snapshot's state in place of the empty one."""
-        raise NotImplementedError
 
     def guard(self, job: JobId, step: Callable[[], None], now: Instant) -> None:
         """Take a step for one of many jobs; a bug that it meets sets that job aside, and the others go on."""

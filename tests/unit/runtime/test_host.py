@@ -103,6 +103,10 @@ class Counter(Machine[State]):
     def busy(self) -> bool:
         return False
 
+    def check(self) -> None:
+        """Jobs and those set aside are never the same."""
+        assert not set(self.jobs) & set(self.set_aside)
+
     def dump(self) -> State:
         return State(tuple(self.jobs))
 
