@@ -17,13 +17,13 @@ from msgspec.structs import replace
 
 from shoal.gateway.config import Settings
 from shoal.gateway.service import Service
-from shoal.ids import NodeId
+from shoal.ids import NodeId, digest
 from shoal.machine import Connected, Event, Heard
 from shoal.money.wei import Price
 from shoal.runtime.keys import NodeKey
 from shoal.runtime.transport import Peers
 from shoal.wire import words
-from shoal.wire.codec import decode_payload, payload_digest, signed_bytes
+from shoal.wire.codec import decode_payload, encode_payload, signed_bytes
 from shoal.wire.pipelines import PIPELINES
 
 W = TypeVar("W", bound=words.Word)
@@ -136,7 +136,8 @@ class Seller:
             self.send(self._result(order, said))
 
     def _result(self, order: words.Job, answer: words.Payload) -> words.Result:
-        body, name = payload_digest(answer)
+        body = encode_payload(answer)
+        name = digest(body)
         units = order.spec.units_max
         receipt = words.Receipt(
             order.job,

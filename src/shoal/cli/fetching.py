@@ -16,6 +16,7 @@ from rich.progress import (
 )
 
 from shoal.cli.terminal import megabytes
+from shoal.wire.pipelines import pipeline
 from shoal.worker.models import Model, ensure, find, folder_of, models_home
 from shoal.worker.sources import sources
 
@@ -25,7 +26,7 @@ STEP_PER_CENT = 20
 
 def fetch_models(pipelines: Sequence[str], console: Console) -> None:
     """Bring the default model of each pipeline here; those that are here are only checked."""
-    models = [find(name, "") for name in pipelines if name != "echo"]
+    models = [find(name, "") for name in pipelines if pipeline(name).has_models]
     home = models_home(os.environ)
     absent = [model for model in models if not folder_of(model, home).is_dir()]
     if absent:

@@ -428,7 +428,7 @@ class Journal:
         began_s = stopwatch_s()
         try:
             self._writer.commit(batch)
-        except (sqlite3.Error, OSError) as failure:
+        except BaseException as failure:  # noqa: BLE001  (as in the thread: nothing is written after it)
             self._fail(failure)
             return
         finally:

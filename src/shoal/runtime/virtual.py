@@ -288,7 +288,6 @@ class Network:
     def __init__(self, calendar: Calendar, rng: Random, weather: Weather) -> None:
         self.weather = weather
         self.words = 0
-        self.lost = 0
         #: The directions in which nothing gets through now.
         self.cuts: set[tuple[NodeId, NodeId]] = set()
         self.calendar = calendar
@@ -350,7 +349,6 @@ class Network:
         data = encode(word)
         weather = self.weather
         if weather.loss_ppm and self._rng.randrange(1_000_000) < weather.loss_ppm:
-            self.lost += 1
             return True
         twice = weather.duplicate_ppm and self._rng.randrange(1_000_000) < weather.duplicate_ppm
         for _ in range(2 if twice else 1):
@@ -367,9 +365,7 @@ class Network:
             if self._live.get((peer, sender)) is link:
                 port.post(Heard(sender, decode(data)))
 
-        if (sender, peer) in self.cuts:
-            self.lost += 1
-        else:
+        if (sender, peer) not in self.cuts:
             port.life.at(when, arrive)
 
     def _redial(self, dialler: NodeId, listener: NodeId) -> None:

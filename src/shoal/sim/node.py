@@ -6,6 +6,7 @@ start. Each event that its machine handles goes into the world's trace.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from hashlib import sha256
 from random import Random
@@ -46,11 +47,6 @@ class Trace:
         if self._file is not None:
             print(f"{when:>8} {node:<4} -- {text}", file=self._file)
 
-    @property
-    def writes(self) -> bool:
-        """True if every word is worth the while."""
-        return self._file is not None
-
     def hexdigest(self) -> str:
         """The hash of all of it."""
         return self._hash.hexdigest()
@@ -89,7 +85,7 @@ class WatchedHost(Host):
         self.node.step(f"did {type(effect).__name__}")
 
 
-class Node:
+class Node(ABC):
     """One process of the network, and the computer that it runs on. A house says what `perform` does."""
 
     role = ""
@@ -113,19 +109,19 @@ class Node:
 
     # What a house adds
 
+    @abstractmethod
     def machine(self) -> Machine[Any]:
         """A fresh machine."""
-        raise NotImplementedError
 
+    @abstractmethod
     def perform(self, effect: Effect) -> None:
         """Do one of the house's own effects."""
-        raise NotImplementedError
 
     def complete(self, word: Word) -> Word:
         """Fill in what a word leaves to the disk."""
         return word
 
-    def begun(self) -> None:
+    def begun(self) -> None:  # noqa: B027 - most houses have nothing to add
         """The process runs."""
 
     # Life and death

@@ -11,7 +11,6 @@ from typing import Any, Generic, TypeVar, Union
 import msgspec
 
 from shoal.errors import Refused, Untrusted
-from shoal.ids import Digest, digest
 from shoal.wire.words import WORDS, Payload, Receipt, Word
 
 T = TypeVar("T")
@@ -47,9 +46,3 @@ decode_payload = _payloads.decode
 def signed_bytes(receipt: Receipt) -> bytes:
     """What a receipt's signature covers: every field but the signature itself."""
     return b"shoal receipt 1\n" + _receipts.encode(msgspec.structs.replace(receipt, signature=b""))
-
-
-def payload_digest(payload: Payload) -> tuple[bytes, Digest]:
-    """A payload's bytes and their name."""
-    body = encode_payload(payload)
-    return body, digest(body)

@@ -108,6 +108,8 @@ class Pipeline(Value, frozen=True, kw_only=True):
     answers: str = ""
     #: True if a client may ask for the answer piece by piece.
     streams: bool = False
+    #: False for a pipeline whose runner loads nothing: its model is only a name.
+    has_models: bool = True
     #: The parameter that fixes the luck of an answer; "" if there is none. A worker draws it from the
     #: job's id where the client left it open, so that a second attempt says what the first one said.
     seed_field: str = ""
@@ -194,6 +196,7 @@ PIPELINES: dict[str, Pipeline] = {
             deadline_ms=1 * MINUTE_MS,
             params_bytes_max=16 * MIB,
             streams=True,
+            has_models=False,
             example='{"text": "hello"}',
         ),
     )

@@ -23,7 +23,7 @@ from shoal.units import MIB
 from shoal.wire import words
 from shoal.wire.codec import decode_payload, encode_payload
 from shoal.wire.faults import error_of, fault_of
-from shoal.wire.pipelines import PIPELINES, Pipeline
+from shoal.wire.pipelines import PIPELINES, Pipeline, pipeline
 from shoal.work.queue import Need
 from shoal.worker import translation
 from shoal.worker.config import RunnerSettings, Settings
@@ -83,7 +83,7 @@ class Service:
 
     async def _keep(self, number: int, settings: RunnerSettings) -> None:
         folder = Path()
-        if not settings.command and settings.pipeline != "echo":
+        if not settings.command and pipeline(settings.pipeline).has_models:
             folder = await asyncio.to_thread(_fetch, settings)
         socket = self._sockets / f"{number}.sock"
         runner = Runner(settings, folder, socket, self.node.post)

@@ -20,7 +20,7 @@ from shoal.errors import Broken, Failed, Refused, TooLarge
 from shoal.ids import digest
 from shoal.runtime import blockstore
 from shoal.runtime.history import read_history
-from shoal.runtime.journal import DEFAULT, Config, Haste, Journal
+from shoal.runtime.journal import DEFAULT, Config, Haste, Journal, Writer
 from shoal.units import Instant
 
 NOW = Instant(1_000_000)
@@ -325,6 +325,25 @@ async def _fail(path: Path) -> Desk:
         with pytest.raises(Failed):
             desk.journal.snapshot(b"state")
     return desk
+
+
+async def _break(path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    def commit(self: Writer, batch: object) -> None:
+        raise MemoryError("none left")
+
+    with opened(path) as desk:
+        monkeypatch.setattr(Writer, "commit", commit)
+        desk.journal.append(NOW, b"fact")
+        await desk.settle()
+        with pytest.raises(Failed):
+            desk.journal.append(NOW, b"another")
+    return desk
+
+
+def test_whatever_breaks_a_commit_ends_the_journal(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = asyncio.run(_break(path, monkeypatch))
+    assert [str(failure) for failure in desk.failures] == ["none left"]
+    assert desk.durable == []
 
 
 def test_a_commit_that_fails_is_the_last(path: Path) -> None:
