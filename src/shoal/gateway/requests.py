@@ -19,14 +19,8 @@ from shoal.gateway.form import Form
 from shoal.gateway.sound import measure
 from shoal.units import KIB, SECOND_MS
 from shoal.wire.codec import encode_payload
-from shoal.wire.pipelines import (
-    PIPELINES,
-    EchoRequest,
-    LlmRequest,
-    MediaField,
-    Message,
-    Pipeline,
-)
+from shoal.wire.pipelines import PIPELINES, MediaField, Pipeline
+from shoal.wire.requests import EchoRequest, LlmRequest, Message
 from shoal.wire.words import JobSpec, Media, Payload
 
 T = TypeVar("T")
@@ -96,30 +90,31 @@ def read_fields(row: Pipeline, fields: Mapping[str, str]) -> Struct:
 
 
 async def read_files(row: Pipeline, form: Form) -> tuple[tuple[Media, ...], tuple[int, ...]]:
-    """A form's files, and how long each lasts (ms)."""
+    """A form's files, and what each measures: ms of sound, pixels of a picture."""
     unknown = form.files.keys() - {field.field for field in row.media}
     if unknown:
         raise Refused(f"{row.name} takes no file named {', '.join(sorted(unknown))}")
-    media, durations_ms = [], []
+    media, measures = [], []
     for field in row.media:
         data = form.files.get(field.field, b"")
         if not data:
+            if field.optional:
+                continue
             raise Refused(f"the form has no file named {field.field}, or an empty one")
         if len(data) <= GLANCE_BYTES_MAX:
-            content_type, duration_ms = _look(field, data)
+            content_type, measure = _look(field, data)
         else:
-            content_type, duration_ms = await asyncio.to_thread(_look, field, data)
+            content_type, measure = await asyncio.to_thread(_look, field, data)
         media.append(Media(field.field, content_type, data))
-        durations_ms.append(duration_ms)
-    return tuple(media), tuple(durations_ms)
+        measures.append(measure)
+    return tuple(media), tuple(measures)
 
 
-def ask(row: Pipeline, request: Any, media: Sequence[Media] = (), durations_ms: tuple[int, ...] = ()) -> Ask:
+def ask(row: Pipeline, request: Any, media: Sequence[Media] = (), measures: tuple[int, ...] = ()) -> Ask:
     """A checked request as it goes out: its model named, everything that says nothing left away."""
-    if len(media) != len(row.media):
-        raise Refused(
-            f"{row.name} wants a form with the file {', '.join(field.field for field in row.media)}"
-        )
+    wanted = [field.field for field in row.media if not field.optional]
+    if not set(wanted) <= {file.field for file in media}:
+        raise Refused(f"{row.name} wants a form with the file {', '.join(wanted)}")
     model = getattr(request, row.model_field) or row.default_model
     if isinstance(request, LlmRequest):
         request = _plain(request)
@@ -127,7 +122,7 @@ def ask(row: Pipeline, request: Any, media: Sequence[Media] = (), durations_ms: 
     like = {name: default for name, default in _DEFAULTS[row.name] if getattr(request, name) == default}
     request = replace(request, **{**like, row.model_field: model})
     stream = row.streams and isinstance(request, LlmRequest | EchoRequest) and request.stream
-    spec = JobSpec(row.name, model, row.units_max(request, durations_ms), stream)
+    spec = JobSpec(row.name, model, row.units_max(request, measures), stream)
     return Ask(row, spec, encode_payload(Payload(_encode(request), tuple(media))))
 
 

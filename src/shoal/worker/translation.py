@@ -85,6 +85,8 @@ def _form(params: bytes, media: tuple[Media, ...]) -> tuple[str, bytes]:
     boundary = hashlib.sha256(params + b"".join(file.data for file in media)).hexdigest()
     parts = []
     for name, value in msgspec.json.decode(params).items():
+        if value is None:  # a form has no word for nothing
+            continue
         text = value if isinstance(value, str) else _json.encode(value).decode()
         parts.append(
             f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'.encode()
