@@ -13,7 +13,8 @@ from shoal.gateway.answers import LlmAnswer
 from shoal.gateway.form import Form
 from shoal.gateway.requests import READERS, Json
 from shoal.runtime.door import JSON, encode
-from shoal.wire.pipelines import PIPELINES, LlmRequest, TextToSpeechRequest
+from shoal.wire.pipelines import PIPELINES
+from shoal.wire.requests import LlmRequest, TextToSpeechRequest
 
 TEXT = b"text/plain; charset=utf-8"
 

@@ -14,19 +14,14 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shoal.errors import Refused, TooLarge, WrongMedia
+from shoal.errors import Refused, TooLarge
+from shoal.gateway import picture
 from shoal.gateway.form import Form
 from shoal.gateway.sound import measure
 from shoal.units import KIB, SECOND_MS
 from shoal.wire.codec import encode_payload
-from shoal.wire.pipelines import (
-    PIPELINES,
-    EchoRequest,
-    LlmRequest,
-    MediaField,
-    Message,
-    Pipeline,
-)
+from shoal.wire.pipelines import PIPELINES, MediaField, Pipeline
+from shoal.wire.requests import EchoRequest, LlmRequest, Message
 from shoal.wire.words import JobSpec, Media, Payload
 
 T = TypeVar("T")
@@ -96,30 +91,31 @@ def read_fields(row: Pipeline, fields: Mapping[str, str]) -> Struct:
 
 
 async def read_files(row: Pipeline, form: Form) -> tuple[tuple[Media, ...], tuple[int, ...]]:
-    """A form's files, and how long each lasts (ms)."""
+    """A form's files, and what each measures: ms of sound, pixels of a picture."""
     unknown = form.files.keys() - {field.field for field in row.media}
     if unknown:
         raise Refused(f"{row.name} takes no file named {', '.join(sorted(unknown))}")
-    media, durations_ms = [], []
+    media, measures = [], []
     for field in row.media:
         data = form.files.get(field.field, b"")
         if not data:
+            if field.optional:
+                continue
             raise Refused(f"the form has no file named {field.field}, or an empty one")
-        if len(data) <= GLANCE_BYTES_MAX:
-            content_type, duration_ms = _look(field, data)
-        else:
-            content_type, duration_ms = await asyncio.to_thread(_look, field, data)
+        if len(data) <= GLANCE_BYTES_MAX and field.kind == "audio":
+            content_type, size = _look(field, data)
+        else:  # a small picture, too, may unpack to a large one
+            content_type, size = await asyncio.to_thread(_look, field, data)
         media.append(Media(field.field, content_type, data))
-        durations_ms.append(duration_ms)
-    return tuple(media), tuple(durations_ms)
+        measures.append(size)
+    return tuple(media), tuple(measures)
 
 
-def ask(row: Pipeline, request: Any, media: Sequence[Media] = (), durations_ms: tuple[int, ...] = ()) -> Ask:
+def ask(row: Pipeline, request: Any, media: Sequence[Media] = (), measures: tuple[int, ...] = ()) -> Ask:
     """A checked request as it goes out: its model named, everything that says nothing left away."""
-    if len(media) != len(row.media):
-        raise Refused(
-            f"{row.name} wants a form with the file {', '.join(field.field for field in row.media)}"
-        )
+    wanted = [field.field for field in row.media if not field.optional]
+    if not set(wanted) <= {file.field for file in media}:
+        raise Refused(f"{row.name} wants a form with the file {', '.join(wanted)}")
     model = getattr(request, row.model_field) or row.default_model
     if isinstance(request, LlmRequest):
         request = _plain(request)
@@ -127,15 +123,17 @@ def ask(row: Pipeline, request: Any, media: Sequence[Media] = (), durations_ms: 
     like = {name: default for name, default in _DEFAULTS[row.name] if getattr(request, name) == default}
     request = replace(request, **{**like, row.model_field: model})
     stream = row.streams and isinstance(request, LlmRequest | EchoRequest) and request.stream
-    spec = JobSpec(row.name, model, row.units_max(request, durations_ms), stream)
+    spec = JobSpec(row.name, model, row.units_max(request, measures), stream)
     return Ask(row, spec, encode_payload(Payload(_encode(request), tuple(media))))
 
 
 def _look(field: MediaField, data: bytes) -> tuple[str, int]:
+    """A file's media type and what it measures: ms of sound, pixels of a picture."""
     if len(data) > field.bytes_max:
-        raise TooLarge(f"the file {field.field} has {len(data)} bytes, the limit is {field.bytes_max}")
-    if field.kind != "audio":
-        raise WrongMedia(f"files of {field.kind} are not read yet")
+        raise TooLarge(f"the file {field.field} has {len(data)} bytes; send at most {field.bytes_max}")
+    if field.kind == "image":
+        seen = picture.measure(data, field.pixels_max)
+        return seen.content_type, seen.pixels
     sound = measure(data)
     if sound.duration_ms > field.duration_max_ms:
         limit_s = field.duration_max_ms // SECOND_MS

