@@ -61,7 +61,9 @@ def train(folder: Path, steps: int) -> None:
         wanted = stacked([on_ground(large[grounds[row, 3]], grounds[row, :3]) for row in rows])
         given = stacked([on_ground(small[grounds[row, 3]], grounds[row, :3]) for row in rows])
         given = worn(given, chance)
-        loss = (finer(given) - wanted).abs().mean()
+        with torch.autocast("cpu", torch.bfloat16):
+            refined = finer(given.contiguous(memory_format=torch.channels_last))
+        loss = (refined.float() - wanted).abs().mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -89,6 +91,6 @@ def worn(images: Tensor, chance: np.random.Generator) -> Tensor:
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("folder", type=Path)
-    arguments.add_argument("--steps", type=int, default=800)
+    arguments.add_argument("--steps", type=int, default=600)
     given_ = arguments.parse_args()
     train(given_.folder, given_.steps)
