@@ -37,7 +37,6 @@ from shoal.policy.retries import began, retryable
 from shoal.policy.selection import Selection, quickest_free
 from shoal.units import Instant, later
 from shoal.wire import words
-from shoal.wire.codec import signed_bytes
 from shoal.wire.faults import fault_of
 from shoal.work.lease import Lease
 from shoal.work.lifecycle import (
@@ -54,6 +53,7 @@ from shoal.work.lifecycle import (
 )
 from shoal.work.queue import Need
 from shoal.work.receipt import Terms
+from shoal.work.seal import signed_bytes
 from shoal.work.stream import Stream
 
 #: Tells whether a node signed these bytes.
