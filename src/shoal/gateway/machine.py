@@ -21,6 +21,7 @@ from shoal.gateway.settlement import account, order_key, settlement, settlement_
 from shoal.ids import Digest, JobId, NodeId, digest
 from shoal.machine import (
     Absent,
+    Alarm,
     Connected,
     Disconnected,
     Event,
@@ -231,6 +232,13 @@ class GatewayMachine(Books):
 
     def _hear_settled(self, peer: NodeId, word: words.Settled, now: Instant) -> None:
         self.emit(Retire(settlement_key(peer, word.job, word.epoch)))
+        job = self.jobs.get(word.job)
+        if job is None or job.phase not in ENDED or (job.orchestrator, job.epoch) != (peer, word.epoch):
+            return
+        if word.wei != job.wei:
+            self.emit(
+                Alarm(f"{peer} booked {word.wei} wei for {job.id}, and {job.wei} were paid: its books differ")
+            )
 
     def _refuse_late(self, peer: NodeId, job_id: JobId, epoch: int) -> None:
         job = self.jobs.get(job_id)
