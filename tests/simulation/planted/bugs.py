@@ -52,10 +52,8 @@ BUGS: dict[str, tuple[Change, ...]] = {
     "deliver-only-once": (
         Change(
             "runtime/host.py",
-            "                    self._send(effect.peer, effect.word)\n"
-            "                    self._repeat_later()\n",
-            "                    self._send(effect.peer, effect.word)\n"
-            "                    del self.outbox[effect.key]\n",
+            "            self._send(letter)\n            self._repeat_later()\n",
+            "            self._send(letter)\n            del self.outbox[letter.key]\n",
         ),
     ),
     "pay-for-another-attempt": (
