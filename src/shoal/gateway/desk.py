@@ -132,6 +132,10 @@ class Desk:
         if job_id in self.machine.jobs:
             self._node.post(CancelAsked(job_id, client))
 
+    def let_go(self, job_id: JobId, client: ClientId) -> None:
+        """Stop a job whose client has left, once the machine is through with what it does now."""
+        asyncio.get_running_loop().call_soon(self.cancel, job_id, client)
+
     def consumed(self, job_id: JobId, units: int) -> None:
         """A client has been handed its stream up to so many units."""
         if job_id not in self._consumed:

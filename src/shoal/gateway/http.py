@@ -357,7 +357,7 @@ class Doors:
         begun.presence.forget(begun.watch.leave)
         self._desk.unwatch(begun.watch)
         if not ended and not begun.keyed and not self._desk.failed:
-            self._desk.cancel(begun.job, begun.client)
+            self._desk.let_go(begun.job, begun.client)
 
     async def _stream(
         self, begun: Begun, dialect: streams.Dialect, include_usage: bool = False
