@@ -1,6 +1,7 @@
 """The one host: it hands events to a machine, journals, commits, then acts.
 
-Effects wait until every fact handled before them is on disk. After a crash the
+Effects wait until every fact handled before them is on disk, but for a word
+that says it need not. After a crash the
 facts are replayed and only the outbox is said again. The host knows no house:
 it is given a machine, a clock, a journal, a transport and a performer. In the
 simulator it is this same file, over a virtual clock, disk and network.
@@ -29,6 +30,7 @@ from shoal.machine import (
     Restarted,
     Retire,
     Send,
+    SendAtOnce,
     Tick,
     Value,
     Wake,
@@ -227,6 +229,9 @@ class Host:
             return
         if isinstance(effect, Keep):
             self._journal.keep(effect.digest, effect.body, later(now, effect.keep_ms))
+            return
+        if isinstance(effect, SendAtOnce):
+            self._act(effect)
             return
         if isinstance(effect, Deliver):
             self._note(effect)
