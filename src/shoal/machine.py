@@ -72,6 +72,10 @@ class Restarted(Event, frozen=True):
     """The journal has been replayed; nothing volatile survived."""
 
 
+class Gathered(Event, frozen=True):
+    """What had come when `Gather` was asked for has been handled."""
+
+
 class Absent(Event, frozen=True):
     """This process itself stood still for `gap_ms`: others must not be judged by that time."""
 
@@ -128,6 +132,10 @@ class Keep(Effect, frozen=True):
     digest: Digest
     body: bytes
     keep_ms: int
+
+
+class Gather(Effect, frozen=True):
+    """Send `Gathered` once what has already come is handled: for what is done more cheaply for many at once."""
 
 
 class Wake(Effect, frozen=True):

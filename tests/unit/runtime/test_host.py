@@ -26,6 +26,7 @@ from shoal.machine import (
     Send,
     SendAtOnce,
     Tick,
+    Wake,
 )
 from shoal.runtime.host import Host, Rules
 from shoal.units import Instant
@@ -300,8 +301,8 @@ def test_a_word_is_repeated_ever_less_often_until_it_is_retired() -> None:
     assert len(world.wire.sent) == before
 
 
-def test_a_retired_word_stays_retired_after_the_next_fact() -> None:
-    world = World()
+def test_a_retired_word_stays_retired_once_enough_have_gathered_to_be_noted() -> None:
+    world = World(retired_max=1)
     world.host.post(Asked(A))
     world.disk.commit()
     world.host.post(Answered(A))
@@ -365,7 +366,7 @@ def test_a_peer_that_lies_is_reported_and_nothing_else_happens() -> None:
 
 def test_a_process_that_stood_still_says_so_before_it_looks_at_time() -> None:
     world = World(absent_ms=500)
-    world.host._wake(Instant(2_000))
+    world.host._wake(Wake(Instant(2_000)))
     world.clock.go_to(5_000)
     assert world.machine.heard[-2:] == [Absent(3_000), Tick()]
 
@@ -382,6 +383,6 @@ def test_a_stopped_host_acts_no_more() -> None:
 
 def test_a_send_is_forgotten_once_sent() -> None:
     world = World()
-    world.host._take(Send(PEER, Heartbeat()), Instant(0))
+    world.host._act_when_durable(Send(PEER, Heartbeat()), Instant(0))
     assert world.wire.sent == [Heartbeat()]
     assert not world.host.outbox
