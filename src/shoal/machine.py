@@ -90,7 +90,7 @@ class Quarantined(Fact, frozen=True):
 
 
 class Effect(Value, frozen=True):
-    """Something to do, once every fact before it is on disk."""
+    """Something to do, once every fact before it is on disk (`SendAtOnce` alone does not wait)."""
 
 
 class Send(Effect, frozen=True):
@@ -98,6 +98,14 @@ class Send(Effect, frozen=True):
 
     peer: NodeId
     word: Value
+
+
+class SendAtOnce(Send, frozen=True):
+    """Send a word without waiting for the disk.
+
+    Only for what binds nobody: if the facts before it are lost with this
+    process, the word must have done no harm but work for nothing.
+    """
 
 
 class Deliver(Effect, frozen=True):

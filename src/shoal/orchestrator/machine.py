@@ -25,6 +25,7 @@ from shoal.machine import (
     Heard,
     Restarted,
     Send,
+    SendAtOnce,
     Tick,
     Value,
 )
@@ -172,7 +173,8 @@ class OrchestratorMachine(Books):
         )
         self.decide(leased, now)
         order = replace(word, share_ppm=self.rules.share_ppm)
-        self.emit(Send(worker, order))
+        # Nobody hears of an answer before the lease is on disk; if it never gets there, the worker ran for nothing.
+        self.emit(SendAtOnce(worker, order))
         self._untold.append(task_id(word.job, word.epoch))
         self._announce(but=peer)
 
@@ -323,7 +325,8 @@ class OrchestratorMachine(Books):
             return
         lease = task.lease
         self.decide(Released(lease.job, lease.epoch, lease.gateway, fault), now)
-        self.emit(Send(lease.worker, words.Cancel(lease.job, lease.epoch)))
+        # As soon as the order that takes its slot; whoever lives on after us asks for it again.
+        self.emit(SendAtOnce(lease.worker, words.Cancel(lease.job, lease.epoch)))
         if tell:
             self.emit(Send(lease.gateway, words.Failure(lease.job, lease.epoch, fault)))
         self._announce(but=lease.gateway)

@@ -1,6 +1,7 @@
 """The one host: it hands events to a machine, journals, commits, then acts.
 
-Effects wait until every fact handled before them is on disk. After a crash the
+Effects wait until every fact handled before them is on disk, but for a word
+that says it need not. After a crash the
 facts are replayed and only the outbox is said again. The host knows no house:
 it is given a machine, a clock, a journal, a transport and a performer. In the
 simulator it is this same file, over a virtual clock, disk and network.
@@ -31,6 +32,7 @@ from shoal.machine import (
     Restarted,
     Retire,
     Send,
+    SendAtOnce,
     Tick,
     Wake,
 )
@@ -174,9 +176,11 @@ class Host:
             Deliver: self._deliver,
             Retire: self._retire,
             Gather: self._gather,
+            SendAtOnce: self._act_at_once,
         }
         self._acts: dict[type[Effect], Callable[[Any], None]] = {
             Send: self._send,
+            SendAtOnce: self._send,
             Deliver: self._send_noted,
             Wake: self._wake,
             Alarm: self._sound,
@@ -261,6 +265,9 @@ class Host:
 
     def _gather(self, effect: Gather, now: Instant) -> None:
         self._clock.call_at(now, lambda: self.post(Gathered()))
+
+    def _act_at_once(self, effect: SendAtOnce, now: Instant) -> None:
+        self._act(effect)
 
     def _act_when_durable(self, effect: Effect, now: Instant) -> None:
         if self._journal.durable >= self._appended and not self._pending:

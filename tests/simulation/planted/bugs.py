@@ -22,6 +22,13 @@ BUGS: dict[str, tuple[Change, ...]] = {
             "if True:",
         ),
     ),
+    "answer-before-the-lease-lasts": (
+        Change(
+            "orchestrator/machine.py",
+            "self.emit(Send(gateway, replace(answer, receipt=receipt)))",
+            "self.emit(SendAtOnce(gateway, replace(answer, receipt=receipt)))",
+        ),
+    ),
     "skip-the-epoch-check": (
         Change("work/lease.py", "lease is None or lease.epoch != epoch or", "lease is None or"),
         Change("gateway/machine.py", "Terms(job.id, job.epoch, job", "Terms(job.id, receipt.epoch, job"),

@@ -128,7 +128,7 @@ def told(outcome: Sequence[Effect | Fact]) -> list[str]:
             case Send(_, words.Capacity()) | Wake():
                 pass
             case Send(peer, word):
-                lines.append(f"Send {type(word).__name__} {peer}")
+                lines.append(f"{type(thing).__name__} {type(word).__name__} {peer}")
             case _:
                 lines.append(type(thing).__name__)
     return lines
@@ -138,7 +138,7 @@ LIVE = ("leased", "answered")
 ENDED = ("earned", "released")
 FROM_THE_WORKER = ("progress", "result", "result of other bytes", "failure", "heartbeat")
 PAID = ["Earned", "Send Settled g", "Send Settled w"]
-FAILED = ["Released", "Send Cancel w", "Send Failure g"]
+FAILED = ["Released", "SendAtOnce Cancel w", "Send Failure g"]
 
 #: What follows; nothing where there is no line.
 DECISIONS: dict[tuple[str, str], list[str] | type[Exception]] = {
@@ -155,8 +155,8 @@ DECISIONS: dict[tuple[str, str], list[str] | type[Exception]] = {
     **{(story, "another's order"): Untrusted for story in (*LIVE, *ENDED)},
     **{(story, "accept at another price"): Untrusted for story in (*LIVE, *ENDED)},
     **{(story, "accept of too much"): Untrusted for story in (*LIVE, *ENDED)},
-    ("unknown", "order"): ["Leased", "Send Job w"],
-    ("unknown", "another's order"): ["Leased", "Send Job w"],
+    ("unknown", "order"): ["Leased", "SendAtOnce Job w"],
+    ("unknown", "another's order"): ["Leased", "SendAtOnce Job w"],
     ("unknown", "order of another body"): Untrusted,
     **{("unknown", event): ["Send Settled g"] for event in EVENTS if event.startswith(("accept", "cancel"))},
     **{("unknown", event): ["Send Cancel w"] for event in FROM_THE_WORKER},
@@ -164,7 +164,7 @@ DECISIONS: dict[tuple[str, str], list[str] | type[Exception]] = {
     **{(story, "order of another body"): ["Send Lease g"] for story in LIVE},
     **{(story, "accept"): PAID for story in (*LIVE, "released")},
     **{(story, "cancel that pays"): PAID for story in (*LIVE, "released")},
-    **{(story, "cancel"): ["Released", "Send Cancel w", "Send Settled g"] for story in LIVE},
+    **{(story, "cancel"): ["Released", "SendAtOnce Cancel w", "Send Settled g"] for story in LIVE},
     **{(story, "progress"): ["Send Progress g"] for story in LIVE},
     **{(story, "result"): ["Gather"] for story in LIVE},
     **{(story, "result of other bytes"): FAILED for story in LIVE},

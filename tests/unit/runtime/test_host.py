@@ -24,6 +24,7 @@ from shoal.machine import (
     Restarted,
     Retire,
     Send,
+    SendAtOnce,
     Tick,
     Wake,
 )
@@ -44,6 +45,10 @@ class Answered(Event, frozen=True):
     """The peer has the word about a job."""
 
     job: JobId
+
+
+class Hurried(Event, frozen=True):
+    """Something has to be said at once."""
 
 
 class Lied(Event, frozen=True):
@@ -86,6 +91,9 @@ class Counter(Machine[State]):
     def _on_answered(self, event: Answered, now: Instant) -> None:
         self.emit(Retire(event.job))
 
+    def _on_hurried(self, event: Hurried, now: Instant) -> None:
+        self.emit(SendAtOnce(PEER, Heartbeat()))
+
     def _on_lied(self, event: Lied, now: Instant) -> None:
         raise Untrusted("a lie")
 
@@ -117,6 +125,7 @@ class Counter(Machine[State]):
     handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
         Asked: _on_asked,
         Answered: _on_answered,
+        Hurried: _on_hurried,
         Lied: _on_lied,
         Counted: _counted,
         Quarantined: _quarantined,
@@ -244,6 +253,15 @@ def test_an_effect_of_a_volatile_event_waits_behind_earlier_facts() -> None:
     assert told == ["durable"]
     world.host.when_durable(lambda: told.append("again"))
     assert told == ["durable", "again"]
+
+
+def test_a_word_that_binds_nobody_does_not_wait_for_the_disk() -> None:
+    world = World()
+    world.host.post(Asked(A))
+    world.host.post(Hurried())
+    assert world.wire.sent == [Heartbeat()]
+    world.disk.commit()
+    assert world.wire.sent == [Heartbeat(), Acknowledge(A, 1, 1)]
 
 
 def test_a_crash_before_the_commit_undoes_everything() -> None:
