@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from shoal.errors import BY_CODE, Busy, Failed, Refused
 from shoal.ids import JobId
+from shoal.wire.faults import error_of
 from shoal.wire.pipelines import Pipeline
 from shoal.wire.references import file_name, with_urls
 from shoal.wire.words import Fault, Media, Payload
@@ -142,6 +143,12 @@ def _naming(row: Pipeline, name: str) -> object:
     return {"images": [{"url": name, "seed": 0, "nsfw": False}]}
 
 
+def require_good(status: int, body: bytes) -> None:
+    """Raise what a refusal means."""
+    if status != 200:
+        raise error_of(fault(status, body))
+
+
 def fault(status: int, body: bytes) -> Fault:
     """What a refusal means, and whose fault it is."""
     message = f"the runner answered {status}"
@@ -189,7 +196,7 @@ class News(Struct, frozen=True):
     """One event of an answer that tells its steps: how far it is, or at its end the answer itself."""
 
     progress: Stage | None = None
-    answer: msgspec.Raw | None = None
+    answer: msgspec.Raw = msgspec.Raw()
     units: int = 0
     error: str = ""
 
@@ -222,9 +229,10 @@ class Steps:
 
     def whole(self, row: Pipeline) -> tuple[Payload, int]:
         """The answer and its units. Raises `Failed` if the stream has no end."""
-        if self._last.answer is None:
+        body = bytes(self._last.answer)
+        if not body:
             raise Failed(self._last.error or "the runner's stream ended without an answer")
-        return answer(row, "application/json", bytes(self._last.answer)), self._last.units
+        return answer(row, "application/json", body), self._last.units
 
 
 class Assembly:
