@@ -1,0 +1,217 @@
+"""The picture halfway between two: RIFE's network (HDv3), built from its weights as a graph for onnxruntime.
+
+The network guesses how each pixel of the unseen picture moved from the one before and to the one after it, coarsely
+first and finer twice more; both pictures are then pulled along and mixed. It makes nothing up that neither shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from shoal.worker.pipelines.checkpoint import read
+from shoal.worker.pipelines.picture import Pixels, resize
+
+#: Version 18 of the operators: the first in which this graph's are all there. What old onnxruntimes read.
+OPSET = 18
+IR_VERSION = 9
+#: The three guesses work at a quarter, a half and all of the picture.
+SCALES = (4, 2, 1)
+#: The coarsest guess halves its quarter three times.
+STRIDE = 32
+#: Motion is guessed on a copy this long. Larger is slower and blind to wide motion, for the network looks only so far.
+WORK_SIDE_MAX = 384
+
+Array: TypeAlias = npt.NDArray[np.float32]
+#: The name of a value in the graph.
+Value: TypeAlias = str
+
+
+class Interpolator:
+    """Finds the picture between two of one size."""
+
+    def __init__(self, weights: Path, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        graph = build(read(weights.read_bytes())).SerializeToString()
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+    def between(self, before: Pixels, after: Pixels) -> Pixels:
+        """The picture halfway."""
+        height, width, _ = before.shape
+        across, down = work_size(width, height)
+        pair = (before, after)
+        inputs = {
+            "small": batch([resize(picture, across, down) for picture in pair]),
+            "small_grid": grid(across, down),
+            "small_pixel": np.array([2 / (across - 1), 2 / (down - 1)], np.float32),
+            "large": batch(pair),
+            "large_grid": grid(width, height),
+            # The motion is told in the small copy's pixels, so a step of one goes further here.
+            "large_pixel": np.array(
+                [2 / (width - 1) * width / across, 2 / (height - 1) * height / down], np.float32
+            ),
+        }
+        [found] = self._session.run(None, inputs)
+        picture: Pixels = (found[0].transpose(1, 2, 0).clip(0, 1) * 255 + 0.5).astype(np.uint8)
+        return picture
+
+
+def work_size(width: int, height: int) -> tuple[int, int]:
+    """The size of the copy on which motion is guessed, in whole strides."""
+    scale = min(1.0, WORK_SIDE_MAX / max(width, height))
+    across, down = (max(1, round(side * scale / STRIDE)) * STRIDE for side in (width, height))
+    return across, down
+
+
+def batch(pictures: list[Pixels] | tuple[Pixels, ...]) -> Array:
+    """Pictures as the network takes them: number x colour x height x width, from 0 to 1."""
+    return np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+
+
+def grid(width: int, height: int) -> Array:
+    """Where each pixel is: x and y from -1 to 1."""
+    across, down = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
+    return np.stack([across, down], axis=-1)[None].astype(np.float32)
+
+
+def build(weights: Mapping[str, Array]) -> ModelProto:
+    """The network as a graph.
+
+    Everything is done for both directions at once: row 0 of a batch looks from the picture before to the one after,
+    row 1 looks back, so that turning a batch over swaps what is known of the two.
+    """
+    graph = Graph(weights)
+    motion = graph.nothing(like="small", channels=4)
+    mask = graph.nothing(like="small", channels=1)
+    pulled = "small"
+    for number, scale in enumerate(SCALES):
+        seen = graph.join(pulled, graph.turned(pulled), mask)
+        more_motion, more_mask = graph.guess(seen, motion, f"module.block{number}", scale)
+        swapped = graph.pick(graph.turned(more_motion), [2, 3, 0, 1], axis=1)
+        motion = graph.add(motion, graph.half(graph.add(more_motion, swapped)))
+        mask = graph.add(mask, graph.half(graph.op("Sub", more_mask, graph.turned(more_mask))))
+        pulled = graph.pull("small", motion)
+    pulled = graph.pull("large", graph.resize_like("large", motion, channels=4))
+    share = graph.op("Sigmoid", graph.resize_like("large", mask, channels=1))
+    mixed = graph.op("ReduceSum", graph.op("Mul", pulled, share), graph.number([0]), keepdims=1)
+    return graph.model(mixed)
+
+
+class Graph:
+    """Nodes as they are added; each verb returns the name of what its node gives."""
+
+    def __init__(self, weights: Mapping[str, Array]) -> None:
+        self._weights = weights
+        self._nodes: list[NodeProto] = []
+        self._constants: dict[str, TensorProto] = {}
+
+    def op(self, kind: str, *inputs: Value, **attributes: object) -> Value:
+        """Any operator of ONNX."""
+        output = f"{kind}.{len(self._nodes)}"
+        self._nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+    def number(self, values: object, kind: npt.DTypeLike = np.int64) -> Value:
+        """A constant."""
+        array = np.array(values, kind)
+        return self._constant(f"{array.dtype}{array.tolist()}", array)
+
+    def _weight(self, name: str, *, slope: bool = False) -> Value:
+        array = self._weights[name]
+        return self._constant(name, array.reshape(-1, 1, 1) if slope else array)
+
+    def _constant(self, name: str, array: npt.NDArray[np.generic]) -> Value:
+        if name not in self._constants:
+            self._constants[name] = numpy_helper.from_array(array, name)
+        return name
+
+    def add(self, one: Value, other: Value) -> Value:
+        return self.op("Add", one, other)
+
+    def half(self, value: Value) -> Value:
+        return self.op("Mul", value, self.number(0.5, np.float32))
+
+    def join(self, *parts: Value) -> Value:
+        return self.op("Concat", *parts, axis=1)
+
+    def pick(self, value: Value, which: list[int], axis: int) -> Value:
+        return self.op("Gather", value, self.number(which), axis=axis)
+
+    def turned(self, value: Value) -> Value:
+        """The batch with its two rows swapped."""
+        return self.pick(value, [1, 0], axis=0)
+
+    def nothing(self, *, like: Value, channels: int) -> Value:
+        """Zeros of a picture's size."""
+        one = self.op("Mul", self.pick(like, [0], axis=1), self.number(0, np.float32))
+        return self.join(*[one] * channels)
+
+    def resize(self, value: Value, factor: float) -> Value:
+        if factor == 1:
+            return value
+        return self._resize(value, "", self.number([1, 1, factor, factor], np.float32))
+
+    def resize_like(self, picture: Value, value: Value, *, channels: int) -> Value:
+        """To the size of a picture."""
+        sides = self.op("Slice", self.op("Shape", picture), self.number([2]), self.number([4]))
+        sizes = self.op("Concat", self.number([2, channels]), sides, axis=0)
+        return self._resize(value, "", "", sizes)
+
+    def _resize(self, *inputs: Value) -> Value:
+        return self.op("Resize", *inputs, mode="linear", coordinate_transformation_mode="half_pixel")
+
+    def pull(self, pictures: Value, motion: Value) -> Value:
+        """Each picture with its pixels where the motion says that they have gone."""
+        steps = self.op("Transpose", self.pick(motion, [0, 1], axis=1), perm=[0, 2, 3, 1])
+        places = self.add(f"{pictures}_grid", self.op("Mul", steps, f"{pictures}_pixel"))
+        return self.op("GridSample", pictures, places, mode="bilinear", padding_mode="border", align_corners=1)
+
+    def guess(self, seen: Value, motion: Value, block: str, scale: int) -> tuple[Value, Value]:
+        """What one block adds to the motion and to the mask."""
+        moved = self.op("Mul", self.resize(motion, 1 / scale), self.number(1 / scale, np.float32))
+        value = self.join(self.resize(seen, 1 / scale), moved)
+        value = self._layer(self._layer(value, f"{block}.conv0.0", 2), f"{block}.conv0.1", 2)
+        for number in range(4):
+            layer = f"{block}.convblock{number}"
+            value = self.add(self._layer(self._layer(value, f"{layer}.0"), f"{layer}.1"), value)
+        found = self.resize(self._enlarged(value, f"{block}.conv1"), scale)
+        mask = self.resize(self._enlarged(value, f"{block}.conv2"), scale)
+        return self.op("Mul", found, self.number(scale, np.float32)), mask
+
+    def _layer(self, value: Value, name: str, stride: int = 1) -> Value:
+        parameters = (self._weight(f"{name}.0.weight"), self._weight(f"{name}.0.bias"))
+        value = self.op("Conv", value, *parameters, strides=[stride] * 2, pads=[1] * 4, kernel_shape=[3, 3])
+        return self.op("PRelu", value, self._weight(f"{name}.1.weight", slope=True))
+
+    def _enlarged(self, value: Value, name: str) -> Value:
+        """Twice twice as large."""
+        value = self._doubled(value, f"{name}.0")
+        value = self.op("PRelu", value, self._weight(f"{name}.1.weight", slope=True))
+        return self._doubled(value, f"{name}.2")
+
+    def _doubled(self, value: Value, name: str) -> Value:
+        parameters = (self._weight(f"{name}.weight"), self._weight(f"{name}.bias"))
+        return self.op("ConvTranspose", value, *parameters, strides=[2, 2], pads=[1] * 4, kernel_shape=[4, 4])
+
+    def model(self, output: Value) -> ModelProto:
+        """The whole, with its inputs named: pictures, where their pixels are, and what one pixel is there."""
+        inputs = [
+            helper.make_tensor_value_info(f"{size}{what}", TensorProto.FLOAT, shape)
+            for size in ("small", "large")
+            for what, shape in (
+                ("", [2, 3, f"{size}_height", f"{size}_width"]),
+                ("_grid", [1, f"{size}_height", f"{size}_width", 2]),
+                ("_pixel", [2]),
+            )
+        ]
+        outputs = [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)]
+        graph = helper.make_graph(self._nodes, "rife", inputs, outputs, list(self._constants.values()))
+        opset = [helper.make_opsetid("", OPSET)]
+        return helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
