@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from shoal.cli.main import COMMANDS, main
+from shoal.wire.pipelines import PIPELINES
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -67,7 +68,7 @@ def test_what_is_typed_wrongly_ends_with_2(words: list[str]) -> None:
         (["jobs", "--gateway", "ftp://x"], "shoal jobs: 'ftp://x' is no gateway; write http://host:port\n"),
         (
             ["run", "poetry", "x"],
-            "shoal run: there is no pipeline 'poetry'; there are llm, audio-to-text, text-to-speech, echo\n",
+            f"shoal run: there is no pipeline 'poetry'; there are {', '.join(PIPELINES)}\n",
         ),
         (
             ["run", "audio-to-text", "/no/where.wav"],

@@ -21,6 +21,7 @@ from shoal.worker.pipelines.server import (
     Reply,
     Runner,
     Settings,
+    Step,
     Stream,
     parse,
 )
@@ -51,6 +52,10 @@ class Scripted:
                 raise KeyError("oops")
             case b"work":
                 return hands.run(self.work)
+            case b"steps":
+                return hands.steps(call, self.walk)
+            case b"stumble":
+                return hands.steps(call, self.stumble)
             case b"break":
                 return Stream(breaks())
             case _:
@@ -62,6 +67,14 @@ class Scripted:
             pass
         self.left.set()
         return Answer(b"", 0)
+
+    def walk(self, step: Step) -> Answer:
+        for done in range(1, 3):
+            step(done, 2)
+        return Answer(b'{"whole": true}', 5)
+
+    def stumble(self, step: Step) -> Answer:
+        raise Refused("no step is possible")
 
 
 def pieces(emit: Emit[bytes]) -> None:
@@ -92,8 +105,11 @@ class Caller:
     async def send(self, message: dict[str, Any]) -> None:
         self.sent.append(message)
 
-    async def call(self, runner: Runner, path: str = "/scripted", method: str = "POST") -> Caller:
-        scope = {"path": path, "method": method, "headers": [(b"content-type", b"x/y")]}
+    async def call(
+        self, runner: Runner, path: str = "/scripted", method: str = "POST", accept: bytes = b"*/*"
+    ) -> Caller:
+        headers = [(b"content-type", b"x/y"), (b"accept", accept)]
+        scope = {"path": path, "method": method, "headers": headers}
         await runner(scope, self.receive, self.send)
         return self
 
@@ -141,6 +157,51 @@ def test_a_stream_that_breaks_says_so_and_does_not_say_done() -> None:
     answer = asyncio.run(called(b"break"))
     assert answer.status == 200
     assert answer.body == b'data: 1\n\ndata: {"error":"the model fell over"}\n\n'
+
+
+def test_steps_are_told_to_those_who_understand_events_and_the_answer_comes_last() -> None:
+    events = b"text/event-stream, */*"
+    answer = asyncio.run(Caller(b"steps").call(ready(), accept=events))
+    assert [event.removeprefix(b"data: ") for event in answer.body.split(b"\n\n") if event] == [
+        b'{"progress":{"done":1,"of":2}}',
+        b'{"progress":{"done":2,"of":2}}',
+        b'{"answer":{"whole": true},"units":5}',
+        b"[DONE]",
+    ]
+    plain = asyncio.run(called(b"steps"))
+    assert (plain.status, plain.body, plain.headers[b"shoal-units"]) == (200, b'{"whole": true}', b"5")
+
+
+def test_what_fails_before_its_first_step_has_a_status_of_its_own() -> None:
+    answer = asyncio.run(Caller(b"stumble").call(ready(), accept=b"text/event-stream"))
+    assert (answer.status, answer.told) == (400, "no step is possible")
+
+
+def test_a_step_ends_the_work_once_nobody_waits() -> None:
+    async def leave() -> None:
+        stopped = threading.Event()
+
+        def endless(step: Step) -> Answer:
+            try:
+                while True:
+                    step(1, 2)
+            finally:
+                stopped.set()
+
+        for accept in ("text/event-stream", "*/*"):
+            stopped.clear()
+            working = asyncio.ensure_future(Hands(1).steps(Call("", accept, b""), endless))
+            if accept == "text/event-stream":
+                reply = await working
+                assert isinstance(reply, Stream)
+                assert await anext(reply.events) == b'{"progress":{"done":1,"of":2}}'
+                await reply.events.aclose()
+            else:
+                await asyncio.wait([working], timeout=0.01)
+                working.cancel()
+            await asyncio.to_thread(stopped.wait)
+
+    asyncio.run(leave())
 
 
 @pytest.mark.parametrize(

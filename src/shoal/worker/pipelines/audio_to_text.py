@@ -13,13 +13,12 @@ from typing import Literal
 
 import av
 import faster_whisper
-import msgspec
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from shoal.errors import Refused, TooLarge, WrongMedia
-from shoal.worker.pipelines.form import read_form
+from shoal.errors import TooLarge, WrongMedia
+from shoal.worker.pipelines.form import read_request
 from shoal.worker.pipelines.server import (
     Answer,
     Call,
@@ -80,9 +79,9 @@ class AudioToText:
         self._model_id = settings.model_id
 
     def answer(self, call: Call, hands: Hands) -> Awaitable[Reply]:
-        request, audio = read_request(call)
+        request, files = read_request(call.content_type, call.body, Request, files=("audio",))
         require_model(request.model_id, self._model_id)
-        return hands.run(lambda gone: self._transcribe(request, audio, gone))
+        return hands.run(lambda gone: self._transcribe(request, files["audio"], gone))
 
     def _transcribe(self, request: Request, audio: bytes, gone: Gone) -> Answer:
         sound = decode(audio)
@@ -100,19 +99,6 @@ class AudioToText:
 def chunk(part: faster_whisper.transcribe.Segment | faster_whisper.transcribe.Word) -> Chunk:
     text = part.word if isinstance(part, faster_whisper.transcribe.Word) else part.text
     return Chunk((round(float(part.start), 2), round(float(part.end), 2)), text)
-
-
-def read_request(call: Call) -> tuple[Request, bytes]:
-    """The form's words and the sound itself."""
-    fields = read_form(call.content_type, call.body)
-    audio = fields.pop("audio", b"")
-    if not audio:
-        raise Refused("the form has no file named audio, or an empty one")
-    try:
-        words = {name: fields[name].decode() for name in Request.__struct_fields__ if name in fields}
-        return msgspec.convert(words, Request), audio
-    except (UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise Refused(f"the request is not valid: {error}") from error
 
 
 def decode(audio: bytes) -> Sound:

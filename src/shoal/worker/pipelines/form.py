@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
@@ -9,6 +14,8 @@ from python_multipart.multipart import parse_options_header
 from shoal.errors import Refused
 
 FIELDS_MAX = 64
+
+T = TypeVar("T", bound=Struct)
 
 
 class Form:
@@ -75,3 +82,19 @@ def read_form(content_type: str, body: bytes) -> dict[str, bytes]:
     if not form.whole:
         raise Refused("the form cannot be read: it ends too early")
     return form.fields
+
+
+def read_request(
+    content_type: str, body: bytes, kind: type[T], *, files: Sequence[str], optional: Sequence[str] = ()
+) -> tuple[T, dict[str, bytes]]:
+    """A form as a request of this kind and its files by name; whatever else it holds is left aside."""
+    fields = read_form(content_type, body)
+    found = {name: fields.pop(name) for name in (*files, *optional) if fields.get(name)}
+    for name in files:
+        if name not in found:
+            raise Refused(f"the form has no file named {name}, or an empty one")
+    try:
+        words = {name: fields[name].decode() for name in kind.__struct_fields__ if name in fields}
+        return msgspec.convert(words, kind, strict=False), found
+    except (UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise Refused(f"the request is not valid: {error}") from error

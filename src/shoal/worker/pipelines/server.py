@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import select
@@ -26,7 +27,7 @@ import msgspec
 import uvicorn
 import uvloop
 
-from shoal.errors import Busy, Failed, Refused, ShoalError, TooLarge
+from shoal.errors import Busy, Cancelled, Failed, Refused, ShoalError, TooLarge
 
 T = TypeVar("T")
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
@@ -34,6 +35,8 @@ Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 
 #: Asks whether the caller has left; work that asks often stops soon.
 Gone: TypeAlias = Callable[[], bool]
+#: Says how far the work is: (steps done, steps in all). Raises Cancelled once the caller has left.
+Step: TypeAlias = Callable[[int, int], None]
 #: Hands one piece of a stream to the caller; True when the caller has left.
 Emit: TypeAlias = Callable[[T], bool]
 
@@ -78,6 +81,22 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
     units: int
     content_type: bytes = JSON
+
+    def event(self) -> bytes:
+        """The answer as the last event of a stream."""
+        assert self.content_type == JSON, "only JSON fits into an event"
+        return encode({"answer": msgspec.Raw(self.body), "units": self.units})
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a call's work is."""
+
+    done: int
+    of: int
+
+    def event(self) -> bytes:
+        """These words as they stand in a stream."""
+        return encode({"progress": {"done": self.done, "of": self.of}})
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -140,6 +159,38 @@ class Hands:
             await running
         finally:
             gone.set()
+
+    async def steps(self, call: Call, work: Callable[[Step], Answer]) -> Reply:
+        """What `work` answers. To a caller who understands events, each of its steps is one, and the answer the last.
+
+        Work that fails before its first step fails with a status of its own.
+        """
+        if EVENTS.decode() not in call.accept:
+            return await self.run(lambda gone: work(lambda done, of: _stop_if(gone())))
+        pieces = self.stream(functools.partial(_run_in_steps, work))
+        first = await anext(pieces)
+        if isinstance(first, Answer):
+            await pieces.aclose()
+            return first
+        return Stream(_events(first, pieces))
+
+
+def _run_in_steps(work: Callable[[Step], Answer], emit: Emit[Progress | Answer]) -> None:
+    emit(work(lambda done, of: _stop_if(emit(Progress(done, of)))))
+
+
+def _stop_if(gone: bool) -> None:
+    if gone:
+        raise Cancelled
+
+
+async def _events(
+    first: Progress | Answer, rest: AsyncGenerator[Progress | Answer, None]
+) -> AsyncGenerator[bytes, None]:
+    async with contextlib.aclosing(rest):
+        yield first.event()
+        async for piece in rest:
+            yield piece.event()
 
 
 class Left(Exception):
