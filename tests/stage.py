@@ -192,7 +192,8 @@ async def answer(attempt: Attempt) -> words.Payload | words.Fault:
             value = {"text": f"{size} bytes", "chunks": [{"timestamp": [0.0, 1.5], "text": f"{size} bytes"}]}
             return words.Payload(msgspec.json.encode(value))
         case "text-to-speech":
-            return words.Payload(b"{}", (words.Media("audio", "text/html", wav(100)),))
+            sound = words.Media("0.wav", "text/html", wav(100))
+            return words.Payload(b'{"audio": {"url": "0.wav"}}', (sound,))
         case _:
             return words.Payload(msgspec.json.encode(attempt.params))
 

@@ -218,7 +218,7 @@ async def test_a_file_can_be_fetched_as_a_jobs_result(stage: Stage) -> None:
             "/v1/jobs?wait_ms=9000", json={"pipeline": "text-to-speech", "params": {"text": "a"}}
         )
     ).json()
-    assert job["result"]["audio"]["url"] == f"/media/{job['id']}.wav"
+    assert job["result"]["audio"]["url"] == f"{stage.url}/media/{job['id']}.0.wav"
     assert (await stage.client.get(f"/v1/jobs/{job['id']}/result")).content == wav(100)
 
 

@@ -69,7 +69,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str]] = {
         "refused",
     ),
     "an unknown model": ("/llm", {"json": {**HELLO, "model": "gpt-9"}}, 404, "unknown_model"),
-    "an unknown pipeline": ("/text-to-image", {"json": {}}, 404, "not_found"),
+    "an unknown pipeline": ("/poetry", {"json": {}}, 404, "not_found"),
     "a job of an unknown pipeline": ("/v1/jobs", {"json": {"pipeline": "x"}}, 404, "not_found"),
     "a job that wants a file": ("/v1/jobs", {"json": {"pipeline": "audio-to-text"}}, 400, "refused"),
     "a text sent as sound": ("/audio-to-text", sound(b"To be, or not to be" * 100), 415, "wrong_media"),

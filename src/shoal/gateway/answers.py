@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
-from shoal.errors import Failed
+from shoal.errors import Failed, NotFound
 from shoal.gateway.machine import GatewayMachine
 from shoal.gateway.settlement import FEES
 from shoal.ids import JobId
 from shoal.money.wei import Price
-from shoal.runtime.door import PLAIN, Headers, Reply, encode, error_value
+from shoal.runtime.door import Headers, Reply, encode, error_value
 from shoal.wire.codec import signed_bytes
 from shoal.wire.faults import error_of
 from shoal.wire.pipelines import PIPELINES, Pipeline
-from shoal.wire.words import Fault, Payload, Receipt
-from shoal.work.lifecycle import ENDED, Attempt, Job
+from shoal.wire.references import with_urls
+from shoal.wire.words import Fault, Media, Payload, Receipt
+from shoal.work.lifecycle import ENDED, Attempt, Job, Phase
 
 HOW_TO_CHECK = (
     "The signature is r, s and a recovery id (65 bytes, secp256k1) over the SHA-256 of `signed_hex`. "
@@ -56,6 +59,16 @@ class LlmAnswer(Struct, frozen=True):
     choices: Annotated[tuple[Choice, ...], Meta(min_length=1)]
 
 
+#: Gives a client the address of one of an answer's files: (job, file).
+Locate = Callable[[Job, Media], str]
+
+#: A file that an answer holds never changes; only who knows its address has it.
+FILE: Headers = (
+    (b"cache-control", b"private, max-age=86400, immutable"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'"),
+)
+
 _llm_answers = msgspec.json.Decoder(LlmAnswer)
 
 
@@ -77,27 +90,33 @@ def job_headers(job_id: JobId) -> Headers:
     return ((b"shoal-job-id", job_id.encode()),)
 
 
-def answer_reply(job: Job, payload: Payload, *, raw: bool) -> Reply:
-    """An answer as Livepeer's API has it; `raw` for the bytes of its file instead of where they are."""
-    headers = job_headers(job.id)
-    if not payload.media:
-        return Reply(payload.params, headers=headers)
-    if raw:
-        return media_reply(job, payload)
-    return Reply(encode(_links(job, payload)), headers=headers)
+def answer_reply(job: Job, payload: Payload, locate: Locate) -> Reply:
+    """An answer as Livepeer's API has it."""
+    return Reply(encode(result_value(job, payload, locate)), headers=job_headers(job.id))
 
 
-def media_reply(job: Job, payload: Payload) -> Reply:
-    """The bytes of an answer's file. Its type is the table's: a worker's word could make a browser run it."""
-    content_type = PIPELINES[job.spec.pipeline].answers or "application/octet-stream"
-    return Reply(
-        payload.media[0].data, content_type=content_type.encode(), headers=(*PLAIN, *job_headers(job.id))
-    )
+def file_reply(job: Job, payload: Payload, name: str = "") -> Reply:
+    """The bytes of an answer's file, the first unless another is named. Raises `NotFound`.
+
+    Its type is the table's: a worker's word could make a browser run it.
+    """
+    for media in payload.media:
+        if name in ("", media.field):
+            content_type = PIPELINES[job.spec.pipeline].answers or "application/octet-stream"
+            headers = (*FILE, *job_headers(job.id))
+            return Reply(media.data, content_type=content_type.encode(), headers=headers)
+    raise NotFound(f"job {job.id} has no file {name[:100]!r}")
 
 
-def media_path(job: Job) -> str:
+def file_url(origin: str, job: Job, media: Media) -> str:
     """Where an answer's file can be fetched by whoever knows the job's id."""
-    return f"/media/{job.id}.{PIPELINES[job.spec.pipeline].answers.rpartition('/')[2]}"
+    return f"{origin}/media/{job.id}.{media.field}"
+
+
+def data_url(origin: str, job: Job, media: Media) -> str:
+    """An answer's file as an address that holds it."""
+    content_type = PIPELINES[job.spec.pipeline].answers
+    return f"data:{content_type};base64,{base64.b64encode(media.data).decode()}"
 
 
 def job_value(machine: GatewayMachine, job: Job) -> dict[str, Any]:
@@ -117,6 +136,7 @@ def job_value(machine: GatewayMachine, job: Job) -> dict[str, Any]:
         "run_ms": job.run_ms,
         "units": job.units,
         "unit": PIPELINES[job.spec.pipeline].unit,
+        "progress": _progress(machine, job),
         "price": _price_value(job.price),
         "limit": _price_value(job.limit),
         "charged_wei": job.wei + job.fee,
@@ -128,9 +148,21 @@ def job_value(machine: GatewayMachine, job: Job) -> dict[str, Any]:
     }
 
 
-def result_value(job: Job, payload: Payload) -> Any:
-    """An answer inside a larger JSON value."""
-    return _links(job, payload) if payload.media else msgspec.Raw(payload.params)
+def result_value(job: Job, payload: Payload, locate: Locate) -> Any:
+    """An answer's JSON, with an address for each of its files. Raises `Failed` if it names one that did not come."""
+    if not payload.media:
+        return msgspec.Raw(payload.params)
+    files = {media.field: media for media in payload.media}
+
+    def address(name: str) -> str:
+        if name not in files:
+            raise Failed(f"the answer names a file that did not come with it: {name[:100]!r}")
+        return locate(job, files[name])
+
+    try:
+        return with_urls(msgspec.json.decode(payload.params), address)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Failed("the answer is not of the form that this pipeline has") from error
 
 
 def receipt_value(receipt: Receipt) -> dict[str, Any]:
@@ -217,8 +249,11 @@ def network_value(machine: GatewayMachine) -> dict[str, Any]:
     }
 
 
-def _links(job: Job, payload: Payload) -> dict[str, Any]:
-    return {media.field: {"url": media_path(job)} for media in payload.media[:1]}
+def _progress(machine: GatewayMachine, job: Job) -> float:
+    """The share of a job's work that is done, as far as its runner tells."""
+    if job.phase in ENDED:
+        return float(job.phase is Phase.DONE)
+    return round(min(machine.units_done(job.id) / max(1, job.spec.units_max), 1.0), 3)
 
 
 def _attempt_value(attempt: Attempt) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from msgspec import Raw, Struct
@@ -15,11 +16,14 @@ from msgspec import Raw, Struct
 from shoal.errors import NotFound, Refused, ShoalError
 from shoal.gateway import openai, streams
 from shoal.gateway.answers import (
+    Locate,
     answer_reply,
+    data_url,
+    file_reply,
+    file_url,
     job_headers,
     job_value,
     llm_answer,
-    media_reply,
     models_value,
     network_value,
     receipt_value,
@@ -120,8 +124,10 @@ class Doors:
             if begun.spec.stream:
                 return await self._stream(begun, streams.LIVEPEER)
             job = await self._finish(begun)
-            raw = request.header(b"accept").startswith("audio/")
-            return self._write(job, lambda answer: answer_reply(job, answer, raw=raw))
+            kind = row.answers.partition("/")[0]
+            if kind and request.header(b"accept").startswith(f"{kind}/"):
+                return self._write(job, lambda answer: file_reply(job, answer))
+            return self._write(job, lambda answer: answer_reply(job, answer, _locate(request)))
 
         return run
 
@@ -139,8 +145,8 @@ class Doors:
 
     async def _ask_form(self, row: Pipeline, form: Form) -> Ask:
         fields = read_fields(row, form.fields)
-        media, durations_ms = await read_files(row, form)
-        return ask(row, fields, media, durations_ms)
+        media, measures = await read_files(row, form)
+        return ask(row, fields, media, measures)
 
     # OpenAI
 
@@ -164,7 +170,7 @@ class Doors:
         row = PIPELINES["text-to-speech"]
         asked = ask(row, openai.read_speech(await request.body(BODY_BYTES_MAX[row.name])))
         job = await self._finish(await self._begin(request, client, asked))
-        return self._write(job, lambda answer: media_reply(job, answer))
+        return self._write(job, lambda answer: file_reply(job, answer))
 
     async def transcription(self, request: Request) -> Reply | Feed:
         """`POST /v1/audio/transcriptions`."""
@@ -212,7 +218,8 @@ class Doors:
         return self._write(
             job,
             lambda answer: Reply(
-                encode({**value, "result": result_value(job, answer)}), headers=job_headers(job.id)
+                encode({**value, "result": result_value(job, answer, _locate(request))}),
+                headers=job_headers(job.id),
             ),
         )
 
@@ -226,8 +233,8 @@ class Doors:
         row = pipeline(form.fields.get("pipeline", ""))
         params = READERS[row.name].read(form.fields.get("params", "{}").encode())
         deadline_ms = _number(form.fields.get("deadline_ms", ""), "deadline_ms", 2**53)
-        media, durations_ms = await read_files(row, form)
-        return ask(row, params, media, durations_ms), deadline_ms
+        media, measures = await read_files(row, form)
+        return ask(row, params, media, measures), deadline_ms
 
     async def jobs(self, request: Request) -> Reply | Feed:
         """`GET /v1/jobs`: the client's own, the newest first."""
@@ -259,12 +266,16 @@ class Doors:
         """`GET /v1/jobs/{id}/events`, from `Last-Event-ID` on."""
         job = await self._own(request)
         cursor = _number(request.header(b"last-event-id"), "Last-Event-ID", 2**53)
-        return Feed(streams.job_events(self._desk, job.client, job, cursor), job_headers(job.id))
+        events = streams.job_events(self._desk, job.client, job, cursor, _locate(request))
+        return Feed(events, job_headers(job.id))
 
     async def result(self, request: Request) -> Reply | Feed:
-        """`GET /v1/jobs/{id}/result`: the answer itself."""
+        """`GET /v1/jobs/{id}/result`: the answer itself; its file where it is only one, unless JSON is asked for."""
         job = await self._own(request)
-        return answer_reply(job, self._desk.answer(job), raw=True)
+        answer = self._desk.answer(job)
+        if len(answer.media) == 1 and not request.header(b"accept").startswith("application/json"):
+            return file_reply(job, answer)
+        return answer_reply(job, answer, _locate(request))
 
     async def receipt(self, request: Request) -> Reply | Feed:
         """`GET /v1/jobs/{id}/receipt`: the orchestrator's signed word about the answer."""
@@ -274,12 +285,13 @@ class Doors:
         return Reply(encode(receipt_value(job.receipt)), headers=job_headers(job.id))
 
     async def media(self, request: Request) -> Reply | Feed:
-        """`GET /media/{id}.wav`: an answer's file, for whoever was given its address."""
-        job = self._desk.machine.jobs.get(JobId(request.part.partition(".")[0]))
+        """`GET /media/{id}.0.wav`: an answer's file, for whoever was given its address."""
+        job_id, _, name = request.part.partition(".")
+        job = self._desk.machine.jobs.get(JobId(job_id))
         await self._desk.durable()
-        if job is None or not (payload := self._desk.answer(job)).media:
+        if job is None or not name:
             raise NotFound(f"there is no file at {request.path[:100]}")
-        return media_reply(job, payload)
+        return file_reply(job, self._desk.answer(job), name)
 
     async def network(self, request: Request) -> Reply | Feed:
         """`GET /v1/network`."""
@@ -396,3 +408,12 @@ def _number(text: str, name: str, most: int) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 20 or int(text) > most:
         raise Refused(f"{name} is a whole number from 0 to {most}, not {text[:50]!r}")
     return int(text)
+
+
+def _locate(request: Request) -> Locate:
+    """How this client is told of files: by an address at the name by which it found us, or inline if it likes."""
+    if request.query("files") == "inline":
+        return partial(data_url, "")
+    scheme = "https" if request.header(b"x-forwarded-proto") == "https" else "http"
+    host = request.header(b"host")
+    return partial(file_url, f"{scheme}://{host}" if host else "")

@@ -15,7 +15,7 @@ from shoal.errors import Failed, Lost, Refused, Untrusted
 from shoal.errors import Quarantined as QuarantinedError
 from shoal.gateway.books import Books
 from shoal.gateway.config import Rules
-from shoal.gateway.events import CancelAsked, Consumed, Reply, Streamed, Submitted
+from shoal.gateway.events import CancelAsked, Consumed, Notice, Reply, Streamed, Submitted
 from shoal.gateway.sellers import Sellers
 from shoal.gateway.settlement import account, order_key, settlement, settlement_key
 from shoal.ids import Digest, JobId, NodeId, digest
@@ -84,6 +84,11 @@ class GatewayMachine(Books):
     def stream(self, job: JobId) -> Stream:
         """A job's stream as far as it has come."""
         return self.streams.setdefault(job, Stream())
+
+    def units_done(self, job: JobId) -> int:
+        """How many of a running job's units are done, if its runner tells."""
+        stream = self.streams.get(job)
+        return stream.units if stream is not None else 0
 
     # Clients
 
@@ -194,6 +199,8 @@ class GatewayMachine(Books):
             self.emit(Streamed(word.job, len(stream.text) - len(news), news, stream.units))
         elif (units := stream.acknowledged(word.epoch)) > before:
             self.emit(Send(peer, words.Acknowledge(word.job, word.epoch, units)))
+        elif not word.text:
+            self.emit(Notice(word.job))
 
     def _hear_result(self, peer: NodeId, word: words.Result, now: Instant) -> None:
         if self.leases.find(word.job, word.epoch, peer) is None:

@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shoal.errors import Refused, TooLarge, WrongMedia
+from shoal.errors import Refused, TooLarge
+from shoal.gateway import picture
 from shoal.gateway.form import Form
 from shoal.gateway.sound import measure
 from shoal.units import KIB, SECOND_MS
@@ -101,12 +102,12 @@ async def read_files(row: Pipeline, form: Form) -> tuple[tuple[Media, ...], tupl
             if field.optional:
                 continue
             raise Refused(f"the form has no file named {field.field}, or an empty one")
-        if len(data) <= GLANCE_BYTES_MAX:
-            content_type, measure = _look(field, data)
-        else:
-            content_type, measure = await asyncio.to_thread(_look, field, data)
+        if len(data) <= GLANCE_BYTES_MAX and field.kind == "audio":
+            content_type, size = _look(field, data)
+        else:  # a small picture, too, may unpack to a large one
+            content_type, size = await asyncio.to_thread(_look, field, data)
         media.append(Media(field.field, content_type, data))
-        measures.append(measure)
+        measures.append(size)
     return tuple(media), tuple(measures)
 
 
@@ -127,10 +128,12 @@ def ask(row: Pipeline, request: Any, media: Sequence[Media] = (), measures: tupl
 
 
 def _look(field: MediaField, data: bytes) -> tuple[str, int]:
+    """A file's media type and what it measures: ms of sound, pixels of a picture."""
     if len(data) > field.bytes_max:
-        raise TooLarge(f"the file {field.field} has {len(data)} bytes, the limit is {field.bytes_max}")
-    if field.kind != "audio":
-        raise WrongMedia(f"files of {field.kind} are not read yet")
+        raise TooLarge(f"the file {field.field} has {len(data)} bytes; send at most {field.bytes_max}")
+    if field.kind == "image":
+        seen = picture.measure(data, field.pixels_max)
+        return seen.content_type, seen.pixels
     sound = measure(data)
     if sound.duration_ms > field.duration_max_ms:
         limit_s = field.duration_max_ms // SECOND_MS

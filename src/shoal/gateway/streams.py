@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from shoal.errors import Failed, ShoalError
-from shoal.gateway.answers import LlmAnswer, answer_text, job_value, result_value
+from shoal.gateway.answers import LlmAnswer, Locate, answer_text, job_value, result_value
 from shoal.gateway.desk import Desk, Watch
 from shoal.ids import ClientId, JobId
 from shoal.runtime.door import encode, error_value
@@ -173,7 +173,7 @@ LIVEPEER = Dialect(_livepeer_chunk, _livepeer_last)
 OPENAI = Dialect(_openai_chunk, _openai_last, DONE)
 
 
-async def job_events(desk: Desk, client: ClientId, job: Job, cursor: int) -> Chunks:
+async def job_events(desk: Desk, client: ClientId, job: Job, cursor: int, locate: Locate) -> Chunks:
     """Everything that happens to a job, to its end: states, its place in the queue, streamed text from `cursor` on.
 
     A text's event id is where it ends, so that a client that comes back names the last one it has seen.
@@ -192,7 +192,8 @@ async def job_events(desk: Desk, client: ClientId, job: Job, cursor: int) -> Chu
                 continue
             if job.phase in ENDED:
                 break
-            seen = (job.phase, job.epoch, desk.machine.position(job.id))
+            done = 0 if job.spec.stream else desk.machine.units_done(job.id)
+            seen = (job.phase, job.epoch, desk.machine.position(job.id), done)
             if seen != said:
                 said, silent_ms = seen, 0
                 yield event(job_value(desk.machine, job), "state")
@@ -205,18 +206,18 @@ async def job_events(desk: Desk, client: ClientId, job: Job, cursor: int) -> Chu
                 yield BEAT
         else:
             return
-        for last in _ending(desk, job, cursor):
+        for last in _ending(desk, job, cursor, locate):
             yield last
     finally:
         desk.unwatch(watch)
 
 
-def _ending(desk: Desk, job: Job, cursor: int) -> list[bytes]:
+def _ending(desk: Desk, job: Job, cursor: int, locate: Locate) -> list[bytes]:
     value = job_value(desk.machine, job)
     if job.phase is not Phase.DONE:
         return [event(value, "state")]
     try:
-        value["result"] = result_value(job, desk.answer(job))
+        value["result"] = result_value(job, desk.answer(job), locate)
         piece = _rest(desk, job, cursor) if job.spec.stream else None
     except ShoalError as error:
         return [event(error_value(error), "error"), event(value, "state")]

@@ -270,8 +270,11 @@ class OrchestratorMachine(Machine[State]):
 
     def _hear_progress(self, peer: NodeId, word: words.Progress, now: Instant) -> None:
         task = self._live(peer, word.job, word.epoch, now)
-        if task is not None and (progress := self._relay(task).hear(word)):
-            self.emit(Send(task.lease.gateway, progress))
+        if task is not None:
+            # Only what is delivered piece by piece waits for what was delivered before it.
+            news = self._relay(task).hear(word) if task.lease.spec.stream else replace(word, text="")
+            if news is not None:
+                self.emit(Send(task.lease.gateway, news))
 
     def _hear_result(self, peer: NodeId, word: words.Result, now: Instant) -> None:
         task = self._live(peer, word.job, word.epoch, now)

@@ -16,8 +16,10 @@ from msgspec import Struct
 
 from shoal.errors import Lost, Unreachable
 
-#: Called with each piece of a good answer's body as it comes.
+#: Called with each piece of a good answer as it comes, if it is a stream of events.
 OnPiece = Callable[[bytes], None]
+
+EVENTS = "text/event-stream"
 
 
 class Response(Struct):
@@ -61,6 +63,7 @@ class Exchange(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._pieces: list[bytes] = []
         self._keeps = True
+        self._streams = False
 
     # asyncio
 
@@ -87,8 +90,12 @@ class Exchange(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
+    def on_headers_complete(self) -> None:
+        events = self._headers.get("content-type", "").startswith(EVENTS)
+        self._streams = events and self._parser.get_status_code() == 200
+
     def on_body(self, piece: bytes) -> None:
-        if self._on_piece is not None and self._parser.get_status_code() == 200:
+        if self._on_piece is not None and self._streams:
             self._on_piece(piece)
         else:
             self._pieces.append(piece)
@@ -116,7 +123,7 @@ class Pool:
     ) -> Response:
         """`POST path`. Raises `Unreachable` or `Lost`."""
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: runner\r\nAccept: */*\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: runner\r\nAccept: {EVENTS}, */*\r\n"
             f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return await self._ask(head.encode("latin-1") + body, on_piece)

@@ -126,23 +126,39 @@ class Service:
         pool = self._runners[order.spec.pipeline, order.spec.model].pool
         content_type, body = translation.request(row, order.job, decode_payload(order.body))
         if not order.spec.stream:
-            response = await pool.post(f"/{row.name}", content_type, body)
-            return self._whole(row, response), int(response.headers.get("shoal-units", "0"))
+            return await self._in_steps(row, order, content_type, body)
         assembly = translation.Assembly()
         pieces = partial(self._stream, order, assembly)
         response = await pool.post(f"/{row.name}", content_type, body, on_piece=pieces)
-        if response.status != 200:
-            raise error_of(translation.fault(response.status, response.body))
+        _require_good(response)
         return assembly.whole(), assembly.units
 
-    def _whole(self, row: Pipeline, response: Response) -> words.Payload:
-        if response.status != 200:
-            raise error_of(translation.fault(response.status, response.body))
-        return translation.answer(row, response.headers.get("content-type", ""), response.body)
+    async def _in_steps(
+        self, row: Pipeline, order: words.Job, content_type: str, body: bytes
+    ) -> tuple[words.Payload, int]:
+        """An answer in one piece, from a runner that may say meanwhile how far it is."""
+        pool = self._runners[order.spec.pipeline, order.spec.model].pool
+        steps = translation.Steps(order.spec.units_max)
+
+        def hear(data: bytes) -> None:
+            if (units := steps.feed(data)) is not None:
+                self.node.post(RunnerSpoke(order.job, order.epoch, units, 0, ""))
+
+        response = await pool.post(f"/{row.name}", content_type, body, on_piece=hear)
+        _require_good(response)
+        if steps.spoke:
+            return steps.whole(row)
+        answer = translation.answer(row, response.headers.get("content-type", ""), response.body)
+        return answer, int(response.headers.get("shoal-units", "0"))
 
     def _stream(self, order: words.Job, assembly: translation.Assembly, data: bytes) -> None:
         for piece in assembly.feed(data):
             self.node.post(RunnerSpoke(order.job, order.epoch, piece.units, piece.offset, piece.text))
+
+
+def _require_good(response: Response) -> None:
+    if response.status != 200:
+        raise error_of(translation.fault(response.status, response.body))
 
 
 def _new_sockets(home: Path) -> Path:

@@ -6,6 +6,8 @@ those with; its answers are JSON, a file, or server-sent events of chunks.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 from typing import Any
 
@@ -15,6 +17,7 @@ from msgspec import Struct
 from shoal.errors import BY_CODE, Busy, Failed, Refused
 from shoal.ids import JobId
 from shoal.wire.pipelines import Pipeline
+from shoal.wire.references import file_name, with_urls
 from shoal.wire.words import Fault, Media, Payload
 
 _json = msgspec.json.Encoder()
@@ -102,10 +105,41 @@ def _form(params: bytes, media: tuple[Media, ...]) -> tuple[str, bytes]:
 
 
 def answer(row: Pipeline, content_type: str, body: bytes) -> Payload:
-    """A job's answer from a whole response."""
-    if content_type.startswith("application/json"):
-        return Payload(body)
-    return Payload(b"{}", (Media(row.answers.partition("/")[0] or "file", content_type, body),))
+    """A job's answer from a whole response. Files inside its JSON are taken out of it, once and for good."""
+    if not content_type.startswith("application/json"):
+        name = file_name(0, content_type.partition(";")[0])
+        return Payload(_json.encode(_naming(row, name)), (Media(name, content_type, body),))
+    return _apart(row, body) if row.answers else Payload(body)
+
+
+def _apart(row: Pipeline, body: bytes) -> Payload:
+    files: list[Media] = []
+
+    def name(url: str) -> str:
+        kind, _, data = url.partition(";base64,")
+        if kind != f"data:{row.answers}":
+            raise Failed(f"the runner answered with {url[:40]!r} where it promises {row.answers}")
+        try:
+            content = base64.b64decode(data, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise Failed(f"the runner's file cannot be read: {error}") from error
+        files.append(Media(file_name(len(files), row.answers), row.answers, content))
+        return files[-1].field
+
+    try:
+        value = with_urls(msgspec.json.decode(body), name)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Failed(f"the runner's answer is no JSON: {error}") from error
+    if not files:
+        raise Failed(f"the runner's answer holds no {row.answers}")
+    return Payload(_json.encode(value), tuple(files))
+
+
+def _naming(row: Pipeline, name: str) -> object:
+    """The JSON that Livepeer's API has for an answer that came as a bare file."""
+    if row.answers.startswith("audio/"):
+        return {"audio": {"url": name}}
+    return {"images": [{"url": name, "seed": 0, "nsfw": False}]}
 
 
 def fault(status: int, body: bytes) -> Fault:
@@ -124,11 +158,80 @@ def fault(status: int, body: bytes) -> Fault:
     return Fault(Failed.code, message)
 
 
+class Events:
+    """Server-sent events out of the pieces that they come in."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take bytes of the stream; the data of the events that they end."""
+        looked = max(0, len(self._rest) - 1)
+        self._rest += data
+        events = []
+        while (end := self._rest.find(b"\n\n", looked)) >= 0:
+            event = bytes(self._rest[:end]).strip()
+            del self._rest[: end + 2]
+            looked = 0
+            if (event := event.removeprefix(b"data:").strip()) and event != b"[DONE]":
+                events.append(event)
+        return events
+
+
+class Stage(Struct, frozen=True):
+    """How far a runner's work is."""
+
+    done: int = 0
+    of: int = 0
+
+
+class News(Struct, frozen=True):
+    """One event of an answer that tells its steps: how far it is, or at its end the answer itself."""
+
+    progress: Stage | None = None
+    answer: msgspec.Raw | None = None
+    units: int = 0
+    error: str = ""
+
+
+_news = msgspec.json.Decoder(News)
+
+
+class Steps:
+    """Hears how far a runner is, and its answer at the end."""
+
+    def __init__(self, units_max: int) -> None:
+        self._units_max = units_max
+        self._events = Events()
+        self._last = News()
+        self.spoke = False
+
+    def feed(self, data: bytes) -> int | None:
+        """Take bytes of the stream; the share of the work that is done, in units, if they tell it."""
+        self.spoke = True
+        units = None
+        for event in self._events.feed(data):
+            try:
+                self._last = _news.decode(event)
+            except msgspec.DecodeError as error:
+                self._last = News(error=f"the runner's stream cannot be read: {error}")
+            stage = self._last.progress
+            if stage is not None and 0 <= stage.done <= stage.of and stage.of:
+                units = self._units_max * stage.done // stage.of
+        return units
+
+    def whole(self, row: Pipeline) -> tuple[Payload, int]:
+        """The answer and its units. Raises `Failed` if the stream has no end."""
+        if self._last.answer is None:
+            raise Failed(self._last.error or "the runner's stream ended without an answer")
+        return answer(row, "application/json", bytes(self._last.answer)), self._last.units
+
+
 class Assembly:
     """Puts a streamed answer together again while its pieces pass through."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._events = Events()
         self._text: list[str] = []
         self._length = 0
         self._last = Chunk()
@@ -137,13 +240,9 @@ class Assembly:
 
     def feed(self, data: bytes) -> list[Piece]:
         """Take bytes of the stream; the pieces in them. Raises `Failed` if the runner broke off."""
-        *events, self._rest = (self._rest + data).split(b"\n\n")
-        return [piece for event in events if (piece := self._take(event)) is not None]
+        return [self._take(event) for event in self._events.feed(data)]
 
-    def _take(self, event: bytes) -> Piece | None:
-        data = event.strip().removeprefix(b"data:").strip()
-        if not data or data == b"[DONE]":
-            return None
+    def _take(self, data: bytes) -> Piece:
         try:
             chunk = _chunks.decode(data)
         except msgspec.DecodeError as error:
