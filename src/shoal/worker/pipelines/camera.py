@@ -7,9 +7,9 @@ motion that was asked for; which way, the seed's choice.
 from __future__ import annotations
 
 import math
-from random import Random
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
+import numpy as np
 from msgspec import Struct
 
 #: At full motion, how much of the picture's width a view leaves out for the camera to travel through or zoom into.
@@ -17,6 +17,8 @@ TRAVEL = 0.35
 MOTION_MAX = 255
 #: How far a zoom leans to one side, as a part of the room that there is.
 LEAN = 0.6
+#: A zoom in, a zoom out, or a look from one edge to the other.
+WAYS = ("in", "out", "across")
 
 #: Left, top, right and bottom in pixels of the picture, not always whole ones.
 View: TypeAlias = tuple[float, float, float, float]
@@ -54,9 +56,9 @@ def between(here: float, there: float, done: float) -> float:
 
 def camera(width: int, height: int, motion: int, seed: int) -> Camera:
     """The path for a picture of this size, by motion (0 to 255) and seed."""
-    luck = Random(seed)
+    luck = np.random.default_rng(seed)
     zoom = 1 / (1 - TRAVEL * motion / MOTION_MAX)
-    way: Literal["in", "out", "across"] = luck.choice(("in", "out", "across"))
+    way = WAYS[luck.integers(len(WAYS))]
     angle = luck.uniform(0, 2 * math.pi)
     x, y = math.cos(angle), math.sin(angle)
     if way == "across":

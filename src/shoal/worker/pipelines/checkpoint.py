@@ -44,7 +44,9 @@ class FloatStorage:
     """Stands for the kind of number; this file holds no other."""
 
 
-def _tensor(storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: object) -> Tensor:
+def _tensor(
+    storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: object
+) -> Tensor:
     expected, items = [], 1
     for side in reversed(shape):
         expected.append(items)
@@ -95,7 +97,9 @@ def _read(file: io.BytesIO) -> dict[str, Array]:
     sizes = {tensor.storage.key: tensor.storage.items for tensor in tensors.values()}
     storages = {key: _numbers(file, sizes[key]) for key in keys}
     return {
-        name: storages[tensor.storage.key][tensor.offset :][: int(np.prod(tensor.shape))].reshape(tensor.shape)
+        name: storages[tensor.storage.key][tensor.offset :][: int(np.prod(tensor.shape))].reshape(
+            tensor.shape
+        )
         for name, tensor in tensors.items()
     }
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import av
 import numpy as np
+from msgspec import Struct
 
 from shoal.worker.pipelines.picture import Pixels
 
@@ -24,16 +25,29 @@ OPTIONS = {
     "row-mt": "1",
     "auto-alt-ref": "1",
 }
-#: The index comes first, so that a player need not wait for the end; and no clock and no version is written down.
-MOVFLAGS = {"movflags": "+faststart", "fflags": "+bitexact"}
+#: Room for the index at the beginning, so that a player need not wait for the end: in all, and for each picture.
+INDEX_BYTES = 4096
+INDEX_BYTES_EACH = 64
 
 
-def encode(pictures: Iterable[Pixels], width: int, height: int, fps: int, threads: int) -> bytes:
-    """The film of these pictures, each as large as the film."""
+class Form(Struct, frozen=True):
+    """What a film is like."""
+
+    width: int
+    height: int
+    fps: int
+    frames: int
+
+
+def encode(pictures: Iterable[Pixels], form: Form, threads: int) -> bytes:
+    """The film of these pictures, each of them as large as the film."""
     file = io.BytesIO()
-    with av.open(file, "w", format="mp4", options=MOVFLAGS) as container:
-        stream = container.add_stream(CODEC, rate=fps, options=OPTIONS)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    # No clock and no version is written down.
+    options = {"moov_size": str(INDEX_BYTES + INDEX_BYTES_EACH * form.frames), "fflags": "+bitexact"}
+    with av.open(file, "w", format="mp4", options=options) as container:
+        stream = container.add_stream(CODEC, rate=form.fps, options=OPTIONS)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = form.width, form.height, "yuv420p"
         stream.codec_context.thread_count = threads
         for picture in pictures:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")

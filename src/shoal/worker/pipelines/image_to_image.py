@@ -6,6 +6,7 @@ prompt as a description; a prompt that names no style is refused rather than gue
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -18,7 +19,7 @@ from shoal.errors import Refused
 from shoal.wire.requests import ImageToImageRequest
 from shoal.worker.pipelines.form import read_request
 from shoal.worker.pipelines.picture import Drawn, Pixels, answer, decode, resize
-from shoal.worker.pipelines.safety import Safety
+from shoal.worker.pipelines.safety import NSFW_FROM, Safety
 from shoal.worker.pipelines.server import Answer, Call, Hands, Reply, Settings, Step, main, require_model
 from shoal.worker.pipelines.styles import Mixture, mixture
 
@@ -33,13 +34,14 @@ CANVAS_SIDE = 384
 STRIDE = 4
 #: Grain laid on a picture before it is painted, so that each seed places its strokes otherwise. From 0 to 1.
 GRAIN = 0.06
+SEED_BITS = 31
 
 #: Height x width x (red, green, blue), each from 0 to 1.
 Floats = npt.NDArray[np.float32]
 #: Paints a canvas.
 Stroke: TypeAlias = Callable[[Floats], Floats]
-#: Paints a picture by a seed.
-Brush: TypeAlias = Callable[[Pixels, int], Pixels]
+#: Paints a picture by a seed, and says how far it is.
+Brush: TypeAlias = Callable[[Pixels, int, Step], Pixels]
 
 
 class Painter(Protocol):
@@ -60,18 +62,22 @@ class Stylist:
     def prepare(self, request: ImageToImageRequest, style: Pixels | None) -> Brush:
         stroke = self._named(mixture(request.prompt)) if style is None else self._like(style)
 
-        def brush(picture: Pixels, seed: int) -> Pixels:
+        def brush(picture: Pixels, seed: int, step: Step) -> Pixels:
             height, width, _ = picture.shape
             canvas = floats(resize(picture, *work_size(width, height)))
             grain = np.random.default_rng(seed).standard_normal(canvas.shape, np.float32)
             painted = stroke((canvas + GRAIN * grain).clip(0, 1))
+            step(1, 1)
             return blend(picture, resize(pixels(painted), width, height), request.strength)
 
         return brush
 
     def _named(self, weights: Mixture) -> Stroke:
         def stroke(canvas: Floats) -> Floats:
-            inputs = {"image": canvas.transpose(2, 0, 1)[None], "style_weights": np.array(weights, np.float32)}
+            inputs = {
+                "image": canvas.transpose(2, 0, 1)[None],
+                "style_weights": np.array(weights, np.float32),
+            }
             [painted] = self._by_heart.run(None, inputs)
             plain: Floats = painted[0].transpose(1, 2, 0)
             return plain
@@ -122,13 +128,19 @@ class ImageToImage:
         picture = decode(files["image"])
         style = decode(files["style_image"]) if "style_image" in files else None
         brush = self._painter.prepare(request, style)
+        first = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
         drawn = []
         for number in range(request.num_images_per_prompt):
-            seed = (request.seed or 0) + number
-            painted = brush(picture, seed)
-            drawn.append(Drawn(painted, seed, request.safety_check and self._safety.indecent(painted)))
-            step(number + 1, request.num_images_per_prompt)
+            seed = first + number
+            painted = brush(picture, seed, nth(number, request.num_images_per_prompt, step))
+            nsfw = request.safety_check and self._safety.nsfw(painted) > NSFW_FROM
+            drawn.append(Drawn(painted, seed, nsfw))
         return answer(drawn, picture.shape[0] * picture.shape[1] * len(drawn))
+
+
+def nth(number: int, count: int, step: Step) -> Step:
+    """The steps of one picture among several, told as steps of all."""
+    return lambda done, of: step(number * of + done, count * of)
 
 
 def open_network(path: Path, threads: int) -> onnxruntime.InferenceSession:

@@ -1,13 +1,14 @@
 """The image-to-video runner: a still picture becomes a film, by a camera that moves over it.
 
-A few keyframes are drawn from the picture itself; the frames between them come from a network that has learned how
-pictures move. Nothing in the picture comes to life: it is the camera that moves, and no model here could do more.
+A few keyframes are drawn from the picture itself, and a network that has learned how pictures move finds the frames
+between them; or those between two pictures, if there are two. It brings nothing to life that neither picture shows.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Iterator
+from itertools import repeat
 
 import numpy as np
 from PIL import Image
@@ -18,7 +19,7 @@ from shoal.worker.pipelines.camera import View, camera
 from shoal.worker.pipelines.form import read_request
 from shoal.worker.pipelines.motion_network import Interpolator
 from shoal.worker.pipelines.picture import Pixels, data_url, decode
-from shoal.worker.pipelines.safety import Safety
+from shoal.worker.pipelines.safety import NSFW_FROM, Safety
 from shoal.worker.pipelines.server import (
     Answer,
     Call,
@@ -31,9 +32,11 @@ from shoal.worker.pipelines.server import (
     require_model,
 )
 
-BODY_BYTES_MAX = 12 << 20
-#: How many frames apart keyframes are at most: a power of two, for the network halves.
+BODY_BYTES_MAX = 24 << 20
+#: How many frames apart keyframes are at most, and so two pictures of which one guess must do for all between.
 GAP_MAX = 4
+#: Where a film begins and, if the client says so, where it ends.
+FILES = ("image", "end_image")
 SEED_BITS = 31
 
 
@@ -50,56 +53,56 @@ class ImageToVideo:
         self._model_id = settings.model_id
 
     def answer(self, call: Call, hands: Hands) -> Awaitable[Reply]:
-        request, files = read_request(call.content_type, call.body, ImageToVideoRequest, files=("image",))
+        request, files = read_request(
+            call.content_type, call.body, ImageToVideoRequest, files=("image",), optional=("end_image",)
+        )
         require_model(request.model_id, self._model_id)
-        return hands.steps(call, lambda step: self._answer(request, files["image"], step))
+        return hands.steps(call, lambda step: self._answer(request, files, step))
 
-    def _answer(self, request: ImageToVideoRequest, image: bytes, step: Step) -> Answer:
-        picture = framed(decode(image), request.width, request.height)
+    def _answer(self, request: ImageToVideoRequest, files: dict[str, bytes], step: Step) -> Answer:
+        pictures = [
+            framed(decode(files[name]), request.width, request.height) for name in FILES if name in files
+        ]
         seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
-        nsfw = request.safety_check and self._safety.indecent(picture)
-        frames = told(self._frames(request, picture, seed), request.num_frames, step)
-        data = film.encode(frames, request.width, request.height, request.fps, self._threads)
+        nsfw = request.safety_check and any(self._safety.nsfw(picture) > NSFW_FROM for picture in pictures)
+        frames = told(self._frames(request, pictures, seed), request.num_frames, step)
+        form = film.Form(request.width, request.height, request.fps, request.num_frames)
+        data = film.encode(frames, form, self._threads)
         answer = {"images": [{"url": data_url(data, "video/mp4"), "seed": seed, "nsfw": nsfw}]}
         return Answer(encode(answer), request.width * request.height * request.num_frames)
 
-    def _frames(self, request: ImageToVideoRequest, picture: Pixels, seed: int) -> Iterator[Pixels]:
-        """All frames in their order. Without motion there is one frame, and nothing to guess."""
-        height, width, _ = picture.shape
-        path = camera(width, height, request.motion_bucket_id, seed)
+    def _frames(self, request: ImageToVideoRequest, pictures: list[Pixels], seed: int) -> Iterator[Pixels]:
+        """All frames in their order. Of a still camera over one picture there is one frame, and nothing to guess."""
         last = request.num_frames - 1
 
-        def keyframe(number: int) -> Pixels:
+        def keyframe(number: int, picture: Pixels) -> Pixels:
+            height, width, _ = picture.shape
+            path = camera(width, height, request.motion_bucket_id, seed)
             return seen(picture, path.view(number / last), request.width, request.height)
 
-        here = keyframe(0)
+        first, end = pictures[0], pictures[-1]
+        here = keyframe(0, first)
         yield here
-        if not request.motion_bucket_id:
-            yield from (here for _ in range(last))
+        if request.motion_bucket_id == 0 and first is end:
+            yield from repeat(here, last)
             return
-        for number, gap in keyframes(last):
-            there = keyframe(number)
-            yield from self._between(here, there, gap)
+        gap = GAP_MAX if first is end else last
+        for number in range(0, last, gap):
+            until = min(number + gap, last)
+            there = keyframe(until, end)
+            moments = [(frame - number) / (until - number) for frame in range(number + 1, until)]
+            yield from self._between(here, there, moments)
             yield there
             here = there
 
-    def _between(self, before: Pixels, after: Pixels, gap: int) -> Iterator[Pixels]:
-        """The frames between two that are this many apart: the middle one, and so on to both sides."""
-        if gap > 1:
-            middle = self._interpolator.between(before, after)
-            yield from self._between(before, middle, gap // 2)
-            yield middle
-            yield from self._between(middle, after, gap // 2)
-
-
-def keyframes(last: int) -> Iterator[tuple[int, int]]:
-    """After the first: each keyframe's number and how far it is from the one before, until the last frame."""
-    number, gap = 0, GAP_MAX
-    while number < last:
-        while number + gap > last:
-            gap //= 2
-        number += gap
-        yield number, gap
+    def _between(self, before: Pixels, after: Pixels, moments: list[float]) -> Iterator[Pixels]:
+        """The frames at these moments; where they are many, those of each half by way of the middle."""
+        if len(moments) < GAP_MAX:
+            yield from self._interpolator.between(before, after, moments)
+            return
+        [middle] = self._interpolator.between(before, after, [0.5])
+        yield from self._between(before, middle, [2 * moment for moment in moments if moment < 0.5])
+        yield from self._between(middle, after, [2 * moment - 1 for moment in moments if moment >= 0.5])
 
 
 def told(frames: Iterator[Pixels], count: int, step: Step) -> Iterator[Pixels]:

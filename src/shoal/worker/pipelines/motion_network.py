@@ -1,4 +1,4 @@
-"""The picture halfway between two: RIFE's network (HDv3), built from its weights as a graph for onnxruntime.
+"""Pictures between two: RIFE's network (HDv3), built from its weights as a graph for onnxruntime.
 
 The network guesses how each pixel of the unseen picture moved from the one before and to the one after it, coarsely
 first and finer twice more; both pictures are then pulled along and mixed. It makes nothing up that neither shows.
@@ -6,9 +6,9 @@ first and finer twice more; both pictures are then pulled along and mixed. It ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -31,36 +31,50 @@ WORK_SIDE_MAX = 384
 Array: TypeAlias = npt.NDArray[np.float32]
 #: The name of a value in the graph.
 Value: TypeAlias = str
+#: An input: its name and its shape.
+Port: TypeAlias = tuple[Value, Sequence[int | str]]
+
+#: The pictures before and after.
+PAIR: Port = ("pair", [2, 3, "height", "width"])
+#: What `places` gives.
+PLACES: tuple[Port, ...] = (("grid", [1, "height", "width", 2]), ("pixel", [2]))
+#: What the network says, on its small copy.
+GUESSED: tuple[Port, ...] = (("motion", [2, 4, "rows", "columns"]), ("mask", [2, 1, "rows", "columns"]))
+#: How far the moment is from the picture before and from the one after.
+SPANS: Port = ("spans", [2, 1, 1, 1])
 
 
 class Interpolator:
-    """Finds the picture between two of one size."""
+    """Finds pictures between two of one size."""
 
     def __init__(self, weights: Path, threads: int) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        graph = build(read(weights.read_bytes())).SerializeToString()
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._sessions = [
+            onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+            for model in (guessing(read(weights.read_bytes())), mixing())
+        ]
 
-    def between(self, before: Pixels, after: Pixels) -> Pixels:
-        """The picture halfway."""
+    def between(self, before: Pixels, after: Pixels, moments: Sequence[float]) -> Iterator[Pixels]:
+        """The pictures at these moments, where 0 is the first of the two and 1 the other.
+
+        Motion is guessed once, for the middle; other moments follow it in a straight line, best near the middle.
+        """
         height, width, _ = before.shape
         across, down = work_size(width, height)
-        pair = (before, after)
-        inputs = {
-            "small": batch([resize(picture, across, down) for picture in pair]),
-            "small_grid": grid(across, down),
-            "small_pixel": np.array([2 / (across - 1), 2 / (down - 1)], np.float32),
-            "large": batch(pair),
-            "large_grid": grid(width, height),
-            # The motion is told in the small copy's pixels, so a step of one goes further here.
-            "large_pixel": np.array(
-                [2 / (width - 1) * width / across, 2 / (height - 1) * height / down], np.float32
-            ),
-        }
-        [found] = self._session.run(None, inputs)
-        picture: Pixels = (found[0].transpose(1, 2, 0).clip(0, 1) * 255 + 0.5).astype(np.uint8)
-        return picture
+        guess, mix = self._sessions
+        small = batch([resize(picture, across, down) for picture in (before, after)])
+        motion, mask = guess.run(None, {"pair": small} | places(across, down))
+        stretch = np.array([width / across, height / down] * 2, np.float32).reshape(1, 4, 1, 1)
+        inputs = {"pair": batch([before, after]), "motion": motion * stretch, "mask": mask} | places(
+            width, height
+        )
+        for moment in moments:
+            spans = np.array([moment, 1 - moment], np.float32).reshape(2, 1, 1, 1)
+            [found] = mix.run(None, inputs | {"spans": spans})
+            yield (found[0].transpose(1, 2, 0).clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def work_size(width: int, height: int) -> tuple[int, int]:
@@ -70,38 +84,46 @@ def work_size(width: int, height: int) -> tuple[int, int]:
     return across, down
 
 
-def batch(pictures: list[Pixels] | tuple[Pixels, ...]) -> Array:
+def batch(pictures: list[Pixels]) -> Array:
     """Pictures as the network takes them: number x colour x height x width, from 0 to 1."""
     return np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
 
 
-def grid(width: int, height: int) -> Array:
-    """Where each pixel is: x and y from -1 to 1."""
+def places(width: int, height: int) -> dict[str, Array]:
+    """Where each pixel is, x and y from -1 to 1, and how far a step of one pixel goes."""
     across, down = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
-    return np.stack([across, down], axis=-1)[None].astype(np.float32)
+    grid = np.stack([across, down], axis=-1)[None].astype(np.float32)
+    return {"grid": grid, "pixel": np.array([2 / (width - 1), 2 / (height - 1)], np.float32)}
 
 
-def build(weights: Mapping[str, Array]) -> ModelProto:
-    """The network as a graph.
+def guessing(weights: Mapping[str, Array]) -> ModelProto:
+    """The network: a pair of pictures in, the motion of the middle one's pixels and its mask out.
 
     Everything is done for both directions at once: row 0 of a batch looks from the picture before to the one after,
     row 1 looks back, so that turning a batch over swaps what is known of the two.
     """
     graph = Graph(weights)
-    motion = graph.nothing(like="small", channels=4)
-    mask = graph.nothing(like="small", channels=1)
-    pulled = "small"
+    motion, mask, pulled = graph.nothing(channels=4), graph.nothing(channels=1), "pair"
     for number, scale in enumerate(SCALES):
         seen = graph.join(pulled, graph.turned(pulled), mask)
         more_motion, more_mask = graph.guess(seen, motion, f"module.block{number}", scale)
         swapped = graph.pick(graph.turned(more_motion), [2, 3, 0, 1], axis=1)
         motion = graph.add(motion, graph.half(graph.add(more_motion, swapped)))
         mask = graph.add(mask, graph.half(graph.op("Sub", more_mask, graph.turned(more_mask))))
-        pulled = graph.pull("small", motion)
-    pulled = graph.pull("large", graph.resize_like("large", motion, channels=4))
-    share = graph.op("Sigmoid", graph.resize_like("large", mask, channels=1))
-    mixed = graph.op("ReduceSum", graph.op("Mul", pulled, share), graph.number([0]), keepdims=1)
-    return graph.model(mixed)
+        pulled = graph.pull(motion)
+    return graph.model([PAIR, *PLACES], [motion, mask])
+
+
+def mixing() -> ModelProto:
+    """Both pictures pulled along the motion to a moment, and mixed there by the mask and by how near each is."""
+    graph = Graph({})
+    away = graph.op("Mul", graph.enlarged("motion", channels=4), graph.add("spans", "spans"))
+    near = graph.turned("spans")
+    weight = graph.op("Mul", graph.op("Sigmoid", graph.enlarged("mask", channels=1)), near)
+    both = graph.op("ReduceSum", weight, graph.number([0]), keepdims=1)
+    mixed = graph.op("Mul", graph.pull(away), graph.op("Div", weight, both))
+    picture = graph.op("ReduceSum", mixed, graph.number([0]), keepdims=1)
+    return graph.model([PAIR, *PLACES, *GUESSED, SPANS], [picture])
 
 
 class Graph:
@@ -112,7 +134,7 @@ class Graph:
         self._nodes: list[NodeProto] = []
         self._constants: dict[str, TensorProto] = {}
 
-    def op(self, kind: str, *inputs: Value, **attributes: object) -> Value:
+    def op(self, kind: str, *inputs: Value, **attributes: Any) -> Value:
         """Any operator of ONNX."""
         output = f"{kind}.{len(self._nodes)}"
         self._nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
@@ -148,9 +170,9 @@ class Graph:
         """The batch with its two rows swapped."""
         return self.pick(value, [1, 0], axis=0)
 
-    def nothing(self, *, like: Value, channels: int) -> Value:
-        """Zeros of a picture's size."""
-        one = self.op("Mul", self.pick(like, [0], axis=1), self.number(0, np.float32))
+    def nothing(self, *, channels: int) -> Value:
+        """Zeros of the pair's size."""
+        one = self.op("Mul", self.pick("pair", [0], axis=1), self.number(0, np.float32))
         return self.join(*[one] * channels)
 
     def resize(self, value: Value, factor: float) -> Value:
@@ -158,20 +180,19 @@ class Graph:
             return value
         return self._resize(value, "", self.number([1, 1, factor, factor], np.float32))
 
-    def resize_like(self, picture: Value, value: Value, *, channels: int) -> Value:
-        """To the size of a picture."""
-        sides = self.op("Slice", self.op("Shape", picture), self.number([2]), self.number([4]))
-        sizes = self.op("Concat", self.number([2, channels]), sides, axis=0)
-        return self._resize(value, "", "", sizes)
+    def enlarged(self, value: Value, *, channels: int) -> Value:
+        """As large as the pair."""
+        sides = self.op("Slice", self.op("Shape", "pair"), self.number([2]), self.number([4]))
+        return self._resize(value, "", "", self.op("Concat", self.number([2, channels]), sides, axis=0))
 
     def _resize(self, *inputs: Value) -> Value:
         return self.op("Resize", *inputs, mode="linear", coordinate_transformation_mode="half_pixel")
 
-    def pull(self, pictures: Value, motion: Value) -> Value:
-        """Each picture with its pixels where the motion says that they have gone."""
+    def pull(self, motion: Value) -> Value:
+        """Each of the pair with its pixels where the motion says that they have gone."""
         steps = self.op("Transpose", self.pick(motion, [0, 1], axis=1), perm=[0, 2, 3, 1])
-        places = self.add(f"{pictures}_grid", self.op("Mul", steps, f"{pictures}_pixel"))
-        return self.op("GridSample", pictures, places, mode="bilinear", padding_mode="border", align_corners=1)
+        places = self.add("grid", self.op("Mul", steps, "pixel"))
+        return self.op("GridSample", "pair", places, mode="bilinear", padding_mode="border", align_corners=1)
 
     def guess(self, seen: Value, motion: Value, block: str, scale: int) -> tuple[Value, Value]:
         """What one block adds to the motion and to the mask."""
@@ -181,8 +202,8 @@ class Graph:
         for number in range(4):
             layer = f"{block}.convblock{number}"
             value = self.add(self._layer(self._layer(value, f"{layer}.0"), f"{layer}.1"), value)
-        found = self.resize(self._enlarged(value, f"{block}.conv1"), scale)
-        mask = self.resize(self._enlarged(value, f"{block}.conv2"), scale)
+        found = self.resize(self._quadrupled(value, f"{block}.conv1"), scale)
+        mask = self.resize(self._quadrupled(value, f"{block}.conv2"), scale)
         return self.op("Mul", found, self.number(scale, np.float32)), mask
 
     def _layer(self, value: Value, name: str, stride: int = 1) -> Value:
@@ -190,7 +211,7 @@ class Graph:
         value = self.op("Conv", value, *parameters, strides=[stride] * 2, pads=[1] * 4, kernel_shape=[3, 3])
         return self.op("PRelu", value, self._weight(f"{name}.1.weight", slope=True))
 
-    def _enlarged(self, value: Value, name: str) -> Value:
+    def _quadrupled(self, value: Value, name: str) -> Value:
         """Twice twice as large."""
         value = self._doubled(value, f"{name}.0")
         value = self.op("PRelu", value, self._weight(f"{name}.1.weight", slope=True))
@@ -200,18 +221,10 @@ class Graph:
         parameters = (self._weight(f"{name}.weight"), self._weight(f"{name}.bias"))
         return self.op("ConvTranspose", value, *parameters, strides=[2, 2], pads=[1] * 4, kernel_shape=[4, 4])
 
-    def model(self, output: Value) -> ModelProto:
-        """The whole, with its inputs named: pictures, where their pixels are, and what one pixel is there."""
-        inputs = [
-            helper.make_tensor_value_info(f"{size}{what}", TensorProto.FLOAT, shape)
-            for size in ("small", "large")
-            for what, shape in (
-                ("", [2, 3, f"{size}_height", f"{size}_width"]),
-                ("_grid", [1, f"{size}_height", f"{size}_width", 2]),
-                ("_pixel", [2]),
-            )
-        ]
-        outputs = [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)]
-        graph = helper.make_graph(self._nodes, "rife", inputs, outputs, list(self._constants.values()))
+    def model(self, inputs: Sequence[Port], outputs: Sequence[Value]) -> ModelProto:
+        """The whole, checked by whoever runs it."""
+        taken = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs]
+        given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+        graph = helper.make_graph(self._nodes, "motion", taken, given, list(self._constants.values()))
         opset = [helper.make_opsetid("", OPSET)]
         return helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
