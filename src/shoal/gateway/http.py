@@ -97,6 +97,9 @@ class Doors:
         routes: dict[str, Handler] = {f"POST /{row.name}": self._run(row) for row in PIPELINES.values()}
         routes |= {
             "POST /v1/chat/completions": self.chat,
+            "POST /v1/embeddings": self._run(PIPELINES["embeddings"]),
+            "POST /v1/images/generations": self.images,
+            "POST /v1/images/edits": self.edits,
             "POST /v1/audio/speech": self.speech,
             "POST /v1/audio/transcriptions": self.transcription,
             "GET /v1/models": self.models,
@@ -185,6 +188,33 @@ class Doors:
         def reply(answer: Payload) -> Reply:
             content_type, text = write(answer.params)
             return Reply(text, content_type=content_type, headers=job_headers(job.id))
+
+        return self._write(job, reply)
+
+    async def images(self, request: Request) -> Reply | Feed:
+        """`POST /v1/images/generations`."""
+        client = self._clients.identify(request)
+        row = PIPELINES["text-to-image"]
+        wanted, inside = openai.read_images(await request.body(BODY_BYTES_MAX[row.name]))
+        return await self._pictures(request, client, ask(row, wanted), inside)
+
+    async def edits(self, request: Request) -> Reply | Feed:
+        """`POST /v1/images/edits`."""
+        client = self._clients.identify(request)
+        row = PIPELINES["image-to-image"]
+        body = await request.body(BODY_BYTES_MAX[row.name])
+        form, inside = openai.read_edit(await self._form(request, body))
+        return await self._pictures(request, client, await self._ask_form(row, form), inside)
+
+    async def _pictures(self, request: Request, client: ClientId, asked: Ask, inside: bool) -> Reply:
+        job = await self._finish(await self._begin(request, client, asked))
+        locate = partial(data_url, "") if inside else _locate(request)
+
+        def reply(answer: Payload) -> Reply:
+            value = openai.images_value(
+                job.accepted_at // SECOND_MS, result_value(job, answer, locate), inside=inside
+            )
+            return Reply(encode(value), headers=job_headers(job.id))
 
         return self._write(job, reply)
 

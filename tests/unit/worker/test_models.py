@@ -16,8 +16,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from shoal.errors import Failed, Refused, UnknownModel, Unreachable
+from shoal.wire.pipelines import PIPELINES
 from shoal.worker import sources as sources_module
 from shoal.worker.models import (
     File,
@@ -138,9 +140,12 @@ def get(home: Path, model: Model = MODEL, source: Source | None = None, *, rehas
 
 
 def test_our_own_manifest_is_fit_for_use() -> None:
-    assert {model.pipeline for model in manifest()} == {"llm", "audio-to-text", "text-to-speech"}
+    assert {"llm", "audio-to-text", "text-to-speech", "upscale", "embeddings"} <= {
+        model.pipeline for model in manifest()
+    }
     for model in manifest():
         assert model.licence
+        assert model.method, f"{model.id} does not say what it does"
         assert all(file.parts for file in model.files)
 
 
@@ -167,6 +172,27 @@ memory_bytes = 1
 packages = [{{ name = "half-one", version = "1.0", bytes = 1, sha256 = "{"a" * 64}" }}]
 files = [{{ name = "model.bin", bytes = 1, sha256 = "{"b" * 64}", parts = ["half-one:d/x"] }}]
 """
+
+
+def test_a_pipeline_whose_model_is_here_takes_it_as_its_default() -> None:
+    for name in {model.pipeline for model in manifest()} & PIPELINES.keys():
+        assert find(name, "").id == PIPELINES[name].default_model
+
+
+def test_a_model_that_works_with_another_finds_it_in_its_folder(tmp_path: Path) -> None:
+    first = replace(MODEL, id="with/another", also={"echo": MODEL.id})
+    other = replace(MODEL, pipeline="echo")
+    folder = ensure(first, tmp_path, Steps(), (Copied(),), models=(first, other))
+    assert (folder / "echo" / "model.bin").read_bytes() == (folder / "model.bin").read_bytes()
+    assert (folder / "echo").resolve() == folder_of(other, tmp_path).resolve()
+    assert ensure(first, tmp_path, Steps(), (), models=(first, other)) == folder
+    moved = tmp_path.rename(tmp_path.with_name("moved"))
+    assert (folder_of(first, moved) / "echo" / "model.bin").exists()
+
+
+def test_a_model_that_works_with_one_that_is_not_there_is_refused() -> None:
+    with pytest.raises(Refused, match="works with the safety model x, which the manifest lacks"):
+        parse(ENTRY + 'also = { safety = "x" }')
 
 
 def test_a_manifest_is_read() -> None:
