@@ -35,7 +35,11 @@ BETTER = (
     (r"random\.(?!(System)?Random$)\w+", "be given a seeded `Random`", ""),
     (r"random\.(System)?Random", "be given a seeded `Random`", rf"{CHANCE}|shoal\.sim\..+"),
     (r"os\.urandom|uuid\.\w+|secrets\.(?!compare_digest$)\w+", "be given random bytes", CHANCE),
-    (r"(pickle(?!\.Unpickl)|marshal|shelve|cloudpickle)\.\w+|eval|exec|compile|yaml\.load", "never run data", ""),
+    (
+        r"(pickle(?!\.Unpickl)|marshal|shelve|cloudpickle)\.\w+|eval|exec|compile|yaml\.load",
+        "never run data",
+        "",
+    ),
     # Only where an unpickler is made that can call nothing: weights come as pickles.
     (r"pickle\.Unpickl\w+", "never run data", r"shoal\.worker\.pipelines\.checkpoint"),
     (r"asyncio\.get_event_loop", "use get_running_loop", ""),
