@@ -35,13 +35,7 @@ BETTER = (
     (r"random\.(?!(System)?Random$)\w+", "be given a seeded `Random`", ""),
     (r"random\.(System)?Random", "be given a seeded `Random`", rf"{CHANCE}|shoal\.sim\..+"),
     (r"os\.urandom|uuid\.\w+|secrets\.(?!compare_digest$)\w+", "be given random bytes", CHANCE),
-    (
-        r"(pickle(?!\.Unpickl)|marshal|shelve|cloudpickle)\.\w+|eval|exec|compile|yaml\.load",
-        "never run data",
-        "",
-    ),
-    # Only where an unpickler is made that can call nothing: weights come as pickles.
-    (r"pickle\.Unpickl\w+", "never run data", r"shoal\.worker\.pipelines\.checkpoint"),
+    (r"(pickle|marshal|shelve|cloudpickle)\.\w+|eval|exec|compile|yaml\.load", "never run data", ""),
     (r"asyncio\.get_event_loop", "use get_running_loop", ""),
     (r"msgspec\.msgpack.*", "only the codec knows bytes", CODEC),
     (r"msgspec\.json.*", "bytes stay at the doors", rf"{CODEC}|(?!{PURE.pattern[1:]}).*"),

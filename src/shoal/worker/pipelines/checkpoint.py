@@ -1,112 +1,129 @@
-"""Reads a checkpoint of PyTorch's first format without PyTorch: names and arrays of numbers.
+"""Tensors out of a PyTorch checkpoint, without PyTorch.
 
-A pickle can name any function for its reader to call. This one knows three names, none of which does anything
-but hold numbers; a file that names another is refused, and so is one whose numbers are not where it says.
+Such a file is a pickle, which is a program. It is read here as data: only the few instructions that make up a
+table of tensors are understood, nothing in it is ever called, and anything else is refused.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
-from collections import OrderedDict
-from typing import Any
+import pickletools
+import struct
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import Struct
 
 from shoal.errors import Untrusted
 
-MAGIC = 0x1950A86A20F9469CFC6C
-VERSION = 1001
-ITEM_BYTES = 4
-ITEMS_MAX = 1 << 28
+Tensors = dict[str, npt.NDArray[Any]]
 
-Array = npt.NDArray[np.float32]
-
-
-class Storage(Struct, frozen=True):
-    """A run of numbers that the file holds further back, under a key."""
-
-    key: str
-    items: int
+#: The first three values of the file: its magic number, its version, and who wrote it.
+PREAMBLE = 3
+MARK = object()
+KINDS = {"torch FloatStorage": np.dtype("<f4"), "torch LongStorage": np.dtype("<i8")}
+TABLE, TENSOR = "collections OrderedDict", "torch._utils _rebuild_tensor_v2"
+LITERALS = {"BINUNICODE", "SHORT_BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1"}
+CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-class Tensor(Struct, frozen=True):
-    """A view of a storage."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-
-
-class FloatStorage:
-    """Stands for the kind of number; this file holds no other."""
-
-
-def _tensor(
-    storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: object
-) -> Tensor:
-    expected, items = [], 1
-    for side in reversed(shape):
-        expected.append(items)
-        items *= side
-    if strides != tuple(reversed(expected)) or offset < 0 or offset + items > storage.items:
-        raise Untrusted("the checkpoint holds a tensor that does not lie in one piece")
-    return Tensor(storage, offset, shape)
+def read_tensors(path: Path) -> Tensors:
+    """Every tensor of a checkpoint by its name."""
+    with path.open("rb") as file:
+        for _ in range(PREAMBLE):
+            read_value(file)
+        table, keys = read_value(file), read_value(file)
+        storages = {storage[2]: KINDS[storage[1]] for storage, *_ in table.values()}
+        data = {key: read_numbers(file, storages[key]) for key in keys}
+    return {name: view(data[storage[2]], *where) for name, (storage, *where) in table.items()}
 
 
-KNOWN: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch", "FloatStorage"): FloatStorage,
-}
+def read_numbers(file: IO[bytes], kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    """One storage: how many numbers, then the numbers."""
+    [count] = struct.unpack("<q", file.read(8))
+    numbers = np.frombuffer(file.read(count * kind.itemsize), kind)
+    if len(numbers) != count:
+        raise Untrusted("the checkpoint ends too early")
+    return numbers
 
 
-class Reader(pickle.Unpickler):
-    """An unpickler that knows three names."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in KNOWN:
-            raise Untrusted(f"the checkpoint names {module}.{name}, which is not read")
-        return KNOWN[module, name]
-
-    def persistent_load(self, word: Any) -> Storage:
-        match word:
-            case ("storage", kind, str(key), str(), int(items), None) if kind is FloatStorage:
-                if 0 < items <= ITEMS_MAX:
-                    return Storage(key, items)
-        raise Untrusted(f"the checkpoint refers to {word!r:.100}, which is not read")
+def view(
+    data: npt.NDArray[Any], offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: object
+) -> npt.NDArray[Any]:
+    """A tensor as it lies in its storage."""
+    last = offset + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
+    if min((*strides, offset)) < 0 or last >= len(data):
+        raise Untrusted("a tensor of the checkpoint lies outside its storage")
+    steps = tuple(step * data.itemsize for step in strides)
+    return np.ascontiguousarray(np.lib.stride_tricks.as_strided(data[offset:], shape, steps))
 
 
-def read(data: bytes) -> dict[str, Array]:
-    """The arrays of a checkpoint by their names. Raises `Untrusted` for anything else."""
-    file = io.BytesIO(data)
-    try:
-        return _read(file)
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise Untrusted(f"the checkpoint cannot be read: {error}") from error
+def read_value(file: IO[bytes]) -> Any:
+    """One pickled value, if it is made of nothing but tables, lists, words, numbers and tensors."""
+    stack: list[Any] = []
+    memo: dict[int, Any] = {}
+    for opcode, argument, _ in pickletools.genops(file):
+        if opcode.name in LITERALS:
+            stack.append(argument)
+        elif opcode.name in ("BINPUT", "LONG_BINPUT"):
+            memo[argument] = stack[-1]
+        elif opcode.name in ("BINGET", "LONG_BINGET"):
+            stack.append(memo[argument])
+        elif opcode.name == "GLOBAL":
+            stack.append(argument)
+        elif opcode.name not in ("PROTO", "STOP"):
+            build(opcode.name, stack)
+    [value] = stack
+    return value
 
 
-def _read(file: io.BytesIO) -> dict[str, Array]:
-    magic, version, _system = (Reader(file).load() for _ in range(3))
-    if magic != MAGIC or version != VERSION:
-        raise Untrusted("the file is no checkpoint of PyTorch's first format")
-    tensors: dict[str, Tensor] = Reader(file).load()
-    keys: list[str] = Reader(file).load()
-    sizes = {tensor.storage.key: tensor.storage.items for tensor in tensors.values()}
-    storages = {key: _numbers(file, sizes[key]) for key in keys}
-    return {
-        name: storages[tensor.storage.key][tensor.offset :][: int(np.prod(tensor.shape))].reshape(
-            tensor.shape
-        )
-        for name, tensor in tensors.items()
-    }
+def build(name: str, stack: list[Any]) -> None:
+    """Carry out one instruction that makes something of what lies on the stack."""
+    if name in CONSTANTS:
+        stack.append(CONSTANTS[name])
+    elif name in TUPLES:
+        stack.append(tuple(take(stack, TUPLES[name])))
+    elif name == "MARK":
+        stack.append(MARK)
+    elif name in ("EMPTY_DICT", "EMPTY_LIST"):
+        stack.append({} if name == "EMPTY_DICT" else [])
+    elif name == "TUPLE":
+        stack.append(tuple(since_mark(stack)))
+    elif name == "SETITEMS":
+        items = since_mark(stack)
+        stack[-1].update(zip(items[::2], items[1::2], strict=True))
+    elif name == "SETITEM":
+        key, value = take(stack, 2)
+        stack[-1][key] = value
+    elif name == "APPENDS":
+        items = since_mark(stack)
+        stack[-1].extend(items)
+    elif name == "BUILD":
+        stack.pop()  # what a table says about itself; not needed
+    elif name == "REDUCE":
+        stack.append(reduced(*take(stack, 2)))
+    elif name != "BINPERSID":  # a storage is named by the tuple that lies there already
+        raise Untrusted(f"the checkpoint holds the instruction {name}, which no table of tensors needs")
 
 
-def _numbers(file: io.BytesIO, items: int) -> Array:
-    said = int.from_bytes(file.read(8), "little")
-    data = file.read(items * ITEM_BYTES)
-    if said != items or len(data) != items * ITEM_BYTES:
-        raise Untrusted("the checkpoint ends too early, or says two sizes for one tensor")
-    return np.frombuffer(data, "<f4")
+def reduced(what: str, arguments: tuple[Any, ...]) -> Any:
+    """What a call in the file stands for: a table, or a tensor by its place; no call is ever made."""
+    if what == TABLE:
+        return {}
+    if what == TENSOR:
+        return arguments
+    raise Untrusted(f"the checkpoint asks for {what}; it may hold only tensors")
+
+
+def take(stack: list[Any], count: int) -> list[Any]:
+    taken = stack[-count:]
+    del stack[-count:]
+    return taken
+
+
+def since_mark(stack: list[Any]) -> list[Any]:
+    begin = max(index for index, value in enumerate(stack) if value is MARK)
+    taken = stack[begin + 1 :]
+    del stack[begin:]
+    return taken

@@ -19,7 +19,7 @@ from shoal.errors import Refused
 from shoal.wire.requests import ImageToImageRequest
 from shoal.worker.pipelines.form import read_request
 from shoal.worker.pipelines.picture import Drawn, Pixels, answer, decode, resize
-from shoal.worker.pipelines.safety import NSFW_FROM, Safety
+from shoal.worker.pipelines.safety import THRESHOLD, Safety
 from shoal.worker.pipelines.server import Answer, Call, Hands, Reply, Settings, Step, main, require_model
 from shoal.worker.pipelines.styles import Mixture, mixture
 
@@ -133,7 +133,7 @@ class ImageToImage:
         for number in range(request.num_images_per_prompt):
             seed = first + number
             painted = brush(picture, seed, nth(number, request.num_images_per_prompt, step))
-            nsfw = request.safety_check and self._safety.nsfw(painted) > NSFW_FROM
+            nsfw = request.safety_check and self._safety.nsfw(painted) > THRESHOLD
             drawn.append(Drawn(painted, seed, nsfw))
         return answer(drawn, picture.shape[0] * picture.shape[1] * len(drawn))
 

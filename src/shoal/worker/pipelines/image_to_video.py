@@ -19,7 +19,7 @@ from shoal.worker.pipelines.camera import View, camera
 from shoal.worker.pipelines.form import read_request
 from shoal.worker.pipelines.motion_network import Interpolator
 from shoal.worker.pipelines.picture import Pixels, data_url, decode
-from shoal.worker.pipelines.safety import NSFW_FROM, Safety
+from shoal.worker.pipelines.safety import THRESHOLD, Safety
 from shoal.worker.pipelines.server import (
     Answer,
     Call,
@@ -64,7 +64,7 @@ class ImageToVideo:
             framed(decode(files[name]), request.width, request.height) for name in FILES if name in files
         ]
         seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
-        nsfw = request.safety_check and any(self._safety.nsfw(picture) > NSFW_FROM for picture in pictures)
+        nsfw = request.safety_check and any(self._safety.nsfw(picture) > THRESHOLD for picture in pictures)
         frames = told(self._frames(request, pictures, seed), request.num_frames, step)
         form = film.Form(request.width, request.height, request.fps, request.num_frames)
         data = film.encode(frames, form, self._threads)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from shoal.worker.pipelines.checkpoint import read
+from shoal.worker.pipelines.checkpoint import read_tensors
 from shoal.worker.pipelines.picture import Pixels, resize
 
 #: Version 18 of the operators: the first in which this graph's are all there. What old onnxruntimes read.
@@ -54,7 +54,7 @@ class Interpolator:
             onnxruntime.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
-            for model in (guessing(read(weights.read_bytes())), mixing())
+            for model in (guessing(read_tensors(weights)), mixing())
         ]
 
     def between(self, before: Pixels, after: Pixels, moments: Sequence[float]) -> Iterator[Pixels]:
