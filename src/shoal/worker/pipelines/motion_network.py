@@ -13,14 +13,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from shoal.worker.pipelines.checkpoint import read_tensors
+from shoal.worker.pipelines.network import Network
 from shoal.worker.pipelines.picture import Pixels, resize
 
-#: Version 18 of the operators: the first in which this graph's are all there. What old onnxruntimes read.
-OPSET = 18
-IR_VERSION = 9
 #: The three guesses work at a quarter, a half and all of the picture.
 SCALES = (4, 2, 1)
 #: The coarsest guess halves its quarter three times.
@@ -51,9 +48,7 @@ class Interpolator:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self._sessions = [
-            onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
             for model in (guessing(read_tensors(weights)), mixing())
         ]
 
@@ -96,7 +91,7 @@ def places(width: int, height: int) -> dict[str, Array]:
     return {"grid": grid, "pixel": np.array([2 / (width - 1), 2 / (height - 1)], np.float32)}
 
 
-def guessing(weights: Mapping[str, Array]) -> ModelProto:
+def guessing(weights: Mapping[str, Array]) -> bytes:
     """The network: a pair of pictures in, the motion of the middle one's pixels and its mask out.
 
     Everything is done for both directions at once: row 0 of a batch looks from the picture before to the one after,
@@ -114,7 +109,7 @@ def guessing(weights: Mapping[str, Array]) -> ModelProto:
     return graph.model([PAIR, *PLACES], [motion, mask])
 
 
-def mixing() -> ModelProto:
+def mixing() -> bytes:
     """Both pictures pulled along the motion to a moment, and mixed there by the mask and by how near each is."""
     graph = Graph({})
     away = graph.op("Mul", graph.enlarged("motion", channels=4), graph.add("spans", "spans"))
@@ -131,14 +126,9 @@ class Graph:
 
     def __init__(self, weights: Mapping[str, Array]) -> None:
         self._weights = weights
-        self._nodes: list[NodeProto] = []
-        self._constants: dict[str, TensorProto] = {}
-
-    def op(self, kind: str, *inputs: Value, **attributes: Any) -> Value:
-        """Any operator of ONNX."""
-        output = f"{kind}.{len(self._nodes)}"
-        self._nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
-        return output
+        self._network = Network()
+        self._known: set[str] = set()
+        self.op = self._network.apply
 
     def number(self, values: object, kind: npt.DTypeLike = np.int64) -> Value:
         """A constant."""
@@ -149,9 +139,10 @@ class Graph:
         array = self._weights[name]
         return self._constant(name, array.reshape(-1, 1, 1) if slope else array)
 
-    def _constant(self, name: str, array: npt.NDArray[np.generic]) -> Value:
-        if name not in self._constants:
-            self._constants[name] = numpy_helper.from_array(array, name)
+    def _constant(self, name: str, array: npt.NDArray[Any]) -> Value:
+        if name not in self._known:
+            self._known.add(name)
+            self._network.weight(name, array)
         return name
 
     def add(self, one: Value, other: Value) -> Value:
@@ -221,10 +212,6 @@ class Graph:
         parameters = (self._weight(f"{name}.weight"), self._weight(f"{name}.bias"))
         return self.op("ConvTranspose", value, *parameters, strides=[2, 2], pads=[1] * 4, kernel_shape=[4, 4])
 
-    def model(self, inputs: Sequence[Port], outputs: Sequence[Value]) -> ModelProto:
-        """The whole, checked by whoever runs it."""
-        taken = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs]
-        given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
-        graph = helper.make_graph(self._nodes, "motion", taken, given, list(self._constants.values()))
-        opset = [helper.make_opsetid("", OPSET)]
-        return helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION)
+    def model(self, inputs: Sequence[Port], outputs: Sequence[Value]) -> bytes:
+        """The whole."""
+        return self._network.graph(dict(inputs), outputs)
