@@ -99,14 +99,7 @@ def blocks_of(tensors: Tensors) -> int:
 
 
 def convolution(
-    network: Network,
-    tensors: Tensors,
-    value: str,
-    name: str,
-    norm: str,
-    *,
-    stride: int = 1,
-    active: bool = True,
+    network: Network, tensors: Tensors, value: str, name: str, norm: str, *, stride: int = 1, active: bool = True
 ) -> str:
     """A convolution, its normalisation, and, where it is active, a bend."""
     kernel = tensors[f"{name}.weight"]

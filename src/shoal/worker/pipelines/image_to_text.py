@@ -28,8 +28,7 @@ from shoal.worker.pipelines.tagging import Tagger
 
 BODY_BYTES_MAX = 12 << 20
 ASKS_FOR_TEXT = re.compile(
-    r"\b(ocr|read|reads?|text|say|says|said|written|words?|letters?|spell|spells|transcribe|transcription)\b",
-    re.I,
+    r"\b(ocr|read|reads?|text|say|says|said|written|words?|letters?|spell|spells|transcribe|transcription)\b", re.I
 )
 HOW_IT_WAS_MADE = "(Composed from a tagger and OCR; no captioning model.)"
 NOTHING_SEEN = "The tagger recognises nothing in it."

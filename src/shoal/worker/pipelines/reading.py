@@ -68,9 +68,7 @@ class Reader:
 
     def read(self, pixels: Pixels, step: Step) -> str:
         """All text that was found, in lines."""
-        picture = np.ascontiguousarray(
-            pixels[:, :, ::-1]
-        )  # both networks were taught blue before green before red
+        picture = np.ascontiguousarray(pixels[:, :, ::-1])  # both networks were taught blue before green before red
         boxes = sorted(self._find(picture), key=lambda box: float(box.middle[1]))[:BOXES_MAX]
         lines = [cut_out(picture, box) for box in boxes]
         words = [""] * len(lines)
