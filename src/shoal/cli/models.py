@@ -92,7 +92,7 @@ def source_of(model: Model) -> str:
     """Where its bytes come from: the publisher's hub, else packages."""
     hubs = dict.fromkeys(file.hub.repo for file in model.files if file.hub is not None)
     packages = dict.fromkeys(package.name for package in model.packages)
-    return ", ".join([*(f"hub {name}" for name in hubs), *(f"package {name}" for name in packages)])
+    return ", ".join(f"hub {name}" for name in hubs) or ", ".join(f"package {name}" for name in packages)
 
 
 def _offered(url: str, *, required: bool) -> dict[tuple[str, str], int] | None:
