@@ -76,7 +76,7 @@ endef
 	@touch $@
 
 # Locks (docs/why/002-locks.md). The widest comes first and holds the others to its versions.
-EXTRAS = gateway orchestrator worker llm audio-to-text text-to-speech upscale embeddings cli demo
+EXTRAS = gateway orchestrator worker llm audio-to-text text-to-speech upscale image-to-text segment-anything-2 embeddings cli demo
 COMPILE = .venv/bin/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --custom-compile-command "make lock"
 
