@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
+import struct
 import wave
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +16,7 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 from msgspec.structs import replace
+from PIL import Image
 
 from shoal.gateway.config import Settings
 from shoal.gateway.service import Service
@@ -41,6 +44,8 @@ class Attempt:
         self.params: Any = msgspec.json.decode(decode_payload(order.body).params)
         self.media = decode_payload(order.body).media
         self._seller = seller
+        #: For a script that waits until its test has seen something.
+        self.seen = asyncio.Event()
 
     def say(self, text: str, *, offset: int, units: int) -> None:
         """Send a piece of the answer."""
@@ -167,6 +172,33 @@ def wav(duration_ms: int, rate_hz: int = 8_000) -> bytes:
     return sound.getvalue()
 
 
+def png(width: int = 40, height: int = 30) -> bytes:
+    """A red rectangle."""
+    out = io.BytesIO()
+    Image.new("RGB", (width, height), (255, 0, 0)).save(out, "PNG")
+    return out.getvalue()
+
+
+def pictures(count: int) -> words.Payload:
+    """So many pictures, each a little wider than the last; of a type that no browser should believe."""
+    files = tuple(words.Media(f"{n}.png", "text/html", png(10 + n, 10)) for n in range(count))
+    images = [{"url": f"{n}.png", "seed": 7 + n, "nsfw": False} for n in range(count)]
+    return words.Payload(msgspec.json.encode({"images": images}), files)
+
+
+def vectors(params: dict[str, Any]) -> dict[str, Any]:
+    """Three numbers for each text, as they are asked for."""
+    count = 1 if isinstance(params["input"], str) else len(params["input"])
+    numbers = [[float(n), 0.5, -1.0] for n in range(count)]
+    values = [
+        base64.b64encode(struct.pack("<3f", *row)).decode() if "encoding_format" in params else row
+        for row in numbers
+    ]
+    data = [{"object": "embedding", "index": n, "embedding": value} for n, value in enumerate(values)]
+    usage = {"prompt_tokens": count, "total_tokens": count}
+    return {"object": "list", "data": data, "model": params["model"], "usage": usage}
+
+
 def chat(text: str, model: str = "m") -> words.Payload:
     """A chat's answer."""
     choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
@@ -194,6 +226,14 @@ async def answer(attempt: Attempt) -> words.Payload | words.Fault:
         case "text-to-speech":
             sound = words.Media("0.wav", "text/html", wav(100))
             return words.Payload(b'{"audio": {"url": "0.wav"}}', (sound,))
+        case "text-to-image" | "image-to-image" | "image-to-video" | "upscale":
+            return pictures(attempt.params.get("num_images_per_prompt", 1))
+        case "embeddings":
+            return words.Payload(msgspec.json.encode(vectors(attempt.params)))
+        case "segment-anything-2":
+            return words.Payload(b'{"masks": "[[[0, 1]]]", "scores": "[0.9]", "logits": "[[[-1.0, 1.0]]]"}')
+        case "image-to-text":
+            return words.Payload(b'{"text": "a red rectangle"}')
         case _:
             return words.Payload(msgspec.json.encode(attempt.params))
 

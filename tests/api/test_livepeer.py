@@ -9,7 +9,7 @@ import pytest
 from livepeer_ai import Livepeer
 from livepeer_ai.models import errors
 
-from stage import ANSWER, HELLO, Stage, gateway, wav
+from stage import ANSWER, HELLO, Stage, gateway, png, wav
 
 pytestmark = pytest.mark.anyio
 
@@ -51,6 +51,49 @@ async def test_text_to_speech(client: Livepeer, stage: Stage) -> None:
     said = (await client.generate.text_to_speech_async(request={"text": "hello"})).audio_response
     assert said is not None
     assert (await stage.client.get(said.audio.url)).content == wav(100)
+
+
+async def test_text_to_image(client: Livepeer, stage: Stage) -> None:
+    request = {"prompt": "a red heart", "num_images_per_prompt": 2}
+    drawn = (await client.generate.text_to_image_async(request=request)).image_response  # type: ignore[arg-type]
+    assert drawn is not None
+    assert [(image.seed, image.nsfw) for image in drawn.images] == [(7, False), (8, False)]
+    assert (await stage.client.get(drawn.images[1].url)).content == png(11, 10)
+    attempt = await stage.seller.attempts.get()
+    # This client says all of its defaults, which are Livepeer's.
+    assert attempt.order.spec.units_max == 1024 * 576 * 50 * 2
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "answer"),
+    [
+        ("image_to_image", {"prompt": "mosaic"}, "image_response"),
+        ("image_to_video", {}, "video_response"),
+        ("upscale", {"prompt": ""}, "image_response"),
+    ],
+)
+async def test_pictures_from_a_picture(
+    client: Livepeer, stage: Stage, method: str, fields: dict[str, str], answer: str
+) -> None:
+    image = {"file_name": "a.png", "content": png()}
+    call = getattr(client.generate, f"{method}_async")
+    made = getattr(await call(request={"image": image, **fields}), answer)
+    assert (await stage.client.get(made.images[0].url)).content == png(10, 10)
+    attempt = await stage.seller.attempts.get()
+    assert attempt.order.spec.pipeline == method.replace("_", "-")
+    assert attempt.media[0].data == png()
+
+
+async def test_a_pictures_parts_and_words(client: Livepeer) -> None:
+    image = {"file_name": "a.png", "content": png()}
+    cut = await client.generate.segment_anything2_async(
+        request={"image": image, "point_coords": "[[5, 5]]", "point_labels": "[1]"}  # type: ignore[arg-type]
+    )
+    assert cut.masks_response is not None
+    assert cut.masks_response.scores == "[0.9]"
+    said = await client.generate.image_to_text_async(request={"image": image})  # type: ignore[arg-type]
+    assert said.image_to_text_response is not None
+    assert said.image_to_text_response.text == "a red rectangle"
 
 
 async def test_errors_become_the_clients_own(client: Livepeer, stage: Stage) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -11,7 +13,7 @@ from openai import AsyncOpenAI
 
 from shoal.wire import words
 from shoal.wire.pipelines import PIPELINES
-from stage import ANSWER, HELLO, Attempt, Seller, Stage, gateway, wav
+from stage import ANSWER, HELLO, Attempt, Seller, Stage, gateway, png, wav
 
 pytestmark = pytest.mark.anyio
 
@@ -100,3 +102,51 @@ async def test_errors_become_the_clients_own(client: AsyncOpenAI, stage: Stage) 
         await client.chat.completions.create(model="", messages=[])
     with pytest.raises(openai.AuthenticationError):
         await client.with_options(api_key="sk-2").models.list()
+
+
+async def test_pictures_by_address_or_inside_the_answer(client: AsyncOpenAI, stage: Stage) -> None:
+    drawn = await client.images.generate(model="", prompt="a red heart", n=2, size="256x256")
+    assert drawn.data is not None
+    assert (await stage.client.get(str(drawn.data[1].url))).content == png(11, 10)
+    attempt = await stage.seller.attempts.get()
+    assert attempt.order.spec.units_max == 256 * 256 * 25 * 2
+    inside = await client.images.generate(model="", prompt="x", response_format="b64_json")
+    assert inside.data is not None
+    assert base64.b64decode(str(inside.data[0].b64_json)) == png(10, 10)
+
+
+async def test_a_picture_is_edited(client: AsyncOpenAI, stage: Stage) -> None:
+    made = await client.images.edit(image=("a.png", png()), prompt="mosaic", response_format="b64_json")
+    assert made.data is not None
+    assert base64.b64decode(str(made.data[0].b64_json)) == png(10, 10)
+    attempt = await stage.seller.attempts.get()
+    assert attempt.order.spec.pipeline == "image-to-image"
+    assert (attempt.params["prompt"], attempt.media[0].data) == ("mosaic", png())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"size": "9999x16"}, "size is not possible"),
+        ({"size": "large"}, "WIDTHxHEIGHT"),
+        ({"output_format": "webp"}, "as png only"),
+        ({"background": "transparent"}, "opaque"),
+        ({"n": 11}, "n"),
+    ],
+)
+async def test_pictures_that_cannot_be_had_are_refused(
+    client: AsyncOpenAI, change: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(openai.BadRequestError, match=told):
+        await client.images.generate(**{"model": "", "prompt": "x", **change})
+
+
+async def test_vectors(client: AsyncOpenAI, stage: Stage) -> None:
+    found = await client.embeddings.create(model="", input=["a cat", "a kitten"])
+    assert [row.embedding for row in found.data] == [[0.0, 0.5, -1.0], [1.0, 0.5, -1.0]]
+    assert found.model == PIPELINES["embeddings"].default_model
+    assert (await stage.seller.attempts.get()).order.spec.units_max == len("a cat" + "a kitten")
+    plain = await client.embeddings.create(model="", input="a cat", encoding_format="float")
+    assert plain.data[0].embedding == [0.0, 0.5, -1.0]
+    with pytest.raises(openai.BadRequestError, match="input"):
+        await client.embeddings.create(model="", input=[1, 2, 3])

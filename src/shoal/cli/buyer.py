@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -15,6 +16,7 @@ from shoal.cli.client import Answer, Client, Json
 from shoal.cli.network import GATEWAY_PORT, HOST, NETWORK_FILE
 from shoal.errors import Refused
 from shoal.runtime.config import home
+from shoal.wire.references import with_urls
 
 #: A job as the gateway tells of it.
 Job = dict[str, Any]
@@ -86,9 +88,31 @@ class Buyer:
         """A job's answer: JSON, or the bytes of a file."""
         return self.client.get(f"/v1/jobs/{job_id}/result")
 
+    def answer(self, job_id: str) -> Json:
+        """A job's answer as JSON, its files named by their addresses."""
+        return self.client.ask(
+            "GET", f"/v1/jobs/{job_id}/result", headers={"Accept": "application/json"}
+        ).json()
+
+    def file(self, url: str) -> bytes:
+        """A file of an answer; its address is taken at this gateway, whatever the gateway calls itself."""
+        return self.client.get(urlsplit(url).path).body
+
     def network(self) -> dict[str, Any]:
         """Who sells what, and how the gateway's ledger stands."""
         return dict(self.client.get("/v1/network").json())
+
+
+def files_of(result: Json) -> list[str]:
+    """The addresses of an answer's files."""
+    found: list[str] = []
+
+    def note(url: str) -> str:
+        found.append(url)
+        return url
+
+    with_urls(result, note)
+    return found
 
 
 def form(fields: Mapping[str, str], file: File) -> tuple[str, bytes]:

@@ -86,6 +86,8 @@ def _command_of(words: Sequence[str]) -> str:
 
 
 def _load(name: str) -> Command:
+    """A command's module; the rows of other packages stand in the table before it is loaded."""
+    importlib.import_module("shoal.cli.installed").add_installed()
     return cast(Command, importlib.import_module(COMMANDS[name].module))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ from shoal.cli.buyer import gateway_url
 from shoal.cli.client import Client
 from shoal.cli.terminal import columns, megabytes
 from shoal.cli.terminal import console as new_console
+from shoal.cli.timing import measure, remembered
 from shoal.errors import ShoalError
+from shoal.wire.pipelines import PIPELINES
 from shoal.worker.models import Model, folder_of, manifest, models_home
 
 EXAMPLE = """\
   shoal models
+  shoal models --measure
   shoal models --json"""
 
 LOOK_TIMEOUT_S = 5.0
@@ -25,13 +29,20 @@ LOOK_TIMEOUT_S = 5.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """How."""
     parser.add_argument("--gateway", metavar="URL", help="($SHOAL_URL, else the network of `shoal up`)")
+    parser.add_argument(
+        "--measure", action="store_true", help="start each model that is here, and time one short call"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace) -> int:
     """Read the manifest, look into the folder of models, and ask the gateway if there is one."""
     offered = _offered(gateway_url(options.gateway), required=options.gateway is not None)
-    rows = [about(model, models_home(os.environ)) for model in manifest()]
+    home = models_home(os.environ)
+    console = new_console()
+    if options.measure:
+        _measure(home)
+    rows = [about(model, home) for model in manifest()]
     for row in rows:
         row["slots"] = None if offered is None else offered.pop((row["pipeline"], row["id"]), 0)
     for (name, model_id), slots in (offered or {}).items():
@@ -39,7 +50,6 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"models": rows}, indent=2))
         return 0
-    console = new_console()
     for line in _table(rows):
         console.print(line, markup=False)
     if offered is None:
@@ -47,20 +57,42 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _measure(home: Path) -> None:
+    """Measure every model that is here; one that cannot be measured says why, and the next has its turn."""
+    for model in manifest():
+        if model.pipeline in PIPELINES and about(model, home)["here"]:
+            print(f"measuring {model.id}", file=sys.stderr)
+            try:
+                measure(model, folder_of(model, home), os.environ)
+            except ShoalError as error:
+                print(f"  {error.message}", file=sys.stderr)
+
+
 def about(model: Model, home: Path) -> dict[str, Any]:
     """One model of the manifest."""
     folder = folder_of(model, home)
+    speed = remembered(model, os.environ)
     sizes = [
         (folder / file.name).stat().st_size if (folder / file.name).is_file() else -1 for file in model.files
     ]
     return {
         "pipeline": model.pipeline,
         "id": model.id,
+        "method": model.method,
+        "source": source_of(model),
         "licence": model.licence,
         "size_bytes": model.bytes,
         "memory_bytes": model.memory_bytes,
         "here": sizes == [file.bytes for file in model.files],
+        "speed": str(speed) if speed is not None else None,
     }
+
+
+def source_of(model: Model) -> str:
+    """Where its bytes come from: the publisher's hub, else packages."""
+    hubs = dict.fromkeys(file.hub.repo for file in model.files if file.hub is not None)
+    packages = dict.fromkeys(package.name for package in model.packages)
+    return ", ".join(f"hub {name}" for name in hubs) or ", ".join(f"package {name}" for name in packages)
 
 
 def _offered(url: str, *, required: bool) -> dict[tuple[str, str], int] | None:
@@ -75,13 +107,36 @@ def _offered(url: str, *, required: bool) -> dict[tuple[str, str], int] | None:
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
-    head = ("pipeline", "model", ">size", ">memory", "here", ">slots", "licence")
+    head = (
+        "pipeline",
+        "model",
+        "what it is",
+        ">size",
+        ">memory",
+        "here",
+        ">slots",
+        ">speed",
+        "licence",
+        "source",
+    )
     return columns(head, [_cells(row) for row in rows])
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     slots = "" if row["slots"] is None else str(row["slots"])
     if "licence" not in row:  # somebody else's model
-        return (row["pipeline"], row["id"], "", "", "", slots, "")
+        return (row["pipeline"], row["id"], "", "", "", "", slots, "", "", "")
     sizes = (megabytes(row["size_bytes"]), megabytes(row["memory_bytes"]))
-    return (row["pipeline"], row["id"], *sizes, "yes" if row["here"] else "no", slots, row["licence"])
+    here = "yes" if row["here"] else "no"
+    speed = row["speed"] or "-"
+    return (
+        row["pipeline"],
+        row["id"],
+        row["method"],
+        *sizes,
+        here,
+        slots,
+        speed,
+        row["licence"],
+        row["source"],
+    )

@@ -52,11 +52,11 @@ class Place(Struct, frozen=True):
 
 #: A quick worker, a slower one who works for both orchestrators, and one who steps back for everybody else.
 PLACES = (
-    Place(Speed(2, 2, 0), ("llm", "audio-to-text", "text-to-speech", "echo"), (0,)),
+    Place(Speed(2, 2, 0), ("llm", "audio-to-text", "text-to-speech", "upscale", "embeddings", "echo"), (0,)),
     Place(Speed(1, 1, 0), ("llm", "audio-to-text", "echo"), (0, 1)),
     Place(Speed(1, 1, 10), ("llm", "text-to-speech", "echo"), (1,)),
 )
-REAL_PIPELINES = ("llm", "audio-to-text", "text-to-speech")
+REAL_PIPELINES = ("llm", "audio-to-text", "text-to-speech", "upscale", "embeddings")
 #: The second orchestrator asks a tenth less, and leaves its workers more.
 CHEAPER_PER_CENT = 90
 CHEAPER_SHARE_PPM = 850_000
@@ -168,7 +168,7 @@ def lay_out(home: Path, ports: Ports, *, workers: int, pipelines: Sequence[str])
             home,
             f"worker-{number + 1}",
             "worker",
-            pipelines=tuple(name for name in pipelines if name in place.pipelines),
+            pipelines=tuple(name for name in pipelines if _runs(place, name)),
             orchestrators=tuple(orchestrators[index].name for index in place.orchestrators),
         )
         hands.append(node)
@@ -179,6 +179,12 @@ def lay_out(home: Path, ports: Ports, *, workers: int, pipelines: Sequence[str])
     network = Network(home, (gateway, *orchestrators, *hands))
     save(network)
     return network
+
+
+def _runs(place: Place, name: str) -> bool:
+    """Whether a worker there runs this pipeline; what no place names, the first one runs."""
+    named = any(name in other.pipelines for other in PLACES)
+    return name in place.pipelines if named else place is PLACES[0]
 
 
 def save(network: Network) -> None:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from shoal.cli.buyer import ENDED, Buyer, File, Job, gateway_url, names, read_file
+from shoal.cli.buyer import ENDED, Buyer, File, Job, files_of, gateway_url, names, read_file
 from shoal.cli.client import Client
 from shoal.cli.terminal import duration, gwei
 from shoal.errors import BY_CODE, Failed, Refused
@@ -21,7 +21,11 @@ from shoal.wire.pipelines import PIPELINES, Pipeline, pipeline
 EXAMPLE = """\
   shoal run llm "Name three fish."
   shoal run text-to-speech "Good morning." -o morning.wav
-  shoal run audio-to-text morning.wav --json"""
+  shoal run audio-to-text morning.wav --json
+  shoal run text-to-image "a red heart" -o heart.png
+  shoal run upscale heart.png --params '{"factor": 2}'
+  shoal run image-to-image photo.jpg "mosaic"
+  shoal run embeddings "a cat" --json"""
 
 STDIN = "-"
 
@@ -29,7 +33,12 @@ STDIN = "-"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What is to be run, on what, and how."""
     parser.add_argument("pipeline", metavar="PIPELINE", help=", ".join(PIPELINES))
-    parser.add_argument("input", metavar="INPUT", help="a text, a file where sound is wanted, - for stdin")
+    parser.add_argument(
+        "input", metavar="INPUT", help="a text, a file where sound or a picture is wanted, - for stdin"
+    )
+    parser.add_argument(
+        "prompt", nargs="?", metavar="PROMPT", help="what is to be done with the file, if that can be said"
+    )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="where an answer that is a file goes"
     )
@@ -73,13 +82,19 @@ def _request(row: Pipeline, options: argparse.Namespace) -> tuple[dict[str, Any]
     if options.max_tokens is not None and row.name != "llm":
         raise Refused(f"--max-tokens is for llm, not for {row.name}")
     if row.media:
+        if options.prompt is not None:
+            if not row.text_field:
+                raise Refused(f"{row.name} takes no prompt beside its file; leave {options.prompt!r} out")
+            params[row.text_field] = options.prompt
         field = row.media[0].field
         if options.input == STDIN:
             return params, File(field, "stdin", sys.stdin.buffer.read())
         return params, read_file(Path(options.input), field)
+    if options.prompt is not None:
+        raise Refused(f"{row.name} takes one text; put it in quotes")
     text = sys.stdin.read() if options.input == STDIN else options.input
-    if row.name != "llm":
-        return params | {"text": text}, None
+    if row.text_field:
+        return params | {row.text_field: text}, None
     if options.max_tokens is not None:
         params["max_tokens"] = options.max_tokens
     return params | {"messages": [{"role": "user", "content": text}], "stream": True}, None
@@ -97,7 +112,7 @@ def _others(text: str) -> dict[str, Any]:
 
 def _follow(buyer: Buyer, job: Job, *, show: bool) -> Job:
     """The job at its end; its text is shown as it comes."""
-    shown = ""
+    shown, told = "", ""
     for name, value in buyer.follow(job["id"]):
         if name == "text" and show:
             shown += value["text"]
@@ -108,26 +123,28 @@ def _follow(buyer: Buyer, job: Job, *, show: bool) -> Job:
             job = value
             if job["state"] == "queued" and job["position"] and sys.stderr.isatty():
                 print(f"waiting: {job['position']} jobs before this one", file=sys.stderr)
+            elif job["state"] == "running" and job["progress"] and not shown and sys.stderr.isatty():
+                told = f"{job['progress']:.0%}"
+                print(f"\r{told:<4}", end="", file=sys.stderr, flush=True)
+    if told:
+        print("\r    \r", end="", file=sys.stderr)
     if shown and not shown.endswith("\n"):
         print()
     return job if job["state"] in ENDED else buyer.job(job["id"])
 
 
 def _show(buyer: Buyer, row: Pipeline, job: Job, options: argparse.Namespace) -> None:
-    answer = buyer.result(job["id"])
-    output: Path | None = options.output
-    if row.answers:
-        output = output or Path(f"{job['id']}.{row.answers.rpartition('/')[2]}")
-    if output is not None:
-        output.write_bytes(answer.body)
+    result = buyer.answer(job["id"])
+    saved = _save(buyer, row, job, result, options.output) if row.answers else []
+    if options.output is not None and not row.answers:
+        options.output.write_text(json.dumps(result, indent=2) + "\n")
     if options.json:
-        result = {"file": str(output)} if row.answers else answer.json()
-        print(json.dumps(job | {"result": result}, indent=2))
+        print(json.dumps(job | {"result": result} | ({"files": saved} if saved else {}), indent=2))
         return
-    if row.answers:
-        print(f"{len(answer.body):,} bytes in {output}")
-    elif not (row.streams and row.name == "llm"):
-        print(answer.json().get("text", answer.body.decode(errors="replace")))
+    for path in saved:
+        print(f"{Path(path).stat().st_size:,} bytes of {row.answers} in {path}")
+    if not saved and not (row.streams and row.name == "llm"):
+        print(_readable(result))
     known = names()
     worker, orchestrator = (known.get(job[part], job[part]) for part in ("worker", "orchestrator"))
     print(
@@ -135,3 +152,22 @@ def _show(buyer: Buyer, row: Pipeline, job: Job, options: argparse.Namespace) ->
         f"ran {duration(job['run_ms'])}; {job['units']:,} x {job['unit']}: {gwei(job['charged_wei'])}",
         file=sys.stderr,
     )
+
+
+def _save(buyer: Buyer, row: Pipeline, job: Job, result: Any, output: Path | None) -> list[str]:
+    """Write an answer's files, and say where each one is; several are numbered."""
+    urls = files_of(result)
+    plain = output or Path(f"{job['id']}.{row.answers.rpartition('/')[2]}")
+    saved = []
+    for number, url in enumerate(urls, 1):
+        path = plain if len(urls) == 1 else plain.with_stem(f"{plain.stem}-{number}")
+        data = buyer.file(url)
+        path.write_bytes(data)
+        saved.append(str(path))
+    return saved
+
+
+def _readable(result: Any) -> str:
+    """The text of an answer; its JSON if it is none."""
+    text = result.get("text") if isinstance(result, dict) else None
+    return text if isinstance(text, str) else json.dumps(result)

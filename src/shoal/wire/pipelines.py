@@ -11,7 +11,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from shoal.errors import NotFound
+from shoal.errors import NotFound, Refused
 from shoal.machine import Value
 from shoal.money.wei import Price
 from shoal.units import KIB, MIB, MINUTE_MS
@@ -72,6 +72,8 @@ class Pipeline(Value, frozen=True, kw_only=True):
     streams: bool = False
     #: False for a pipeline whose runner loads nothing: its model is only a name.
     has_models: bool = True
+    #: The module that is its runner: a part of another package, in which its models.toml lies too. "" for one of ours.
+    runner: str = ""
     #: The parameter that fixes the luck of an answer; "" if there is none. A worker draws it from the
     #: job's id where the client left it open, so that a second attempt says what the first one said.
     seed_field: str = ""
@@ -307,6 +309,17 @@ PIPELINES: dict[str, Pipeline] = {
         ),
     )
 }
+
+
+def add(row: Pipeline) -> None:
+    """Put a row of another package into the table; before any role is loaded, for they read it once."""
+    if row.name in PIPELINES:
+        raise Refused(f"there is a pipeline {row.name!r} already; another package cannot replace it")
+    if not row.name.replace("-", "").isalnum() or row.name != row.name.lower():
+        raise Refused(f"a pipeline's name is small letters, digits and -, not {row.name!r}")
+    if "." not in row.runner:
+        raise Refused(f"the pipeline {row.name!r} names no runner, a module inside its package")
+    PIPELINES[row.name] = row
 
 
 def pipeline(name: str) -> Pipeline:

@@ -22,6 +22,7 @@ import platformdirs
 from msgspec import Meta, Struct
 
 from shoal.errors import Broken, Failed, Refused, ShoalError, UnknownModel, Untrusted
+from shoal.wire.pipelines import PIPELINES
 
 MARKER = "verified.json"
 
@@ -133,8 +134,10 @@ def check(model: Model) -> None:
 
 @functools.cache
 def manifest() -> tuple[Model, ...]:
-    """The models that this version knows."""
-    return parse(resources.files("shoal.worker").joinpath("models.toml").read_text())
+    """The models that this version knows, and those that other packages bring for their pipelines."""
+    outside = (row.runner.rpartition(".")[0] for row in PIPELINES.values() if row.runner and row.has_models)
+    packages = ("shoal.worker", *dict.fromkeys(outside))
+    return parse("\n".join(resources.files(name).joinpath("models.toml").read_text() for name in packages))
 
 
 def find(pipeline: str, model_id: str, models: Sequence[Model] | None = None) -> Model:

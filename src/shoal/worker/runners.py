@@ -19,6 +19,7 @@ import msgspec
 
 from shoal.errors import Failed, ShoalError
 from shoal.machine import Event
+from shoal.wire.pipelines import pipeline
 from shoal.work.queue import Need
 from shoal.worker.config import RunnerSettings
 from shoal.worker.exchange import Pool
@@ -80,7 +81,8 @@ class Runner:
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         settings = self._settings
-        module = f"shoal.worker.pipelines.{settings.pipeline.replace('-', '_')}"
+        own = f"shoal.worker.pipelines.{settings.pipeline.replace('-', '_')}"
+        module = pipeline(settings.pipeline).runner or own
         command = [
             *(("nice", "-n", str(settings.nice)) if settings.nice else ()),
             *(settings.command or (sys.executable, "-m", module)),

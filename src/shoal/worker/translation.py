@@ -189,7 +189,7 @@ class News(Struct, frozen=True):
     """One event of an answer that tells its steps: how far it is, or at its end the answer itself."""
 
     progress: Stage | None = None
-    answer: msgspec.Raw | None = None
+    answer: msgspec.Raw = msgspec.Raw()
     units: int = 0
     error: str = ""
 
@@ -222,9 +222,10 @@ class Steps:
 
     def whole(self, row: Pipeline) -> tuple[Payload, int]:
         """The answer and its units. Raises `Failed` if the stream has no end."""
-        if self._last.answer is None:
+        body = bytes(self._last.answer)
+        if not body:
             raise Failed(self._last.error or "the runner's stream ended without an answer")
-        return answer(row, "application/json", bytes(self._last.answer)), self._last.units
+        return answer(row, "application/json", body), self._last.units
 
 
 class Assembly:
