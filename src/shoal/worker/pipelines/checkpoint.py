@@ -21,10 +21,14 @@ Tensors = dict[str, npt.NDArray[Any]]
 #: The first three values of the file: its magic number, its version, and who wrote it.
 PREAMBLE = 3
 MARK = object()
-KINDS = {"torch FloatStorage": np.dtype("<f4"), "torch LongStorage": np.dtype("<i8")}
+KINDS: dict[str, np.dtype[Any]] = {
+    "torch FloatStorage": np.dtype("<f4"),
+    "torch LongStorage": np.dtype("<i8"),
+}
 TABLE, TENSOR = "collections OrderedDict", "torch._utils _rebuild_tensor_v2"
-LITERALS = {"BINUNICODE", "SHORT_BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1"}
-CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+#: The name of a class or function is a word like any other.
+LITERALS = {"BINUNICODE", "SHORT_BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "GLOBAL"}
+CONSTANTS = {"MARK": MARK, "NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
@@ -67,11 +71,9 @@ def read_value(file: IO[bytes]) -> Any:
         if opcode.name in LITERALS:
             stack.append(argument)
         elif opcode.name in ("BINPUT", "LONG_BINPUT"):
-            memo[argument] = stack[-1]
+            memo[int(argument or 0)] = stack[-1]
         elif opcode.name in ("BINGET", "LONG_BINGET"):
-            stack.append(memo[argument])
-        elif opcode.name == "GLOBAL":
-            stack.append(argument)
+            stack.append(memo[int(argument or 0)])
         elif opcode.name not in ("PROTO", "STOP"):
             build(opcode.name, stack)
     [value] = stack
@@ -84,25 +86,20 @@ def build(name: str, stack: list[Any]) -> None:
         stack.append(CONSTANTS[name])
     elif name in TUPLES:
         stack.append(tuple(take(stack, TUPLES[name])))
-    elif name == "MARK":
-        stack.append(MARK)
-    elif name in ("EMPTY_DICT", "EMPTY_LIST"):
-        stack.append({} if name == "EMPTY_DICT" else [])
     elif name == "TUPLE":
         stack.append(tuple(since_mark(stack)))
-    elif name == "SETITEMS":
-        items = since_mark(stack)
+    elif name in ("EMPTY_DICT", "EMPTY_LIST"):
+        stack.append({} if name == "EMPTY_DICT" else [])
+    elif name in ("SETITEM", "SETITEMS"):
+        items = take(stack, 2) if name == "SETITEM" else since_mark(stack)
         stack[-1].update(zip(items[::2], items[1::2], strict=True))
-    elif name == "SETITEM":
-        key, value = take(stack, 2)
-        stack[-1][key] = value
     elif name == "APPENDS":
         items = since_mark(stack)
         stack[-1].extend(items)
-    elif name == "BUILD":
-        stack.pop()  # what a table says about itself; not needed
     elif name == "REDUCE":
         stack.append(reduced(*take(stack, 2)))
+    elif name == "BUILD":
+        stack.pop()  # what a table says about itself; not needed
     elif name != "BINPERSID":  # a storage is named by the tuple that lies there already
         raise Untrusted(f"the checkpoint holds the instruction {name}, which no table of tensors needs")
 

@@ -44,7 +44,8 @@ class EfficientNet:
         height, width = pixels.shape[:2]
         side = max(1, int(min(height, width) * MIDDLE))
         top, left = (height - side) // 2, (width - side) // 2
-        return self._run(scaled(pixels[top : top + side, left : left + side], SIDE, SIDE))[0][0]
+        [outputs] = self._run(scaled(pixels[top : top + side, left : left + side], SIDE, SIDE))
+        return np.asarray(outputs[0], np.float32)
 
     def features(self, pixels: Pixels) -> list[Floats]:
         """Three maps, height x width x channels, from fine to coarse."""
@@ -68,10 +69,11 @@ def scaled(pixels: Pixels, width: int, height: int) -> Pixels:
 def draw(tensors: Tensors, use: str) -> bytes:
     """The graph that belongs to the weights: their shapes say how wide and how deep it is."""
     network = Network()
-    network.weight("low", np.float32(0).reshape(()))
-    network.weight("high", np.float32(6).reshape(()))
+    network.weight("low", np.zeros((), np.float32))
+    network.weight("high", np.full((), 6, np.float32))
     value = convolution(network, tensors, "image", "_conv_stem", "_bn0", stride=2)
-    group, width, groups = -1, 0, []
+    group, width = -1, 0
+    groups: list[str] = []
     for block in range(blocks_of(tensors)):
         stem = f"_blocks.{block}"
         first = block == 0 or len(tensors[f"{stem}._bn2.weight"]) != width
@@ -99,7 +101,14 @@ def blocks_of(tensors: Tensors) -> int:
 
 
 def convolution(
-    network: Network, tensors: Tensors, value: str, name: str, norm: str, *, stride: int = 1, active: bool = True
+    network: Network,
+    tensors: Tensors,
+    value: str,
+    name: str,
+    norm: str,
+    *,
+    stride: int = 1,
+    active: bool = True,
 ) -> str:
     """A convolution, its normalisation, and, where it is active, a bend."""
     kernel = tensors[f"{name}.weight"]

@@ -122,7 +122,7 @@ class ImageToImage:
     def load(self, settings: Settings) -> None:
         kind = Stylist if (settings.model_dir / STYLES).exists() else Redrawer
         self._painter: Painter = kind(settings.model_dir, settings.threads)
-        self._safety = Safety(settings.model_dir, settings.threads)
+        self._safety = Safety(settings.model_dir / "safety", settings.threads)
         self._model_id = settings.model_id
 
     def answer(self, call: Call, hands: Hands) -> Awaitable[Reply]:

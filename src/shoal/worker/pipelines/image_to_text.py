@@ -28,7 +28,8 @@ from shoal.worker.pipelines.tagging import Tagger
 
 BODY_BYTES_MAX = 12 << 20
 ASKS_FOR_TEXT = re.compile(
-    r"\b(ocr|read|reads?|text|say|says|said|written|words?|letters?|spell|spells|transcribe|transcription)\b", re.I
+    r"\b(ocr|reads?|text|say|says|said|written|words?|letters?|spell|spells|transcribe|transcription)\b",
+    re.IGNORECASE,
 )
 HOW_IT_WAS_MADE = "(Composed from a tagger and OCR; no captioning model.)"
 NOTHING_SEEN = "The tagger recognises nothing in it."
@@ -60,8 +61,8 @@ class ImageToText:
 
 
 def statement(seen: str, text: str) -> str:
-    """What was seen, what was read, and how this came about."""
-    read = f"Text in the picture: {quoted(text)}." if text else NOTHING_READ
+    """What was seen, what was read (more than a single sign), and how this came about."""
+    read = f"Text in the picture: {quoted(text)}." if sum(map(str.isalnum, text)) > 1 else NOTHING_READ
     return f"{seen or NOTHING_SEEN} {read} {HOW_IT_WAS_MADE}"
 
 

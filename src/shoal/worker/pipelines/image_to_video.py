@@ -48,7 +48,7 @@ class ImageToVideo:
 
     def load(self, settings: Settings) -> None:
         self._interpolator = Interpolator(settings.model_dir / "flownet.pkl", settings.threads)
-        self._safety = Safety(settings.model_dir, settings.threads)
+        self._safety = Safety(settings.model_dir / "safety", settings.threads)
         self._threads = settings.threads
         self._model_id = settings.model_id
 

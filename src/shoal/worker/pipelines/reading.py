@@ -68,7 +68,9 @@ class Reader:
 
     def read(self, pixels: Pixels, step: Step) -> str:
         """All text that was found, in lines."""
-        picture = np.ascontiguousarray(pixels[:, :, ::-1])  # both networks were taught blue before green before red
+        picture = np.ascontiguousarray(
+            pixels[:, :, ::-1]
+        )  # both networks were taught blue before green before red
         boxes = sorted(self._find(picture), key=lambda box: float(box.middle[1]))[:BOXES_MAX]
         lines = [cut_out(picture, box) for box in boxes]
         words = [""] * len(lines)
@@ -84,14 +86,14 @@ class Reader:
         height, width = picture.shape[:2]
         scale = min(max(1.0, SHORT_SIDE_MIN / min(height, width)), LONG_SIDE_MAX / max(height, width))
         wide, high = (max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in (width, height))
-        seen = normal(cv2.resize(picture, (wide, high)))
+        seen = normal(np.asarray(cv2.resize(picture, (wide, high)), np.uint8))
         [[[sure]]] = self._finder.run(None, {self._finder.get_inputs()[0].name: seen[None]})
         marked = cv2.dilate((sure > PIXEL_MIN).astype(np.uint8), np.ones((2, 2), np.uint8))
         contours, _ = cv2.findContours(marked, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
         back = np.array([width / wide, height / high], np.float32)
         for contour in contours:
             centre, sides, angle = cv2.minAreaRect(contour)
-            if min(sides) < SIDE_PX_MIN or mean_inside(sure, contour) < BOX_MIN:
+            if min(sides) < SIDE_PX_MIN or mean_inside(sure, np.asarray(contour, np.int32)) < BOX_MIN:
                 continue
             more = UNCLIP * sides[0] * sides[1] / (sides[0] + sides[1])
             grown = cv2.boxPoints((centre, (sides[0] + more, sides[1] + more), angle)) * back
@@ -135,7 +137,7 @@ def clockwise(corners: Floats) -> Floats:
 
 def cut_out(picture: Pixels, box: Box) -> Pixels:
     """The line that a box holds, laid flat and as high as the reader wants it."""
-    across, down = np.linalg.norm(box.corners[1] - box.corners[0]), box.height
+    across, down = float(np.linalg.norm(box.corners[1] - box.corners[0])), box.height
     corners = box.corners
     if down >= across * UPRIGHT:
         corners, across, down = np.roll(corners, -1, axis=0), down, across

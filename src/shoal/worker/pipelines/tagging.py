@@ -52,7 +52,9 @@ class Tagger:
         kind, likely = kind_of(chances)
         first, second = (int(number) for number in chances.argsort()[::-1][:2])
         if kind and likely >= PROBABLY:
-            return f"Probably {with_article(kind)} ({percent(likely)}), most like {self._said(chances, first)}."
+            return (
+                f"Probably {with_article(kind)} ({percent(likely)}), most like {self._said(chances, first)}."
+            )
         if chances[first] >= PROBABLY:
             return f"Probably {self._said(chances, first)}."
         if chances[second] >= PERHAPS:
