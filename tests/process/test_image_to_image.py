@@ -96,7 +96,7 @@ def test_several_pictures_count_their_seeds_on(painter: Runner) -> None:
     assert [image["seed"] for image in several.json()["images"]] == [5, 6]
     alone = painted(ask(painter, seed=6))
     assert difference(painted(several)[1], alone[0]) == 0
-    assert int(several.headers["shoal-units"]) == 2 * 480 * 320
+    assert int(several.headers["shoal-units"]) == 2 * 600 * 400
 
 
 def test_whoever_listens_hears_of_each_picture(painter: Runner) -> None:

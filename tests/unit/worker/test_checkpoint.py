@@ -1,77 +1,107 @@
-"""What is read of a checkpoint, and that nothing in one can be called."""
+"""Checkpoints are read as data: tensors come out, and what would run is refused."""
 
 from __future__ import annotations
 
+import io
 import pickle
+import struct
+from collections import OrderedDict
 from pathlib import Path
+from types import FunctionType
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from shoal.errors import Untrusted
-from shoal.worker.pipelines.checkpoint import Tensors, read_tensors
+from shoal.worker.pipelines.checkpoint import read_tensors
 
 
-def text(value: str) -> bytes:
-    return b"X" + len(value).to_bytes(4, "little") + value.encode()
+class Tensor:
+    """Pickles as PyTorch's tensors did before its files were archives."""
+
+    def __init__(
+        self, key: str, count: int, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0
+    ):
+        self.where = (("storage", FloatStorage, key, "cpu", count, None), offset, shape, strides)
+
+    def __reduce__(self) -> Any:
+        storage, *where = self.where
+        return _rebuild_tensor_v2, (Storage(storage), *where, False, OrderedDict())
 
 
-def whole(value: int) -> bytes:
-    return b"J" + value.to_bytes(4, "little", signed=True)
+class Storage:
+    def __init__(self, name: tuple[Any, ...]) -> None:
+        self.name = name
 
 
-def pair(*values: int) -> bytes:
-    return b"(" + b"".join(map(whole, values)) + b"t"
+class FloatStorage:
+    """A name."""
 
 
-def tensor(*, offset: int = 0, strides: tuple[int, int] = (3, 1)) -> bytes:
-    """The opcodes for two rows of three numbers in a storage called s, as PyTorch writes them."""
-    storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("s") + text("cuda:0") + whole(6)
-    arguments = b"(" + storage + b"NtQ" + whole(offset) + pair(2, 3) + pair(*strides) + b"\x89"
-    return b"ctorch._utils\n_rebuild_tensor_v2\n" + arguments + b"ccollections\nOrderedDict\n)RtR"
+def _rebuild_tensor_v2(*_: object) -> None:
+    """A name."""
 
 
-def checkpoint(tensors: bytes, *, numbers: int = 6) -> bytes:
-    head = pickle.dumps(7, 2) + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
-    table = b"\x80\x02}" + text("weight") + tensors + b"s."
-    data = np.arange(numbers, dtype="<f4").tobytes()
-    return head + table + b"\x80\x02](" + text("s") + b"e." + (6).to_bytes(8, "little") + data
+FloatStorage.__module__, _rebuild_tensor_v2.__module__ = "torch", "torch._utils"
 
 
-def read(data: bytes, folder: Path) -> Tensors:
-    path = folder / "weights.pkl"
-    path.write_bytes(data)
-    return read_tensors(path)
+class Pickler(pickle._Pickler):
+    """Writes storages by name, and classes by name without looking for them."""
+
+    def persistent_id(self, value: object) -> object:
+        return value.name if isinstance(value, Storage) else None
+
+    def save_global(self, value: Any, name: str | None = None) -> None:
+        self.write(pickle.GLOBAL + f"{value.__module__}\n{value.__name__}\n".encode())
+        self.memoize(value)
+
+    dispatch: ClassVar = {**pickle._Pickler.dispatch, type: save_global, FunctionType: save_global}
 
 
-def test_numbers_are_read_under_their_names(tmp_path: Path) -> None:
-    arrays = read(checkpoint(tensor()), tmp_path)
-    assert list(arrays) == ["weight"]
-    np.testing.assert_array_equal(arrays["weight"], [[0, 1, 2], [3, 4, 5]])
+def written(table: object, storages: dict[str, np.ndarray[Any, Any]], path: Path) -> Path:
+    file = io.BytesIO()
+    for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, table, list(storages)):
+        Pickler(file, 2).dump(value)
+    for numbers in storages.values():
+        file.write(struct.pack("<q", len(numbers)) + numbers.astype("<f4").tobytes())
+    path.write_bytes(file.getvalue())
+    return path
 
 
-def test_numbers_may_lie_in_another_order(tmp_path: Path) -> None:
-    arrays = read(checkpoint(tensor(strides=(1, 2))), tmp_path)
-    np.testing.assert_array_equal(arrays["weight"], [[0, 2, 4], [1, 3, 5]])
+def test_tensors_come_out_as_they_lie_in_their_storage(tmp_path: Path) -> None:
+    numbers = np.arange(6, dtype=np.float32)
+    table = OrderedDict(
+        plain=Tensor("7", 6, (2, 3), (3, 1)),
+        turned=Tensor("7", 6, (3, 2), (1, 3)),
+        part=Tensor("7", 6, (2,), (1,), 4),
+    )
+    tensors = read_tensors(written(table, {"7": numbers}, tmp_path / "x.pth"))
+    assert np.array_equal(tensors["plain"], numbers.reshape(2, 3))
+    assert np.array_equal(tensors["turned"], numbers.reshape(2, 3).T)
+    assert np.array_equal(tensors["part"], [4, 5])
 
 
-def test_nothing_in_a_checkpoint_is_called(tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
-    call = b"cos\nsystem\n" + b"\x85".join((text(f"touch {trace}"), b"R"))
-    with pytest.raises(Untrusted, match="os system"):
-        read(checkpoint(call), tmp_path)
-    assert not trace.exists()
+def test_a_call_of_anything_else_is_refused_and_not_made(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "made",)
+
+    with pytest.raises(Untrusted, match=r"may hold only tensors|no table of tensors needs"):
+        read_tensors(written(OrderedDict(x=Evil()), {}, tmp_path / "x.pth"))
+    assert not (tmp_path / "made").exists()
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        checkpoint(tensor(offset=1)),
-        checkpoint(tensor(offset=-1)),
-        checkpoint(tensor(strides=(4, 1))),
-        checkpoint(tensor(), numbers=5),
-    ],
-)
-def test_what_is_not_where_it_says_is_refused(data: bytes, tmp_path: Path) -> None:
-    with pytest.raises(Untrusted):
-        read(data, tmp_path)
+def test_a_tensor_outside_its_storage_is_refused(tmp_path: Path) -> None:
+    table = OrderedDict(x=Tensor("7", 6, (4, 3), (3, 1)))
+    with pytest.raises(Untrusted, match="outside its storage"):
+        read_tensors(written(table, {"7": np.zeros(6, np.float32)}, tmp_path / "x.pth"))
+
+
+def test_a_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    path = written(
+        OrderedDict(x=Tensor("7", 6, (6,), (1,))), {"7": np.zeros(6, np.float32)}, tmp_path / "x.pth"
+    )
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(Untrusted, match="ends too early"):
+        read_tensors(path)

@@ -93,8 +93,8 @@ def build(name: str, stack: list[Any]) -> None:
     elif name in ("SETITEM", "SETITEMS"):
         items = take(stack, 2) if name == "SETITEM" else since_mark(stack)
         stack[-1].update(zip(items[::2], items[1::2], strict=True))
-    elif name == "APPENDS":
-        items = since_mark(stack)
+    elif name in ("APPEND", "APPENDS"):
+        items = take(stack, 1) if name == "APPEND" else since_mark(stack)
         stack[-1].extend(items)
     elif name == "REDUCE":
         stack.append(reduced(*take(stack, 2)))

@@ -76,10 +76,10 @@ class Reader:
         words = [""] * len(lines)
         widest_last = sorted(range(len(lines)), key=lambda index: lines[index].shape[1])
         for start in range(0, len(lines), TOGETHER):
-            step(start, len(lines))
             some = widest_last[start : start + TOGETHER]
             for index, text in zip(some, self._spell([lines[index] for index in some]), strict=True):
                 words[index] = text
+            step(min(start + TOGETHER, len(lines)), len(lines))
         return "\n".join(in_order(boxes, words))
 
     def _find(self, picture: Pixels) -> Iterator[Box]:

@@ -81,14 +81,14 @@ class SegmentAnything2:
         prompts = list(read_prompts(request, pixels.shape[1], pixels.shape[0]))
         guess = read_guess(request.mask_input)
         cuts: list[Cut] = []
-        for done, prompt in enumerate(prompts):
-            step(done, len(prompts))
+        for done, prompt in enumerate(prompts, start=1):
             found = self._cut(pixels, prompt, guess)
             if not found:
                 raise Refused(
                     "nothing stands out there; put a point in the middle of the object, or a box around it"
                 )
             cuts += found if request.multimask_output and len(prompts) == 1 else found[:1]
+            step(done, len(prompts))
         return Answer(encode(said(cuts, logits=request.return_logits)), pixels.shape[0] * pixels.shape[1])
 
     def _cut(self, pixels: Pixels, prompt: Prompt, guess: Floats | None) -> list[Cut]:

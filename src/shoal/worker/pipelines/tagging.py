@@ -35,7 +35,7 @@ KINDS = (
     (991, 997, "mushroom"),
 )
 #: How sure the tagger must be to say "probably", and to say anything.
-PROBABLY, PERHAPS = 0.4, 0.1
+PROBABLY, PERHAPS = 0.4, 0.15
 
 
 class Tagger:
