@@ -84,7 +84,7 @@ def main() -> None:
         page.paste(picture.resize((CELL_PX - 4, CELL_PX - 4), Image.Resampling.BICUBIC), (left + 2, top + 2))
         for place, line in enumerate(lines(prompt)[:2]):
             pen.text((left + 3, top + CELL_PX + place * 11), line, fill="black")
-    page.quantize(255).save(PAGE, optimize=True)
+    page.save(PAGE, optimize=True)
     print(f"{PAGE} {PAGE.stat().st_size} bytes")
 
 

@@ -48,7 +48,7 @@ class How:
     """What the sampler is told beside words and seed."""
 
     steps: int = 25
-    guidance: float = 4.0
+    guidance: float = 5.0
 
 
 class Judge:
@@ -209,9 +209,10 @@ def scores(judge: Judge, most: int, how: How) -> dict[str, object]:
 
 
 def compared(rights: list[list[bool]]) -> dict[str, float]:
-    """How often answer n is right for question n, and for any question: that is chance."""
+    """How often answer n is right for question n, and for the other questions: that is chance."""
     table = np.array(rights)
-    return {"prompts": len(table), "right": float(table.diagonal().mean()), "chance": float(table.mean())}
+    others = table[~np.eye(len(table), dtype=bool)]
+    return {"prompts": len(table), "right": float(table.diagonal().mean()), "chance": float(others.mean())}
 
 
 def seeds_apart(judge: Judge, how: How, prompts: int = 8, seeds: int = 4) -> dict[str, float]:
@@ -273,7 +274,7 @@ if __name__ == "__main__":
     )
     arguments.add_argument("--most", type=int, default=64, help="prompts of each kind")
     arguments.add_argument("--steps", type=int, default=25)
-    arguments.add_argument("--guidance", type=float, default=4.0)
+    arguments.add_argument("--guidance", type=float, default=5.0)
     given = arguments.parse_args()
     torch.set_num_threads(1)
     judged = Judge(

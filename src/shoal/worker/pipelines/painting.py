@@ -46,7 +46,7 @@ class Wish:
     seed: int
     steps: int = 25
     #: How much further to go from the negative towards the prompt: 1 is the prompt alone.
-    guidance: float = 4.0
+    guidance: float = 5.0
 
 
 def paint(

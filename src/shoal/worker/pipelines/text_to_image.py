@@ -43,7 +43,7 @@ PIXELS_MAX = 40 << 20
 #: The enlarger is asked for no more than this; what is still missing is smooth.
 FACTOR_MAX = 16
 #: The API's scale is made for large models: its usual 7.5 is this model's best, GUIDANCE_BEST.
-GUIDANCE_USUAL, GUIDANCE_BEST = 7.5, 4.0
+GUIDANCE_USUAL, GUIDANCE_BEST = 7.5, 5.0
 SEED_MAX = 2**63 - 1
 #: Of a seed that nobody chose.
 SEED_BITS = 31
