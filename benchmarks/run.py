@@ -15,7 +15,7 @@ from benchmarks.commits import measure_commits
 from benchmarks.fleet import measure_fleet
 from benchmarks.idle import measure_idle
 from benchmarks.journal_commits import measure_journal
-from benchmarks.peers import mosec, ray_serve, runner, shoal, uvicorn
+from benchmarks.peers import door, mosec, ray_serve, runner, shoal, uvicorn
 from benchmarks.peers.peer import Start
 from benchmarks.race import CLIENTS, FULL, QUICK, Race
 from benchmarks.report import race_report, write_block
@@ -23,6 +23,7 @@ from benchmarks.report import race_report, write_block
 #: Everyone in the race, in the order of the first round.
 PEERS: dict[str, Start] = {
     "shoal": shoal.start,
+    "door": door.start,
     "uvicorn": uvicorn.tcp,
     "uvicorn-unix": uvicorn.unix,
     "runner": runner.start,

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 import httpx
 import msgspec
-from msgspec.structs import replace
 from PIL import Image
 
 from shoal.gateway.config import Settings
@@ -26,8 +25,9 @@ from shoal.money.wei import Price
 from shoal.runtime.keys import NodeKey
 from shoal.runtime.transport import Peers
 from shoal.wire import words
-from shoal.wire.codec import decode_payload, encode_payload, signed_bytes
+from shoal.wire.codec import decode_payload, encode_payload
 from shoal.wire.pipelines import PIPELINES
+from shoal.work.seal import seal
 
 W = TypeVar("W", bound=words.Word)
 
@@ -157,7 +157,7 @@ class Seller:
             name,
             7,
         )
-        signed = replace(receipt, signature=self.key.sign(signed_bytes(receipt)))
+        (signed,) = seal([receipt], self.key.sign)
         return words.Result(order.job, order.epoch, units, 7, name, body, signed)
 
 

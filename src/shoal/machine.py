@@ -72,6 +72,10 @@ class Restarted(Event, frozen=True):
     """The journal has been replayed; nothing volatile survived."""
 
 
+class Gathered(Event, frozen=True):
+    """What had come when `Gather` was asked for has been handled."""
+
+
 class Absent(Event, frozen=True):
     """This process itself stood still for `gap_ms`: others must not be judged by that time."""
 
@@ -86,7 +90,7 @@ class Quarantined(Fact, frozen=True):
 
 
 class Effect(Value, frozen=True):
-    """Something to do, once every fact before it is on disk."""
+    """Something to do, once every fact before it is on disk (`SendAtOnce` alone does not wait)."""
 
 
 class Send(Effect, frozen=True):
@@ -94,6 +98,14 @@ class Send(Effect, frozen=True):
 
     peer: NodeId
     word: Value
+
+
+class SendAtOnce(Send, frozen=True):
+    """Send a word without waiting for the disk.
+
+    Only for what binds nobody: if the facts before it are lost with this
+    process, the word must have done no harm but work for nothing.
+    """
 
 
 class Deliver(Effect, frozen=True):
@@ -120,6 +132,10 @@ class Keep(Effect, frozen=True):
     digest: Digest
     body: bytes
     keep_ms: int
+
+
+class Gather(Effect, frozen=True):
+    """Send `Gathered` once what has already come is handled: for what is done more cheaply for many at once."""
 
 
 class Wake(Effect, frozen=True):

@@ -17,7 +17,7 @@ from shoal.machine import Disconnected
 from shoal.runtime.keys import verify
 from shoal.runtime.node import until_told_to_stop
 from shoal.wire import words
-from shoal.wire.codec import signed_bytes
+from shoal.work.seal import signed_bytes
 from stage import ANSWER, HELLO, WORKER, Attempt, Seller, Stage, chat, gateway, price, wav
 
 pytestmark = pytest.mark.anyio

@@ -14,6 +14,7 @@ import pytest
 from shoal.errors import Refused
 from shoal.gateway.config import Settings
 from shoal.gateway.service import Service
+from shoal.runtime.hall import Limits
 from shoal.units import MIB
 from shoal.wire import words
 from shoal.wire.pipelines import PIPELINES
@@ -159,7 +160,7 @@ async def test_what_is_no_http_is_told_so_in_the_shapes_that_clients_parse(stage
 async def test_a_head_that_does_not_come_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shoal.runtime.http.HEADER_S_MAX", 0.05)
+    monkeypatch.setattr("shoal.runtime.http.LIMITS", Limits(head_s=0.05))
     async with gateway(tmp_path) as stage:
         for begun in (b"", b"GET /health HTT", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /hea"):
             reader, writer = await asyncio.open_connection("127.0.0.1", stage.service.port)

@@ -23,7 +23,6 @@ from shoal.errors import Failed, ShoalError
 from shoal.ids import JobId
 from shoal.machine import Event
 from shoal.runtime.clock import stopwatch_s
-from shoal.wire.faults import error_of
 from shoal.wire.pipelines import MediaField, Pipeline, pipeline
 from shoal.wire.words import Media, Payload
 from shoal.worker import translation
@@ -99,8 +98,7 @@ async def _call(row: Pipeline, runner: Runner) -> Speed:
         f"/{row.name}", content_type, body, on_piece=lambda data: _hear(steps, data)
     )
     took_s = stopwatch_s() - began
-    if response.status != 200:
-        raise error_of(translation.fault(response.status, response.body))
+    translation.require_good(response.status, response.body)
     units = steps.whole(row)[1] if steps.spoke else int(response.headers.get("shoal-units", "0"))
     return Speed(row.unit, units, took_s)
 

@@ -15,16 +15,19 @@ from shoal.gateway.settlement import FEES
 from shoal.ids import JobId
 from shoal.money.wei import Price
 from shoal.runtime.door import Headers, Reply, encode, error_value
-from shoal.wire.codec import signed_bytes
+from shoal.wire.codec import receipt_bytes
 from shoal.wire.faults import error_of
 from shoal.wire.pipelines import PIPELINES, Pipeline
 from shoal.wire.references import with_urls
 from shoal.wire.words import Fault, Media, Payload, Receipt
 from shoal.work.lifecycle import ENDED, Attempt, Job, Phase
+from shoal.work.seal import signed_bytes
 
 HOW_TO_CHECK = (
     "The signature is r, s and a recovery id (65 bytes, secp256k1) over the SHA-256 of `signed_hex`. "
-    "The key that it recovers to has the Ethereum address `orchestrator`."
+    "The key that it recovers to has the Ethereum address `orchestrator`. `signed_hex` is a line and a hash: "
+    "begin with SHA-256(00 receipt_hex); for each step of `path` (a byte and a hash) go on with "
+    "SHA-256(01 step hash) if that byte is 00, else with SHA-256(01 hash step)."
 )
 
 
@@ -171,7 +174,9 @@ def receipt_value(receipt: Receipt) -> dict[str, Any]:
     names = Receipt.__struct_fields__
     return {
         **dict(zip(names, value, strict=True)),
+        "path": [step.hex() for step in receipt.path],
         "signature": receipt.signature.hex(),
+        "receipt_hex": receipt_bytes(receipt).hex(),
         "signed_hex": signed_bytes(receipt).hex(),
         "how_to_check": HOW_TO_CHECK,
     }

@@ -12,7 +12,8 @@ from shoal.gateway.events import CancelAsked, Consumed, Notice, Reply, Streamed,
 from shoal.gateway.machine import GatewayMachine
 from shoal.ids import ClientId, JobId
 from shoal.machine import Effect
-from shoal.runtime.door import Left
+from shoal.runtime.body import Left
+from shoal.runtime.errand import Later
 from shoal.runtime.node import Node
 from shoal.units import SECOND_MS, Instant
 from shoal.wire.codec import decode_payload
@@ -28,24 +29,32 @@ ENDING = "this gateway cannot write its journal, and ends; try again later"
 class Watch:
     """One waiting client's view of one job: `news` at every step, `ended` once, with None if the client left."""
 
-    __slots__ = ("ended", "job", "news")
+    __slots__ = ("_news", "ended", "job")
 
     def __init__(self, job: JobId) -> None:
         self.job = job
-        self.news = asyncio.Event()
-        self.ended: asyncio.Future[Job | None] = asyncio.get_running_loop().create_future()
+        self.ended: Later[Job | None] = Later()
+        self._news: asyncio.Event | None = None
+
+    @property
+    def news(self) -> asyncio.Event:
+        """Set at every step from now on; who waits only for the end needs none."""
+        if self._news is None:
+            self._news = asyncio.Event()
+        return self._news
 
     def tell(self, ended: Job | None = None) -> None:
         """The job has moved, perhaps to its end."""
-        self.news.set()
-        if ended is not None and not self.ended.done():
-            self.ended.set_result(ended)
+        if self._news is not None:
+            self._news.set()
+        if ended is not None:
+            self.ended.set(ended)
 
     def leave(self) -> None:
         """The client is gone."""
-        self.news.set()
-        if not self.ended.done():
-            self.ended.set_result(None)
+        if self._news is not None:
+            self._news.set()
+        self.ended.set(None)
 
     async def wait(self, timeout_ms: int) -> bool:
         """True once there is news, False if there was none for so long."""
@@ -55,6 +64,16 @@ class Watch:
         except TimeoutError:
             return False
         return True
+
+    async def over(self, timeout_ms: int) -> None:
+        """Wait for the end, but no longer than this."""
+        try:
+            async with asyncio.timeout(timeout_ms / SECOND_MS):
+                while not self.ended.done():
+                    self.news.clear()
+                    await self.news.wait()
+        except TimeoutError:
+            pass
 
 
 class Desk:
@@ -67,7 +86,7 @@ class Desk:
         #: True once no answer can come any more: the journal has failed.
         self.failed = False
         self._node = node
-        self._replies: dict[JobId, asyncio.Future[Reply]] = {}
+        self._replies: dict[JobId, Later[Reply]] = {}
         self._watches: dict[JobId, list[Watch]] = {}
         self._consumed: dict[JobId, int] = {}
 
@@ -79,7 +98,7 @@ class Desk:
 
     async def submit(self, event: Submitted) -> JobId:
         """The job that a submission made, or had made before. Raises why it was turned away."""
-        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        reply: Later[Reply] = Later()
         self._replies[event.job] = reply
         try:
             self._node.post(event)
@@ -113,6 +132,10 @@ class Desk:
         if job_id in self.machine.jobs:
             self._node.post(CancelAsked(job_id, client))
 
+    def let_go(self, job_id: JobId, client: ClientId) -> None:
+        """Stop a job whose client has left, once the machine is through with what it does now."""
+        asyncio.get_running_loop().call_soon(self.cancel, job_id, client)
+
     def consumed(self, job_id: JobId, units: int) -> None:
         """A client has been handed its stream up to so many units."""
         if job_id not in self._consumed:
@@ -145,12 +168,10 @@ class Desk:
     def close(self, *, failed: bool) -> None:
         """Let those go who only listen, and everybody if this gateway has `failed`: no answer will come of it."""
         self.closing, self.failed = True, failed
-        for watches in self._watches.values():
-            for watch in watches:
-                watch.leave() if failed else watch.tell()
-        for reply in self._replies.values():
-            if failed and not reply.done():
-                reply.set_exception(Failed(ENDING))
+        for watch in [watch for watches in self._watches.values() for watch in watches]:
+            watch.leave() if failed else watch.tell()
+        for reply in [*self._replies.values()] if failed else ():
+            reply.fail(Failed(ENDING))
 
     def parting(self) -> Exception:
         """Why nothing comes for somebody who waited: it left, or this gateway has failed."""
@@ -164,12 +185,12 @@ class Desk:
             case Notice():
                 if (watches := self._watches.get(effect.job)) is not None:
                     ended = self.machine.jobs.get(effect.job) if effect.ended else None
-                    for watch in watches:
+                    for watch in tuple(watches):  # who hears the end goes on at once, and watches no more
                         watch.tell(ended)
             case Reply():
                 reply = self._replies.get(effect.asked)
-                if reply is not None and not reply.done():
-                    reply.set_result(effect)
+                if reply is not None:
+                    reply.set(effect)
             case Streamed():
                 for watch in self._watches.get(effect.job, ()):
                     watch.tell()

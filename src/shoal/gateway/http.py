@@ -93,7 +93,7 @@ class Doors:
         self._clients = clients
 
     def door(self) -> Door:
-        """The ASGI application."""
+        """Where each request finds its handler."""
         routes: dict[str, Handler] = {f"POST /{row.name}": self._run(row) for row in PIPELINES.values()}
         routes |= {
             "POST /v1/chat/completions": self.chat,
@@ -238,7 +238,7 @@ class Doors:
                 self._desk.unwatch(watch)
                 watch = self._desk.watch(job_id)
             if wait_ms:
-                await asyncio.wait([watch.ended], timeout=wait_ms / SECOND_MS)
+                await asyncio.create_task(watch.over(wait_ms))
         finally:
             self._desk.unwatch(watch)
         job = await self._desk.own(client, job_id)
@@ -399,7 +399,7 @@ class Doors:
         begun.presence.forget(begun.watch.leave)
         self._desk.unwatch(begun.watch)
         if not ended and not begun.keyed and not self._desk.failed:
-            self._desk.cancel(begun.job, begun.client)
+            self._desk.let_go(begun.job, begun.client)
 
     async def _stream(
         self, begun: Begun, dialect: streams.Dialect, include_usage: bool = False
@@ -408,7 +408,7 @@ class Doors:
         head = streams.LlmHead(begun.job, begun.spec.model, desk.now() // SECOND_MS, include_usage)
         pieces = self._pieces(begun)
         try:
-            first = await streams.begun(pieces)
+            first = await asyncio.create_task(streams.begun(pieces))
         except ShoalError as error:
             return error_reply(error, job_headers(begun.job))
 

@@ -21,6 +21,7 @@ from shoal.gateway.settlement import account, order_key, settlement, settlement_
 from shoal.ids import Digest, JobId, NodeId, digest
 from shoal.machine import (
     Absent,
+    Alarm,
     Connected,
     Disconnected,
     Event,
@@ -37,7 +38,6 @@ from shoal.policy.retries import began, retryable
 from shoal.policy.selection import Selection, quickest_free
 from shoal.units import Instant, later
 from shoal.wire import words
-from shoal.wire.codec import signed_bytes
 from shoal.wire.faults import fault_of
 from shoal.work.lease import Lease
 from shoal.work.lifecycle import (
@@ -54,6 +54,7 @@ from shoal.work.lifecycle import (
 )
 from shoal.work.queue import Need
 from shoal.work.receipt import Terms
+from shoal.work.seal import signed_bytes
 from shoal.work.stream import Stream
 
 #: Tells whether a node signed these bytes.
@@ -238,6 +239,13 @@ class GatewayMachine(Books):
 
     def _hear_settled(self, peer: NodeId, word: words.Settled, now: Instant) -> None:
         self.emit(Retire(settlement_key(peer, word.job, word.epoch)))
+        job = self.jobs.get(word.job)
+        if job is None or job.phase not in ENDED or (job.orchestrator, job.epoch) != (peer, word.epoch):
+            return
+        if word.wei != job.wei:
+            self.emit(
+                Alarm(f"{peer} booked {word.wei} wei for {job.id}, and {job.wei} were paid: its books differ")
+            )
 
     def _refuse_late(self, peer: NodeId, job_id: JobId, epoch: int) -> None:
         job = self.jobs.get(job_id)

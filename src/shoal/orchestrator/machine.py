@@ -7,80 +7,61 @@ says that it accepted the answer, and then the worker's share is booked with it.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from shoal.errors import Broken, Busy, Cancelled, Expired, Failed, Lost, NoCapacity, Untrusted
+from shoal.errors import Busy, Cancelled, Expired, Failed, Lost, NoCapacity, Untrusted
 from shoal.ids import JobId, NodeId, digest
 from shoal.machine import (
     Absent,
     Connected,
     Disconnected,
     Event,
+    Gather,
+    Gathered,
     Heard,
-    Machine,
-    Quarantined,
     Restarted,
     Send,
+    SendAtOnce,
     Tick,
     Value,
 )
-from shoal.money.ledger import Book, Ledger
 from shoal.money.wei import WEI_MAX, Price, Wei, part
+from shoal.orchestrator.books import Books, account
 from shoal.orchestrator.config import Rules
 from shoal.orchestrator.relay import Relay
 from shoal.orchestrator.roster import Roster
 from shoal.policy.selection import Selection, quickest_free
 from shoal.units import Instant, later
 from shoal.wire import words
-from shoal.wire.codec import signed_bytes
 from shoal.wire.pipelines import PIPELINES
-from shoal.work.lease import Lease, Leases
 from shoal.work.queue import Need
 from shoal.work.receipt import Terms
+from shoal.work.seal import seal
 from shoal.work.task import Earned, Leased, Phase, Released, Task, task_id
 
 #: Signs bytes with this node's key.
 Sign = Callable[[bytes], bytes]
 
-OWN = "own"
 
-
-class State(Struct, frozen=True):
-    """What a snapshot holds."""
-
-    tasks: tuple[Task, ...] = ()
-    ended: tuple[str, ...] = ()
-    book: Book = Book()
-
-
-class OrchestratorMachine(Machine[State]):
-    """All of an orchestrator's leases, money and knowledge of its workers."""
-
-    facts = (Leased, Earned, Released, Quarantined)
-    state = State
+class OrchestratorMachine(Books):
+    """Decides over the books, by what it knows of its workers."""
 
     def __init__(self, rules: Rules, *, node: NodeId, sign: Sign, select: Selection = quickest_free) -> None:
-        super().__init__(rules.tick_ms)
-        self.rules = rules
+        super().__init__(rules)
         self.node = node
-        self.tasks: dict[str, Task] = {}
-        self.ledger = Ledger(default_floor=Wei(-rules.gateway_credit_wei))
-        self.leases = Leases()
         self.roster = Roster()
         self.gateways: set[NodeId] = set()
-        self._relays: dict[str, Relay] = {}
-        self._ended: deque[str] = deque()
         self._sign = sign
         self._select = select
         self._heartbeat_due = Instant(0)
         #: Leases of which the gateway does not know: a quick job is answered before it is worth a word.
         self._untold: list[str] = []
+        #: Answers on their way whose receipts wait to be signed together, and the gateways they go to.
+        self._unsealed: list[tuple[NodeId, words.Result]] = []
 
     # Peers
 
@@ -172,7 +153,7 @@ class OrchestratorMachine(Machine[State]):
             most = word.price.cost(word.spec.units_max)
             if not free:
                 self._turn_away(peer, word, words.Fault(Busy.code, "every slot is taken"))
-            elif most > self.ledger.available(_account(peer)):
+            elif most > self.ledger.available(account(peer)):
                 self._turn_away(peer, word, words.Fault(Busy.code, "you owe too much already"))
             else:
                 self._lease(peer, word, self._select(free), now)
@@ -192,7 +173,8 @@ class OrchestratorMachine(Machine[State]):
         )
         self.decide(leased, now)
         order = replace(word, share_ppm=self.rules.share_ppm)
-        self.emit(Send(worker, order))
+        # Nobody hears of an answer before the lease is on disk; if it never gets there, the worker ran for nothing.
+        self.emit(SendAtOnce(worker, order))
         self._untold.append(task_id(word.job, word.epoch))
         self._announce(but=peer)
 
@@ -290,13 +272,21 @@ class OrchestratorMachine(Machine[State]):
         answer = words.Result(
             word.job, word.epoch, word.units, word.run_ms, word.digest, word.body, self._receipt(task, word)
         )
-        self.emit(Send(task.lease.gateway, answer))
+        if not self._unsealed:
+            self.emit(Gather())
+        self._unsealed.append((task.lease.gateway, answer))
 
     def _receipt(self, task: Task, word: words.Result) -> words.Receipt:
         lease = task.lease
         terms = Terms(lease.job, lease.epoch, self.node, lease.spec, lease.price, lease.request)
-        unsigned = terms.receipt(lease.worker, word.units, word.digest, word.run_ms)
-        return replace(unsigned, signature=self._sign(signed_bytes(unsigned)))
+        return terms.receipt(lease.worker, word.units, word.digest, word.run_ms)
+
+    def _on_gathered(self, event: Gathered, now: Instant) -> None:
+        """Sign what has been answered, all at once, and pass it on."""
+        answers, self._unsealed = self._unsealed, []
+        receipts = seal([answer.receipt for _, answer in answers if answer.receipt], self._sign)
+        for (gateway, answer), receipt in zip(answers, receipts, strict=True):
+            self.emit(Send(gateway, replace(answer, receipt=receipt)))
 
     def _hear_failure(self, peer: NodeId, word: words.Failure, now: Instant) -> None:
         task = self._live(peer, word.job, word.epoch, now)
@@ -338,7 +328,8 @@ class OrchestratorMachine(Machine[State]):
             return
         lease = task.lease
         self.decide(Released(lease.job, lease.epoch, lease.gateway, fault), now)
-        self.emit(Send(lease.worker, words.Cancel(lease.job, lease.epoch)))
+        # As soon as the order that takes its slot; whoever lives on after us asks for it again.
+        self.emit(SendAtOnce(lease.worker, words.Cancel(lease.job, lease.epoch)))
         if tell:
             self.emit(Send(lease.gateway, words.Failure(lease.job, lease.epoch, fault)))
         self._announce(but=lease.gateway)
@@ -387,96 +378,15 @@ class OrchestratorMachine(Machine[State]):
         for lease in list(self.leases):
             self.leases.until(lease.task, later(lease.until, event.gap_ms))
 
-    # Facts: they depend on earlier facts alone
-
-    def _leased(self, fact: Leased, now: Instant) -> None:
-        task = Task(fact, now, later(now, fact.deadline_ms))
-        if task.id in self.tasks:
-            raise Broken(f"task {task.id} is leased twice")
-        hold = fact.price.cost(fact.spec.units_max)
-        self.ledger.pend(task.id, _account(fact.gateway), hold)
-        self.tasks[task.id] = task
-        self._grant(task, later(now, self.rules.lease_ms))
-
-    def _grant(self, task: Task, until: Instant) -> None:
-        need = (task.lease.spec.pipeline, task.lease.spec.model)
-        self.leases.grant(Lease(task.id, task.lease.epoch, task.lease.worker, need, until))
-
-    def _earned(self, fact: Earned, now: Instant) -> None:
-        task = self.tasks[task_id(fact.job, fact.epoch)]
-        moved = task.move(fact, now)
-        credits = {OWN: Wei(fact.wei - fact.share), f"worker:{task.lease.worker}": fact.share}
-        if task.phase is Phase.LEASED:
-            self.ledger.post(task.id, credits)
-        else:
-            self.ledger.transfer(_account(fact.gateway), credits)
-        self._end(task, moved)
-        self.emit(
-            Send(fact.gateway, words.Settled(fact.job, fact.epoch, fact.wei)),
-            Send(task.lease.worker, words.Settled(fact.job, fact.epoch, fact.share)),
-        )
-
-    def _released(self, fact: Released, now: Instant) -> None:
-        task = self.tasks[task_id(fact.job, fact.epoch)]
-        moved = task.move(fact, now)
-        self.ledger.void(task.id)
-        self._end(task, moved)
-
-    def _quarantined(self, fact: Quarantined, now: Instant) -> None:
-        for lease in [lease for lease in self.leases if self.tasks[lease.task].lease.job == fact.job]:
-            task = self.tasks[lease.task]
-            moved = task.move(fact, now)
-            self.ledger.void(task.id)
-            self._end(task, moved)
-
-    def _end(self, was: Task, task: Task) -> None:
-        self.tasks[task.id] = task
-        self.leases.end(task.id)
-        self._relays.pop(task.id, None)
-        if was.phase is Phase.LEASED:
-            self._ended.append(task.id)
-            if len(self._ended) > self.rules.ended_tasks_max:
-                del self.tasks[self._ended.popleft()]
-
-    # The host
-
-    def check(self) -> None:
-        """Raise `Broken` unless tasks, leases and holds tell one story, and no worker is overfull."""
-        self.ledger.check()
-        live = {task.id for task in self.tasks.values() if task.phase is Phase.LEASED}
-        if live != {lease.task for lease in self.leases}:
-            raise Broken("the leases and the live tasks differ")
-        if live != set(self.ledger.holds):
-            raise Broken("the holds and the live tasks differ")
-
-    def dump(self) -> State:
-        """Everything durable."""
-        return State(tuple(self.tasks.values()), tuple(self._ended), self.ledger.dump())
-
-    def load(self, state: State) -> None:
-        """Take a snapshot's state; the leases follow from the tasks."""
-        self.tasks = {task.id: task for task in state.tasks}
-        self._ended = deque(state.ended)
-        self.ledger.load(state.book)
-        for task in state.tasks:
-            if task.phase is Phase.LEASED:
-                self._grant(task, task.deadline)
-
-    def busy(self) -> bool:
-        """True while leases live."""
-        return len(self.leases) > 0
-
     handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
+        **Books.fact_handlers,
         Connected: _on_connected,
         Disconnected: _on_disconnected,
         Heard: _on_heard,
+        Gathered: _on_gathered,
         Tick: _on_tick,
         Restarted: _on_restarted,
         Absent: _on_absent,
-        Leased: _leased,
-        Earned: _earned,
-        Released: _released,
-        Quarantined: _quarantined,
     }
 
     _FROM_GATEWAY: ClassVar[Mapping[type[Value], Callable[..., None]]] = {
@@ -494,7 +404,3 @@ class OrchestratorMachine(Machine[State]):
         words.Failure: _hear_failure,
         words.Heartbeat: _hear_heartbeat,
     }
-
-
-def _account(gateway: NodeId) -> str:
-    return f"gateway:{gateway}"

@@ -63,6 +63,9 @@ class Keeper(Protocol):
     limits: Limits
     post: Callable[[Event], None]
 
+    def flush_soon(self, connection: Connection) -> None:
+        """Let a link write, at the end of this turn."""
+
     def opened(self, connection: Connection) -> None:
         """A link is there, nothing is proved. Raises `Busy` if there are too many."""
 
@@ -149,7 +152,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The socket takes more."""
         self._paused = False
-        self._flush()
+        self.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
@@ -178,10 +181,24 @@ class Connection(asyncio.Protocol):
             return True
         if not patient:
             self._flushing = True
-            self._loop.call_soon(self._flush)
+            self._keeper.flush_soon(self)
         elif self._patience is None:
-            self._patience = self._loop.call_later(self._limits.patience_ms / SECOND_MS, self._flush)
+            self._patience = self._loop.call_later(self._limits.patience_ms / SECOND_MS, self.flush)
         return True
+
+    def flush(self) -> None:
+        """Write what waits: one frame of a large message at a time, so that others get their turn."""
+        self._flushing = False
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        if self._paused or self.ended or not self._writer:
+            return
+        self.spoke_at = self._loop.time()
+        self._transport.write(self._writer.take())
+        if self._writer and not self._paused:
+            self._flushing = True
+            self._keeper.flush_soon(self)
 
     def watch(self, now: float) -> None:
         """Let a silent peer go, and show a patient one that this side lives."""
@@ -197,7 +214,7 @@ class Connection(asyncio.Protocol):
             self.cut(f"nothing came for {limits.silence_ms} ms")
         elif (now - self.spoke_at) * SECOND_MS > limits.ping_ms and not self._writer:
             self._writer.add_ping()
-            self._flush()
+            self.flush()
 
     def excuse(self, late_s: float) -> None:
         """Do not count this time: nobody was listening."""
@@ -269,18 +286,4 @@ class Connection(asyncio.Protocol):
     def _say(self, message: bytes | None) -> None:
         if message is not None:
             self._writer.add(message)
-            self._flush()
-
-    def _flush(self) -> None:
-        """Write what waits: one frame of a large message at a time, so that others get their turn."""
-        self._flushing = False
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
-        if self._paused or self.ended or not self._writer:
-            return
-        self.spoke_at = self._loop.time()
-        self._transport.write(self._writer.take())
-        if self._writer and not self._paused:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
+            self.flush()

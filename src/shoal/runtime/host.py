@@ -1,6 +1,7 @@
 """The one host: it hands events to a machine, journals, commits, then acts.
 
-Effects wait until every fact handled before them is on disk. After a crash the
+Effects wait until every fact handled before them is on disk, but for a word
+that says it need not. After a crash the
 facts are replayed and only the outbox is said again. The host knows no house:
 it is given a machine, a clock, a journal, a transport and a performer. In the
 simulator it is this same file, over a virtual clock, disk and network.
@@ -24,13 +25,15 @@ from shoal.machine import (
     Effect,
     Event,
     Fact,
+    Gather,
+    Gathered,
     Keep,
     Machine,
     Restarted,
     Retire,
     Send,
+    SendAtOnce,
     Tick,
-    Value,
     Wake,
 )
 from shoal.units import Instant, later
@@ -94,6 +97,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     repeat_max_ms: int = 30_000
     #: A snapshot is taken after this many facts.
     snapshot_facts: int = 200_000
+    #: That words need no more sending is noted for so many of them at once; a crash repeats those few.
+    retired_max: int = 16
     #: A timer later than this means that the process itself stood still.
     absent_ms: int = 2_000
 
@@ -161,9 +166,25 @@ class Host:
         self._barriers: deque[tuple[int, Callable[[], None]]] = deque()
         self._appended = 0
         self._since_snapshot = 0
-        self._retired: list[str] = []
+        self._retired: dict[str, None] = {}
         self._repeating = False
         self._alive = True
+        #: What is done at once with an effect; all others wait for the facts before them.
+        self._takes: dict[type[Effect | Fact], Callable[[Any, Instant], None]] = {
+            **dict.fromkeys((*machine.facts, Retired), self._append),
+            Keep: self._keep,
+            Deliver: self._deliver,
+            Retire: self._retire,
+            Gather: self._gather,
+            SendAtOnce: self._act_at_once,
+        }
+        self._acts: dict[type[Effect], Callable[[Any], None]] = {
+            Send: self._send,
+            SendAtOnce: self._send,
+            Deliver: self._send_noted,
+            Wake: self._wake,
+            Alarm: self._sound,
+        }
         journal.on_durable = self._on_durable
 
     # Life
@@ -195,8 +216,9 @@ class Host:
         except Untrusted as error:
             self._alarm(error.message)
             return
+        takes = self._takes
         for effect in effects:
-            self._take(effect, now)
+            takes.get(type(effect), self._act_when_durable)(effect, now)
         if isinstance(event, Connected):
             self._repeat_to(event.peer)
         if self._since_snapshot >= self._rules.snapshot_facts:
@@ -218,61 +240,67 @@ class Host:
         state = self._states.encode(self.machine.dump())
         self._journal.snapshot(self._snapshots.encode(Snapshot(state, letters)))
         self._since_snapshot = 0
+        self._retired = {}
 
     # Effects
 
-    def _take(self, effect: Effect | Fact, now: Instant) -> None:
-        if isinstance(effect, Fact):
-            self._append(effect, now)
-            return
-        if isinstance(effect, Keep):
-            self._journal.keep(effect.digest, effect.body, later(now, effect.keep_ms))
-            return
-        if isinstance(effect, Deliver):
-            self._note(effect)
-        elif isinstance(effect, Retire):
-            entry = self.outbox.pop(effect.key, None)
-            if entry is not None and entry.after:  # a word that no fact caused is in no replay either
-                self._retired.append(effect.key)
-            return
+    def _append(self, fact: Fact, now: Instant) -> None:
+        if len(self._retired) >= self._rules.retired_max:
+            retired, self._retired = Retired(tuple(self._retired)), {}
+            self._append(retired, now)
+        self._appended = self._journal.append(now, self._facts.encode(fact))
+        self._since_snapshot += 1
+
+    def _keep(self, effect: Keep, now: Instant) -> None:
+        self._journal.keep(effect.digest, effect.body, later(now, effect.keep_ms))
+
+    def _deliver(self, letter: Deliver, now: Instant) -> None:
+        self._note(letter, now)
+        self._act_when_durable(letter, now)
+
+    def _retire(self, effect: Retire, now: Instant) -> None:
+        entry = self.outbox.pop(effect.key, None)
+        if entry is not None and entry.after:  # a word that no fact caused is in no replay either
+            self._retired[effect.key] = None
+
+    def _gather(self, effect: Gather, now: Instant) -> None:
+        self._clock.call_at(now, lambda: self.post(Gathered()))
+
+    def _act_at_once(self, effect: SendAtOnce, now: Instant) -> None:
+        self._act(effect)
+
+    def _act_when_durable(self, effect: Effect, now: Instant) -> None:
         if self._journal.durable >= self._appended and not self._pending:
             self._act(effect)
         else:
             self._pending.append((self._appended, effect))
 
-    def _append(self, fact: Fact, now: Instant) -> None:
-        if self._retired:
-            retired, self._retired = Retired(tuple(self._retired)), []
-            self._append(retired, now)
-        self._appended = self._journal.append(now, self._facts.encode(fact))
-        self._since_snapshot += 1
-
     def _on_durable(self, number: int) -> None:
-        while self._alive and self._pending and self._pending[0][0] <= number:
-            self._act(self._pending.popleft()[1])
-        while self._alive and self._barriers and self._barriers[0][0] <= number:
-            self._barriers.popleft()[1]()
+        pending, barriers = self._pending, self._barriers
+        while self._alive and pending and pending[0][0] <= number:
+            self._act(pending.popleft()[1])
+        while self._alive and barriers and barriers[0][0] <= number:
+            barriers.popleft()[1]()
 
     def _act(self, effect: Effect) -> None:
-        match effect:
-            case Send():
-                self._send(effect.peer, effect.word)
-            case Deliver():
-                if effect.key in self.outbox:
-                    self._send(effect.peer, effect.word)
-                    self._repeat_later()
-            case Wake():
-                self._wake(effect.at)
-            case Alarm():
-                self._alarm(effect.text)
-            case _:
-                self._perform(effect)
+        self._acts.get(type(effect), self._perform)(effect)
 
-    def _send(self, peer: NodeId, word: Value) -> None:
+    def _send(self, effect: Send | Deliver) -> None:
+        word = effect.word
         assert isinstance(word, Word)
-        self._transport.send(peer, self._complete(word))
+        self._transport.send(effect.peer, self._complete(word))
 
-    def _wake(self, at: Instant) -> None:
+    def _send_noted(self, letter: Deliver) -> None:
+        if letter.key in self.outbox:
+            self._send(letter)
+            self._repeat_later()
+
+    def _sound(self, effect: Alarm) -> None:
+        self._alarm(effect.text)
+
+    def _wake(self, effect: Wake) -> None:
+        at = effect.at
+
         def ring() -> None:
             late_ms = self._clock.now() - at
             if late_ms > self._rules.absent_ms:
@@ -283,15 +311,16 @@ class Host:
 
     # The outbox
 
-    def _note(self, letter: Deliver) -> None:
+    def _note(self, letter: Deliver, now: Instant) -> None:
         repeat_ms = self._rules.repeat_ms
-        repeat_at = later(self._clock.now(), repeat_ms)
+        repeat_at = later(now, repeat_ms)
+        self._retired.pop(letter.key, None)
         self.outbox[letter.key] = Entry(letter, self._appended, repeat_at, repeat_ms)
 
     def _repeat_to(self, peer: NodeId) -> None:
         for entry in list(self.outbox.values()):
             if entry.letter.peer == peer and entry.after <= self._journal.durable:
-                self._send(peer, entry.letter.word)
+                self._send(entry.letter)
 
     def _repeat_later(self) -> None:
         if not self._repeating:
@@ -305,7 +334,7 @@ class Host:
         now = self._clock.now()
         for entry in list(self.outbox.values()):
             if entry.repeat_at <= now and entry.after <= self._journal.durable:
-                self._send(entry.letter.peer, entry.letter.word)
+                self._send(entry.letter)
                 entry.repeat_ms = min(2 * entry.repeat_ms, self._rules.repeat_max_ms)
                 entry.repeat_at = later(now, entry.repeat_ms)
         if self.outbox:
@@ -316,7 +345,8 @@ class Host:
     def _restore(self, snapshot: Snapshot) -> None:
         self.machine.load(self._states.decode(snapshot.state))
         for letter in snapshot.outbox:
-            self._note(Deliver(letter.key, letter.peer, self._words.decode(letter.word)))
+            word = self._words.decode(letter.word)
+            self._note(Deliver(letter.key, letter.peer, word), self._clock.now())
 
     def _replay(self, fact: Fact, at: Instant) -> None:
         if isinstance(fact, Retired):
@@ -326,7 +356,7 @@ class Host:
         for effect in self.machine.handle(fact, at):
             match effect:
                 case Deliver():
-                    self._note(effect)
+                    self._note(effect, at)
                 case Retire():
                     self.outbox.pop(effect.key, None)
                 case Fact():  # the machine set a job aside: that must be remembered too

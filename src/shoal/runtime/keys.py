@@ -74,6 +74,7 @@ class NodeKey:
             ) from error
 
 
+@lru_cache(maxsize=256)  # one signature vouches for many receipts
 def signer(data: bytes, signature: bytes) -> NodeId:
     """Who made this signature over `data`. Raises `Untrusted` if it is no signature at all."""
     if len(signature) != SIGNATURE_BYTES:

@@ -147,6 +147,7 @@ class Node:
         finally:  # what one event breaks must not hold up the others
             if self._posted:
                 self._loop.call_soon(self._post_all)
+        self.peers.flush()  # before this turn waits for the disk
 
     async def durable(self) -> None:
         """Wait until everything that has happened so far is on disk."""

@@ -59,6 +59,7 @@ class Peers:
         self._loop = asyncio.get_running_loop()
         self._live: dict[NodeId, Connection] = {}
         self._unproven: set[Connection] = set()
+        self._unwritten: list[Connection] = []
         self._open: set[Connection] = set()
         self._servers: list[asyncio.Server] = []
         self._dials: set[asyncio.Task[None]] = set()
@@ -113,6 +114,12 @@ class Peers:
             return False
         return connection.send(message, patient=word.patient)
 
+    def flush(self) -> None:
+        """Write what was sent in this turn of the loop; at its end this happens by itself."""
+        unwritten, self._unwritten = self._unwritten, []
+        for connection in unwritten:
+            connection.flush()
+
     def connected(self, peer: NodeId) -> bool:
         """Whether this peer can be sent to now."""
         connection = self._live.get(peer)
@@ -140,6 +147,12 @@ class Peers:
             await server.wait_closed()
 
     # For its connections.
+
+    def flush_soon(self, connection: Connection) -> None:
+        """Let a link write at the end of this turn, together with the others."""
+        if not self._unwritten:
+            self._loop.call_soon(self.flush)
+        self._unwritten.append(connection)
 
     def opened(self, connection: Connection) -> None:
         """Count a link that has proved nothing yet."""

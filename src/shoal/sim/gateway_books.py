@@ -10,9 +10,9 @@ from msgspec import Struct
 from shoal.gateway.books import State
 from shoal.machine import Fact, Quarantined
 from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal, amounts
-from shoal.wire.codec import signed_bytes
 from shoal.wire.words import Receipt
 from shoal.work.lifecycle import Abandoned, Accepted, Answered, Placed, Returned, Withdrawn
+from shoal.work.seal import signed_bytes
 
 OPEN = ("queued", "running")
 

@@ -12,8 +12,9 @@ from hashlib import sha256
 from random import Random
 from typing import Any, TextIO
 
+from shoal.errors import Broken
 from shoal.ids import NodeId
-from shoal.machine import Effect, Event, Fact, Machine
+from shoal.machine import Effect, Event, Fact, Machine, Restarted, Tick, Wake
 from shoal.runtime.host import Host, Rules
 from shoal.runtime.virtual import Calendar, Died, Life, Network, VirtualClock, VirtualJournal
 from shoal.units import Instant
@@ -56,6 +57,8 @@ class WatchedHost(Host):
     """The production host, with the world looking over its shoulder."""
 
     node: Node
+    #: Whether a `Tick` was asked for since the last one.
+    tick_asked = False
 
     @property
     def appended(self) -> int:
@@ -69,10 +72,18 @@ class WatchedHost(Host):
         node = self.node
         node.trace.add(node.calendar.now, node.name, event)
         before = self._appended
+        if isinstance(event, Tick | Restarted):
+            self.tick_asked = False
         super().post(event)
+        if self.machine.busy() and not self.tick_asked:
+            raise Broken(f"{node.name} is busy and has asked for no tick")
         # What `check` looks at moves only with a fact; volatile events are checked now and then.
         if self._appended != before or node.trace.events % 16 == 0:
             self.machine.check()
+
+    def _act_when_durable(self, effect: Effect, now: Instant) -> None:
+        self.tick_asked |= isinstance(effect, Wake)
+        super()._act_when_durable(effect, now)
 
     def _append(self, fact: Fact, now: Instant) -> None:
         self.node.step(f"append {type(fact).__name__}")

@@ -8,7 +8,7 @@ from typing import ClassVar
 from msgspec import Struct
 
 from shoal.machine import Fact, Quarantined
-from shoal.orchestrator.machine import State
+from shoal.orchestrator.books import State
 from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal, amounts
 from shoal.work.task import Earned, Leased, Released
 

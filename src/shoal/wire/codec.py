@@ -43,6 +43,6 @@ encode_payload = _payloads.encode
 decode_payload = _payloads.decode
 
 
-def signed_bytes(receipt: Receipt) -> bytes:
-    """What a receipt's signature covers: every field but the signature itself."""
-    return b"shoal receipt 1\n" + _receipts.encode(msgspec.structs.replace(receipt, signature=b""))
+def receipt_bytes(receipt: Receipt) -> bytes:
+    """What a receipt says: every field but its path and signature."""
+    return _receipts.encode(msgspec.structs.replace(receipt, path=(), signature=b""))

@@ -7,9 +7,9 @@ gateway, one per attempt, and a word under an old epoch is refused.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from shoal.ids import Digest, JobId, NodeId
 from shoal.machine import Value
@@ -77,10 +77,15 @@ class Held(Part, frozen=True, array_like=True):
     epoch: int
 
 
+#: One step up a hash tree: on which side the other hash stands (0 left, 1 right), and that hash.
+Step = Annotated[bytes, Meta(min_length=33, max_length=33)]
+
+
 class Receipt(Part, frozen=True, array_like=True):
     """An orchestrator's signed word about one delivered answer.
 
-    The signature (65 bytes, recoverable secp256k1) covers every other field.
+    `path` leads from the other fields to the root (`work.seal`) that the signature
+    (65 bytes, recoverable secp256k1) covers.
     """
 
     job: JobId
@@ -94,6 +99,7 @@ class Receipt(Part, frozen=True, array_like=True):
     request: Digest
     answer: Digest
     run_ms: int
+    path: Annotated[tuple[Step, ...], Meta(max_length=32)] = ()
     signature: bytes = b""
 
 

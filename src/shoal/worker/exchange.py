@@ -18,12 +18,14 @@ from shoal.errors import Lost, Unreachable
 
 #: Called with each piece of a good answer as it comes, if it is a stream of events.
 OnPiece = Callable[[bytes], None]
+#: The headers of an answer that anybody looks at.
+HEEDED = frozenset((b"content-type", b"shoal-units"))
 
 EVENTS = "text/event-stream"
 
 
 class Response(Struct):
-    """A runner's answer; the body is empty if its pieces were handed on."""
+    """A runner's answer, with the headers that count; the body is empty if its pieces were handed on."""
 
     status: int
     headers: dict[str, str]
@@ -34,15 +36,18 @@ class Exchange(asyncio.Protocol):
     """One connection."""
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[Response] | None = None
-        self._reset(None)
+        self._parser = httptools.HttpResponseParser(self)
+        self._keeps = True
+        self._begin(None)
 
     def ask(self, request: bytes, on_piece: OnPiece | None) -> asyncio.Future[Response]:
         """Send a request; its response. `Lost` if the runner hangs up first."""
         assert self._transport is not None
-        self._reset(on_piece)
-        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._begin(on_piece)
+        answer: asyncio.Future[Response] = self._loop.create_future()
         self._answer = answer
         self._transport.write(request)
         return answer
@@ -57,12 +62,10 @@ class Exchange(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _reset(self, on_piece: OnPiece | None) -> None:
+    def _begin(self, on_piece: OnPiece | None) -> None:
         self._on_piece = on_piece
-        self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[str, str] = {}
         self._pieces: list[bytes] = []
-        self._keeps = True
         self._streams = False
 
     # asyncio
@@ -88,7 +91,8 @@ class Exchange(asyncio.Protocol):
     # httptools
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        if (name := name.lower()) in HEEDED:
+            self._headers[name.decode()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         events = self._headers.get("content-type", "").startswith(EVENTS)

@@ -169,6 +169,9 @@ class WorkerMachine(Machine[Nothing]):
                 raise Untrusted(f"{peer} uses the id of another orchestrator's job: {word.job}")
             return
         if (peer, word.job, word.epoch) in self._closed:
+            # Overtaken by its own end; or leased anew after a crash, by somebody who has to know.
+            fault = words.Fault(Lost.code, "the worker has closed this job")
+            self.emit(Send(peer, words.Failure(word.job, word.epoch, fault)))
             return
         if digest(word.body) != word.digest:
             raise Untrusted(f"{peer} sent job {word.job} with another body than it names")

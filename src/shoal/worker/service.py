@@ -22,12 +22,11 @@ from shoal.runtime.node import Address, Node, until_told_to_stop
 from shoal.units import MIB
 from shoal.wire import words
 from shoal.wire.codec import decode_payload, encode_payload
-from shoal.wire.faults import error_of, fault_of
+from shoal.wire.faults import fault_of
 from shoal.wire.pipelines import PIPELINES, Pipeline, pipeline
 from shoal.work.queue import Need
 from shoal.worker import translation
 from shoal.worker.config import RunnerSettings, Settings
-from shoal.worker.exchange import Response
 from shoal.worker.machine import (
     Drained,
     Draining,
@@ -130,7 +129,7 @@ class Service:
         assembly = translation.Assembly()
         pieces = partial(self._stream, order, assembly)
         response = await pool.post(f"/{row.name}", content_type, body, on_piece=pieces)
-        _require_good(response)
+        translation.require_good(response.status, response.body)
         return assembly.whole(), assembly.units
 
     async def _in_steps(
@@ -145,7 +144,7 @@ class Service:
                 self.node.post(RunnerSpoke(order.job, order.epoch, units, 0, ""))
 
         response = await pool.post(f"/{row.name}", content_type, body, on_piece=hear)
-        _require_good(response)
+        translation.require_good(response.status, response.body)
         if steps.spoke:
             return steps.whole(row)
         answer = translation.answer(row, response.headers.get("content-type", ""), response.body)
@@ -154,11 +153,6 @@ class Service:
     def _stream(self, order: words.Job, assembly: translation.Assembly, data: bytes) -> None:
         for piece in assembly.feed(data):
             self.node.post(RunnerSpoke(order.job, order.epoch, piece.units, piece.offset, piece.text))
-
-
-def _require_good(response: Response) -> None:
-    if response.status != 200:
-        raise error_of(translation.fault(response.status, response.body))
 
 
 def _new_sockets(home: Path) -> Path:

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from shoal.errors import BY_CODE, Busy, Failed, Refused
 from shoal.ids import JobId
+from shoal.wire.faults import error_of
 from shoal.wire.pipelines import Pipeline
 from shoal.wire.references import file_name, with_urls
 from shoal.wire.words import Fault, Media, Payload
@@ -140,6 +141,12 @@ def _naming(row: Pipeline, name: str) -> object:
     if row.answers.startswith("audio/"):
         return {"audio": {"url": name}}
     return {"images": [{"url": name, "seed": 0, "nsfw": False}]}
+
+
+def require_good(status: int, body: bytes) -> None:
+    """Raise what a refusal means."""
+    if status != 200:
+        raise error_of(fault(status, body))
 
 
 def fault(status: int, body: bytes) -> Fault:

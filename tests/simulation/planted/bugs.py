@@ -22,6 +22,13 @@ BUGS: dict[str, tuple[Change, ...]] = {
             "if True:",
         ),
     ),
+    "answer-before-the-lease-lasts": (
+        Change(
+            "orchestrator/machine.py",
+            "self.emit(Send(gateway, replace(answer, receipt=receipt)))",
+            "self.emit(SendAtOnce(gateway, replace(answer, receipt=receipt)))",
+        ),
+    ),
     "skip-the-epoch-check": (
         Change("work/lease.py", "lease is None or lease.epoch != epoch or", "lease is None or"),
         Change("gateway/machine.py", "Terms(job.id, job.epoch, job", "Terms(job.id, receipt.epoch, job"),
@@ -52,10 +59,8 @@ BUGS: dict[str, tuple[Change, ...]] = {
     "deliver-only-once": (
         Change(
             "runtime/host.py",
-            "                    self._send(effect.peer, effect.word)\n"
-            "                    self._repeat_later()\n",
-            "                    self._send(effect.peer, effect.word)\n"
-            "                    del self.outbox[effect.key]\n",
+            "            self._send(letter)\n            self._repeat_later()\n",
+            "            self._send(letter)\n            del self.outbox[letter.key]\n",
         ),
     ),
     "pay-for-another-attempt": (

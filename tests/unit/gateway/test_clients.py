@@ -6,16 +6,13 @@ import pytest
 
 from shoal.errors import Unauthorized
 from shoal.gateway.clients import ANONYMOUS, Clients, ForeignPage
-from shoal.runtime.door import PRESENCE, Intake, Presence, Request
+from shoal.runtime.body import Body, Intake
+from shoal.runtime.door import Presence, Request
 
 
 def request(**headers: str) -> Request:
-    async def receive() -> None:
-        raise AssertionError
-
-    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    scope = {"method": "GET", "path": "/", "query_string": b"", "headers": raw}
-    return Request(scope | {"extensions": {PRESENCE: Presence()}}, receive, Intake())
+    raw = {name.encode(): value.encode() for name, value in headers.items()}
+    return Request("GET", "/", "", raw, Body(Intake()), Presence())
 
 
 def test_without_keys_a_token_still_tells_clients_apart() -> None:

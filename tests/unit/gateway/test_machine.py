@@ -142,7 +142,9 @@ AGAIN = ["Returned", "Retire", "Deliver Cancel o1", "Notice", "Placed", "Deliver
 DECISIONS: dict[tuple[str, str], list[str] | type[Exception]] = {
     **{(story, "another's cancel"): Untrusted for story in STORIES},
     **{(story, "stranger's result"): Untrusted for story in STORIES},
-    **{(story, "settled"): ["Retire"] for story in STORIES},
+    **{(story, "settled"): ["Retire"] for story in ("unknown", "queued", "leased", "done")},
+    # They were paid nothing, and say that they booked 14 wei.
+    **{(story, "settled"): ["Retire", "Alarm"] for story in ("failed", "cancelled")},
     **{(story, event): ["Send Cancel o1"] for story in STORIES for event in OF_ANOTHER_EPOCH},
     **{
         (story, event): ["Send Cancel o1"]

@@ -16,6 +16,7 @@ from shoal.machine import (
     Effect,
     Event,
     Fact,
+    Gathered,
     Heard,
     Restarted,
     Send,
@@ -29,6 +30,7 @@ from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.wire.codec import encode_payload
 from shoal.wire.words import Fault, JobSpec, Payload
+from shoal.work.seal import signed_bytes
 from shoal.work.task import Phase
 
 NOW = Instant(1_000_000)
@@ -73,8 +75,14 @@ MET: list[Event] = [
 STORIES: dict[str, list[Event]] = {
     "unknown": MET,
     "leased": [*MET, Heard(G, order())],
-    "answered": [*MET, Heard(G, order()), Heard(W, result())],
-    "earned": [*MET, Heard(G, order()), Heard(W, result()), Heard(G, words.Accept(JOB, 1, 4, Wei(14)))],
+    "answered": [*MET, Heard(G, order()), Heard(W, result()), Gathered()],
+    "earned": [
+        *MET,
+        Heard(G, order()),
+        Heard(W, result()),
+        Gathered(),
+        Heard(G, words.Accept(JOB, 1, 4, Wei(14))),
+    ],
     "released": [*MET, Heard(G, order()), Heard(G, words.Cancel(JOB, 1))],
 }
 
@@ -106,6 +114,7 @@ EVENTS: dict[str, Event] = {
     "worker was restarted": Connected(W, "worker", "another boot"),
     "worker went": Disconnected(W),
     "gateway went": Disconnected(G),
+    "gathered": Gathered(),
     "restarted": Restarted(),
     "absent": Absent(5_000),
 }
@@ -119,7 +128,7 @@ def told(outcome: Sequence[Effect | Fact]) -> list[str]:
             case Send(_, words.Capacity()) | Wake():
                 pass
             case Send(peer, word):
-                lines.append(f"Send {type(word).__name__} {peer}")
+                lines.append(f"{type(thing).__name__} {type(word).__name__} {peer}")
             case _:
                 lines.append(type(thing).__name__)
     return lines
@@ -129,7 +138,7 @@ LIVE = ("leased", "answered")
 ENDED = ("earned", "released")
 FROM_THE_WORKER = ("progress", "result", "result of other bytes", "failure", "heartbeat")
 PAID = ["Earned", "Send Settled g", "Send Settled w"]
-FAILED = ["Released", "Send Cancel w", "Send Failure g"]
+FAILED = ["Released", "SendAtOnce Cancel w", "Send Failure g"]
 
 #: What follows; nothing where there is no line.
 DECISIONS: dict[tuple[str, str], list[str] | type[Exception]] = {
@@ -146,8 +155,8 @@ DECISIONS: dict[tuple[str, str], list[str] | type[Exception]] = {
     **{(story, "another's order"): Untrusted for story in (*LIVE, *ENDED)},
     **{(story, "accept at another price"): Untrusted for story in (*LIVE, *ENDED)},
     **{(story, "accept of too much"): Untrusted for story in (*LIVE, *ENDED)},
-    ("unknown", "order"): ["Leased", "Send Job w"],
-    ("unknown", "another's order"): ["Leased", "Send Job w"],
+    ("unknown", "order"): ["Leased", "SendAtOnce Job w"],
+    ("unknown", "another's order"): ["Leased", "SendAtOnce Job w"],
     ("unknown", "order of another body"): Untrusted,
     **{("unknown", event): ["Send Settled g"] for event in EVENTS if event.startswith(("accept", "cancel"))},
     **{("unknown", event): ["Send Cancel w"] for event in FROM_THE_WORKER},
@@ -155,9 +164,9 @@ DECISIONS: dict[tuple[str, str], list[str] | type[Exception]] = {
     **{(story, "order of another body"): ["Send Lease g"] for story in LIVE},
     **{(story, "accept"): PAID for story in (*LIVE, "released")},
     **{(story, "cancel that pays"): PAID for story in (*LIVE, "released")},
-    **{(story, "cancel"): ["Released", "Send Cancel w", "Send Settled g"] for story in LIVE},
+    **{(story, "cancel"): ["Released", "SendAtOnce Cancel w", "Send Settled g"] for story in LIVE},
     **{(story, "progress"): ["Send Progress g"] for story in LIVE},
-    **{(story, "result"): ["Send Result g"] for story in LIVE},
+    **{(story, "result"): ["Gather"] for story in LIVE},
     **{(story, "result of other bytes"): FAILED for story in LIVE},
     **{(story, "failure"): FAILED for story in LIVE},
     **{(story, "worker was restarted"): FAILED for story in LIVE},
@@ -216,9 +225,10 @@ def test_an_accepted_answer_that_costs_nothing_is_earned() -> None:
 
 
 def receipt_of(orchestrator: OrchestratorMachine) -> words.Receipt | None:
+    orchestrator.handle(Heard(W, result(units=1_000)), NOW)
     (sent,) = [
         effect.word
-        for effect in orchestrator.handle(Heard(W, result(units=1_000)), NOW)
+        for effect in orchestrator.handle(Gathered(), NOW)
         if isinstance(effect, Send) and isinstance(effect.word, words.Result)
     ]
     return sent.receipt
@@ -229,6 +239,26 @@ def test_a_receipt_names_the_price_of_what_was_agreed() -> None:
     assert receipt is not None
     assert (receipt.units, receipt.wei, receipt.worker) == (10, 35, W)
     assert receipt.signature == b"signed"
+
+
+def test_what_is_answered_in_one_moment_is_signed_once() -> None:
+    signed: list[bytes] = []
+
+    def sign(data: bytes) -> bytes:
+        signed.append(data)
+        return b"signed"
+
+    orchestrator = OrchestratorMachine(RULES, node=NodeId("o"), sign=sign)
+    jobs = [JobId(f"job{number}") for number in range(3)]
+    for event in [*MET, Heard(W, offers(3)), *(Heard(G, order(job)) for job in jobs)]:
+        orchestrator.handle(event, NOW)
+    asked = [told(orchestrator.handle(Heard(W, replace(result(), job=job)), NOW)) for job in jobs]
+    assert asked == [["Gather"], [], []]
+    sent = [effect.word for effect in orchestrator.handle(Gathered(), NOW) if isinstance(effect, Send)]
+    receipts = [word.receipt for word in sent if isinstance(word, words.Result) and word.receipt]
+    assert [receipt.job for receipt in receipts] == jobs
+    assert {signed_bytes(receipt) for receipt in receipts} == set(signed)
+    assert len(signed) == 1
 
 
 TURNED_AWAY: list[tuple[str, Rules, list[Event], words.Job]] = [

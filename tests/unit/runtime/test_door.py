@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import pytest
 
 from shoal import errors
-from shoal.errors import ShoalError
+from shoal.errors import Refused, ShoalError
 from shoal.runtime import door
-from shoal.runtime.door import PRESENCE, Door, Intake, Presence, Reply, Request
+from shoal.runtime.body import Body, Intake, Left
+from shoal.runtime.door import Door, Feed, Presence, Reply, Request, TooSlow
 
 LIMIT_BYTES = 10
 
@@ -32,46 +31,38 @@ async def break_down(request: Request) -> Reply:
 DOOR = Door({"GET /a": say_part, "POST /a": say_body, "GET /jobs/*/events": say_part, "GET /bug": break_down})
 
 
-class Answer:
-    """What a door sent."""
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.headers: dict[bytes, bytes] = {}
-        self.body = b""
-
-    async def send(self, message: dict[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            self.status, self.headers = message["status"], dict(message["headers"])
-        else:
-            self.body += message["body"]
+def request(method: str, path: str, *, length: int = 0, intake: Intake | None = None) -> Request:
+    return Request(method, path, "", {}, Body(intake or Intake(), length), Presence())
 
 
 def call(
-    method: str, path: str, pieces: Sequence[bytes] = (b"",), *, length: int | None = None, door: Door = DOOR
-) -> Answer:
-    """What comes of a request whose body arrives in these pieces."""
-    messages = [
-        {"type": "http.request", "body": piece, "more_body": number < len(pieces) - 1}
-        for number, piece in enumerate(pieces)
-    ]
-
-    async def receive() -> dict[str, Any]:
-        if not messages:
-            await asyncio.Event().wait()
-        return messages.pop(0)
-
-    headers = [] if length is None else [(b"content-length", b"%d" % length)]
-    answer = Answer()
-    scope = {
-        "method": method,
-        "path": path,
-        "query_string": b"",
-        "headers": headers,
-        "extensions": {PRESENCE: Presence()},
-    }
-    asyncio.run(door(scope, receive, answer.send))
-    return answer
+    method: str,
+    path: str,
+    pieces: Sequence[bytes] = (b"",),
+    *,
+    length: int = 0,
+    ends: Exception | None = None,
+    intake: Intake | None = None,
+) -> Reply:
+    """What comes of a request whose body arrives in these pieces, the first of them with its head."""
+    said: list[Reply | Feed | None] = []
+    asked = request(method, path, length=length, intake=intake)
+    body = asked.content
+    for piece in pieces[:1]:
+        body.arrive(piece)
+    if len(pieces) == 1 and ends is None:
+        body.end()
+    DOOR.serve(asked, said.append)
+    for piece in pieces[1:]:
+        if body.wanted:
+            body.arrive(piece)
+    if body.wanted and ends is None:
+        body.end()
+    elif ends is not None:
+        body.break_off(ends)
+    (reply,) = said
+    assert isinstance(reply, Reply)
+    return reply
 
 
 @pytest.mark.parametrize(
@@ -117,36 +108,25 @@ def test_a_length_over_the_limit_is_refused_unread() -> None:
     assert call("POST", "/a", (), length=11).status == 413
 
 
-def test_a_body_that_stops_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "BODY_PAUSE_MS", 10)
-    messages = iter([{"type": "http.request", "body": b"0", "more_body": True}])
+def test_a_body_that_breaks_off_is_answered_with_why() -> None:
+    assert call("POST", "/a", (b"0",), ends=TooSlow()).status == 408
+    assert call("POST", "/a", (), ends=Refused("no HTTP")).status == 400
 
-    async def receive() -> dict[str, Any]:
-        for message in messages:
-            return message
-        await asyncio.Event().wait()
-        raise AssertionError
 
-    answer = Answer()
-    scope = {
-        "method": "POST",
-        "path": "/a",
-        "query_string": b"",
-        "headers": [],
-        "extensions": {PRESENCE: Presence()},
-    }
-    asyncio.run(DOOR(scope, receive, answer.send))
-    assert answer.status == 408
+def test_a_client_that_has_left_is_not_answered() -> None:
+    said: list[Reply | Feed | None] = []
+    asked = request("POST", "/a")
+    DOOR.serve(asked, said.append)
+    asked.content.break_off(Left())
+    assert said == [None]
 
 
 def test_bodies_are_read_within_one_limit_and_make_room_again() -> None:
     intake = Intake(8)
-    narrow = Door({"POST /a": say_body})
-    narrow._intake = intake
     for _ in range(3):
-        assert call("POST", "/a", (b"0123", b"4567"), door=narrow).status == 200
-        busy = call("POST", "/a", (b"0123", b"45678"), door=narrow)
-        assert (busy.status, busy.headers[b"retry-after"]) == (503, b"1")
+        assert call("POST", "/a", (b"0123", b"4567"), intake=intake).status == 200
+        busy = call("POST", "/a", (b"0123", b"45678"), intake=intake)
+        assert (busy.status, dict(busy.headers)[b"retry-after"]) == (503, b"1")
 
 
 @pytest.mark.parametrize("kind", errors.BY_CODE.values())

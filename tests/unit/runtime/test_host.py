@@ -24,7 +24,9 @@ from shoal.machine import (
     Restarted,
     Retire,
     Send,
+    SendAtOnce,
     Tick,
+    Wake,
 )
 from shoal.runtime.host import Host, Rules
 from shoal.units import Instant
@@ -43,6 +45,10 @@ class Answered(Event, frozen=True):
     """The peer has the word about a job."""
 
     job: JobId
+
+
+class Hurried(Event, frozen=True):
+    """Something has to be said at once."""
 
 
 class Lied(Event, frozen=True):
@@ -85,6 +91,9 @@ class Counter(Machine[State]):
     def _on_answered(self, event: Answered, now: Instant) -> None:
         self.emit(Retire(event.job))
 
+    def _on_hurried(self, event: Hurried, now: Instant) -> None:
+        self.emit(SendAtOnce(PEER, Heartbeat()))
+
     def _on_lied(self, event: Lied, now: Instant) -> None:
         raise Untrusted("a lie")
 
@@ -116,6 +125,7 @@ class Counter(Machine[State]):
     handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
         Asked: _on_asked,
         Answered: _on_answered,
+        Hurried: _on_hurried,
         Lied: _on_lied,
         Counted: _counted,
         Quarantined: _quarantined,
@@ -245,6 +255,15 @@ def test_an_effect_of_a_volatile_event_waits_behind_earlier_facts() -> None:
     assert told == ["durable", "again"]
 
 
+def test_a_word_that_binds_nobody_does_not_wait_for_the_disk() -> None:
+    world = World()
+    world.host.post(Asked(A))
+    world.host.post(Hurried())
+    assert world.wire.sent == [Heartbeat()]
+    world.disk.commit()
+    assert world.wire.sent == [Heartbeat(), Acknowledge(A, 1, 1)]
+
+
 def test_a_crash_before_the_commit_undoes_everything() -> None:
     world = World()
     world.host.post(Asked(A))
@@ -282,8 +301,8 @@ def test_a_word_is_repeated_ever_less_often_until_it_is_retired() -> None:
     assert len(world.wire.sent) == before
 
 
-def test_a_retired_word_stays_retired_after_the_next_fact() -> None:
-    world = World()
+def test_a_retired_word_stays_retired_once_enough_have_gathered_to_be_noted() -> None:
+    world = World(retired_max=1)
     world.host.post(Asked(A))
     world.disk.commit()
     world.host.post(Answered(A))
@@ -347,7 +366,7 @@ def test_a_peer_that_lies_is_reported_and_nothing_else_happens() -> None:
 
 def test_a_process_that_stood_still_says_so_before_it_looks_at_time() -> None:
     world = World(absent_ms=500)
-    world.host._wake(Instant(2_000))
+    world.host._wake(Wake(Instant(2_000)))
     world.clock.go_to(5_000)
     assert world.machine.heard[-2:] == [Absent(3_000), Tick()]
 
@@ -364,6 +383,6 @@ def test_a_stopped_host_acts_no_more() -> None:
 
 def test_a_send_is_forgotten_once_sent() -> None:
     world = World()
-    world.host._take(Send(PEER, Heartbeat()), Instant(0))
+    world.host._act_when_durable(Send(PEER, Heartbeat()), Instant(0))
     assert world.wire.sent == [Heartbeat()]
     assert not world.host.outbox

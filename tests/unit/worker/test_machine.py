@@ -117,6 +117,7 @@ DECISIONS: dict[tuple[str, str], list[str] | type[Exception]] = {
     ("closed", "draining"): ["Send Offers o1 0", "Send Offers o2 0", "Drained"],
     ("unknown", "heartbeat"): ["Send Failure o1"],
     ("closed", "heartbeat"): ["Send Failure o1"],
+    ("closed", "order"): ["Send Failure o1"],
     ("unknown", "order"): ["Run", "Send Offers o2 0"],
     ("unknown", "another's order"): ["Run", "Send Offers o1 0"],
     ("closed", "another's order"): ["Run", "Send Offers o1 0"],
@@ -159,13 +160,14 @@ def test_what_an_orchestrator_settled_is_counted_once() -> None:
 
 def test_a_closed_job_does_not_run_again() -> None:
     worker = machine(*STORIES["closed"])
-    assert told(worker.handle(Heard(O1, order()), NOW)) == []
+    assert told(worker.handle(Heard(O1, order()), NOW)) == ["Send Failure o1"]
     assert "Run" in told(worker.handle(Heard(O1, order(epoch=2)), NOW))
 
 
 def test_a_cancel_may_overtake_its_order() -> None:
     worker = machine(*MET, Heard(O1, words.Cancel(JOB, 1)))
-    assert told(worker.handle(Heard(O1, order()), NOW)) == []
+    assert told(worker.handle(Heard(O1, order()), NOW)) == ["Send Failure o1"]
+    assert not worker.tasks
 
 
 def test_closed_jobs_are_forgotten_one_day() -> None:
@@ -173,7 +175,7 @@ def test_closed_jobs_are_forgotten_one_day() -> None:
     for event in (*MET, *(Heard(O1, words.Cancel(JobId(f"job {n}"), 1)) for n in range(3))):
         worker.handle(event, NOW)
     assert "Run" in told(worker.handle(Heard(O1, order(JobId("job 0"))), NOW))
-    assert told(worker.handle(Heard(O1, order(JobId("job 2"))), NOW)) == []
+    assert told(worker.handle(Heard(O1, order(JobId("job 2"))), NOW)) == ["Send Failure o1"]
 
 
 def test_a_heartbeat_names_what_is_held_for_whom() -> None:
@@ -210,5 +212,5 @@ def test_an_order_that_was_said_to_be_lost_is_not_run_when_it_comes_late() -> No
     assert [(type(e.word), e.word.fault.code) for e in answers if isinstance(e, Send)] == [
         (words.Failure, "lost")
     ]
-    assert not worker.handle(Heard(O1, order()), NOW)
+    assert told(worker.handle(Heard(O1, order()), NOW)) == ["Send Failure o1"]
     assert not worker.tasks

@@ -1,0 +1,142 @@
+"""An orchestrator's books: its tasks and its money, as the facts tell them.
+
+A fact depends on earlier facts alone, so that a replay arrives where the live
+machine was. Nothing is decided here; every handler raises before it changes
+anything, or not at all.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+from msgspec import Struct
+
+from shoal.errors import Broken
+from shoal.ids import NodeId
+from shoal.machine import Event, Machine, Quarantined, Send
+from shoal.money.ledger import Book, Ledger
+from shoal.money.wei import Wei
+from shoal.orchestrator.config import Rules
+from shoal.orchestrator.relay import Relay
+from shoal.units import Instant, later
+from shoal.wire import words
+from shoal.work.lease import Lease, Leases
+from shoal.work.task import Earned, Leased, Phase, Released, Task, task_id
+
+OWN = "own"
+
+
+class State(Struct, frozen=True):
+    """What a snapshot holds."""
+
+    tasks: tuple[Task, ...] = ()
+    ended: tuple[str, ...] = ()
+    book: Book = Book()
+
+
+class Books(Machine[State]):
+    """All tasks with their leases and holds."""
+
+    facts = (Leased, Earned, Released, Quarantined)
+    state = State
+
+    def __init__(self, rules: Rules) -> None:
+        super().__init__(rules.tick_ms)
+        self.rules = rules
+        self.tasks: dict[str, Task] = {}
+        self.ledger = Ledger(default_floor=Wei(-rules.gateway_credit_wei))
+        self.leases = Leases()
+        #: What passes through of running attempts: volatile, and forgotten with its task.
+        self._relays: dict[str, Relay] = {}
+        self._ended: deque[str] = deque()
+
+    def _leased(self, fact: Leased, now: Instant) -> None:
+        task = Task(fact, now, later(now, fact.deadline_ms))
+        if task.id in self.tasks:
+            raise Broken(f"task {task.id} is leased twice")
+        hold = fact.price.cost(fact.spec.units_max)
+        self.ledger.pend(task.id, account(fact.gateway), hold)
+        self.tasks[task.id] = task
+        self._grant(task, later(now, self.rules.lease_ms))
+
+    def _grant(self, task: Task, until: Instant) -> None:
+        need = (task.lease.spec.pipeline, task.lease.spec.model)
+        self.leases.grant(Lease(task.id, task.lease.epoch, task.lease.worker, need, until))
+
+    def _earned(self, fact: Earned, now: Instant) -> None:
+        task = self.tasks[task_id(fact.job, fact.epoch)]
+        moved = task.move(fact, now)
+        credits = {OWN: Wei(fact.wei - fact.share), f"worker:{task.lease.worker}": fact.share}
+        if task.phase is Phase.LEASED:
+            self.ledger.post(task.id, credits)
+        else:
+            self.ledger.transfer(account(fact.gateway), credits)
+        self._end(task, moved)
+        self.emit(
+            Send(fact.gateway, words.Settled(fact.job, fact.epoch, fact.wei)),
+            Send(task.lease.worker, words.Settled(fact.job, fact.epoch, fact.share)),
+        )
+
+    def _released(self, fact: Released, now: Instant) -> None:
+        task = self.tasks[task_id(fact.job, fact.epoch)]
+        moved = task.move(fact, now)
+        self.ledger.void(task.id)
+        self._end(task, moved)
+
+    def _quarantined(self, fact: Quarantined, now: Instant) -> None:
+        for lease in [lease for lease in self.leases if self.tasks[lease.task].lease.job == fact.job]:
+            task = self.tasks[lease.task]
+            moved = task.move(fact, now)
+            self.ledger.void(task.id)
+            self._end(task, moved)
+
+    def _end(self, was: Task, task: Task) -> None:
+        self.tasks[task.id] = task
+        self.leases.end(task.id)
+        self._relays.pop(task.id, None)
+        if was.phase is Phase.LEASED:
+            self._ended.append(task.id)
+            if len(self._ended) > self.rules.ended_tasks_max:
+                del self.tasks[self._ended.popleft()]
+
+    # The host
+
+    def check(self) -> None:
+        """Raise `Broken` unless tasks, leases and holds tell one story, and no worker is overfull."""
+        self.ledger.check()
+        live = {task.id for task in self.tasks.values() if task.phase is Phase.LEASED}
+        if live != {lease.task for lease in self.leases}:
+            raise Broken("the leases and the live tasks differ")
+        if live != set(self.ledger.holds):
+            raise Broken("the holds and the live tasks differ")
+
+    def dump(self) -> State:
+        """Everything durable."""
+        return State(tuple(self.tasks.values()), tuple(self._ended), self.ledger.dump())
+
+    def load(self, state: State) -> None:
+        """Take a snapshot's state; the leases follow from the tasks."""
+        self.tasks = {task.id: task for task in state.tasks}
+        self._ended = deque(state.ended)
+        self.ledger.load(state.book)
+        for task in state.tasks:
+            if task.phase is Phase.LEASED:
+                self._grant(task, task.deadline)
+
+    def busy(self) -> bool:
+        """True while leases live."""
+        return len(self.leases) > 0
+
+    fact_handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
+        Leased: _leased,
+        Earned: _earned,
+        Released: _released,
+        Quarantined: _quarantined,
+    }
+
+
+def account(gateway: NodeId) -> str:
+    """A gateway's account in the ledger."""
+    return f"gateway:{gateway}"
