@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check sim planted bench docs hooks lock clean
+.PHONY: help demo test check sim planted bench train docs hooks lock clean
 
 SEEDS ?= 200
 
@@ -31,6 +31,12 @@ planted: .venv/dev ## bugs planted on purpose, each of which the simulator must 
 
 bench: .venv/dev .venvs/peers/made ## how fast it is, beside others: benchmarks/README.md
 	@.venv/bin/python -m benchmarks.run
+
+train: .venvs/training/made ## train the picture model anew: hours of CPU; training/pictures/README.md
+	@PYTHONPATH=training:src nice -n 19 .venvs/training/bin/python -m pictures.finer build/pictures
+	@PYTHONPATH=training:src OMP_WAIT_POLICY=passive nice -n 19 \
+		.venvs/training/bin/python -m pictures.train build/pictures
+	@PYTHONPATH=training:src .venvs/training/bin/python -m pictures.export build/pictures build/pictures/made
 
 docs: .venv/dev    ## draw the machines' tables into docs/architecture.md
 	@.venv/bin/python docs/draw.py
@@ -75,8 +81,16 @@ endef
 	@.venvs/$*/bin/python $(LOCKED) -r $<
 	@touch $@
 
+# PyTorch's builds differ from computer to computer, so it is pinned by version alone; the rest as everything else.
+.venvs/training/made: requirements/training.txt
+	$(call environment,.venvs/training)
+	@.venvs/training/bin/python $(INSTALL) torch==2.13.0
+	@.venvs/training/bin/python $(LOCKED) -r $<
+	@touch $@
+
 # Locks (docs/why/002-locks.md). The widest comes first and holds the others to its versions.
-EXTRAS = gateway orchestrator worker llm audio-to-text text-to-speech upscale image-to-text segment-anything-2 embeddings cli demo
+EXTRAS = gateway orchestrator worker llm audio-to-text text-to-speech text-to-image image-to-image image-to-video \
+	image-to-text segment-anything-2 upscale embeddings cli demo
 COMPILE = .venv/bin/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --custom-compile-command "make lock"
 

@@ -229,7 +229,7 @@ PIPELINES: dict[str, Pipeline] = {
             price=Price(200_000),
             deadline_ms=10 * MINUTE_MS,
             params_bytes_max=64 * KIB,
-            media=(IMAGE,),
+            media=(IMAGE, MediaField("end_image", "image", 10 * MIB, pixels_max=PIXELS_MAX, optional=True)),
             answers="video/mp4",
             seed_field="seed",
             example='{"fps": 12, "num_frames": 25, "motion_bucket_id": 127}',

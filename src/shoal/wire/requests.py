@@ -112,7 +112,10 @@ class ImageToImageRequest(Struct, frozen=True, kw_only=True):
 
 
 class ImageToVideoRequest(Struct, frozen=True, kw_only=True):
-    """The file `image` to be brought into motion. Livepeer's default is 1024 x 576 pixels; its frames are always 25."""
+    """The file `image` to be brought into motion; the film ends with the file `end_image` (ours), if there is one.
+
+    Livepeer's default is 1024 x 576 pixels; its frames are always 25.
+    """
 
     model_id: str = ""
     width: FilmSide = 512

@@ -88,6 +88,10 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     model: tuple[Model, ...]
 
 
+# msgspec learns what a type looks like when it first meets it, and two threads that meet one at once bring the whole
+# process down (0.22). A worker makes several models ready at once: so this is met here, while there is one thread.
+msgspec.convert({"model": ()}, Manifest)
+
 #: Called with how many bytes of the files wanted are here, and how many there are.
 Report: TypeAlias = Callable[[int, int], None]
 #: Called with the model, how many of its bytes are here, and how many it has.
@@ -244,6 +248,9 @@ class Seen(Struct, frozen=True):
     sha256: str
 
 
+_seen = msgspec.json.Decoder(dict[str, Seen])
+
+
 def _missing(model: Model, folder: Path, *, rehash: bool = False) -> list[File]:
     """The files that are absent or wrong; a good one is remembered, so that it is read only once."""
     marker = folder / MARKER
@@ -267,7 +274,7 @@ def _look(path: Path, file: File, before: Seen | None) -> Seen | None:
 
 def _read_marker(marker: Path) -> dict[str, Seen]:
     try:
-        return msgspec.json.decode(marker.read_bytes(), type=dict[str, Seen])
+        return _seen.decode(marker.read_bytes())
     except (FileNotFoundError, msgspec.DecodeError):
         return {}
 

@@ -6,18 +6,23 @@ Only what a convolutional network needs. A graph made here is bytes for onnxrunt
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-OPSET = 13
+OPSET = 16
 IR_VERSION = 8
-FLOAT = 1
+#: Kinds of number.
+FLOAT, INT64 = 1, 7
 
 Floats: TypeAlias = npt.NDArray[np.float32]
+Wholes: TypeAlias = npt.NDArray[np.int64]
 Attribute: TypeAlias = int | float | str | Sequence[int]
+#: Each side's size, or a name where any will do.
+Shape: TypeAlias = Sequence[int | str]
+IMAGE: Shape = (1, 3, "h", "w")
 
 
 def varint(number: int) -> bytes:
@@ -58,11 +63,12 @@ class Network:
         self._nodes: list[bytes] = []
         self._weights: list[bytes] = []
 
-    def weight(self, name: str, numbers: Floats) -> str:
+    def weight(self, name: str, numbers: Floats | Wholes) -> str:
         """TensorProto: numbers that are part of the graph."""
+        kind = INT64 if numbers.dtype == np.int64 else FLOAT
         shape = b"".join(whole(1, size) for size in numbers.shape)
-        data = np.ascontiguousarray(numbers, np.float32).tobytes()
-        self._weights.append(shape + whole(2, FLOAT) + blob(8, name) + blob(9, data))
+        data = np.ascontiguousarray(numbers, np.int64 if kind == INT64 else np.float32).tobytes()
+        self._weights.append(shape + whole(2, kind) + blob(8, name) + blob(9, data))
         return name
 
     def apply(self, operation: str, *inputs: str, **attributes: Attribute) -> str:
@@ -74,10 +80,19 @@ class Network:
         return out
 
     def model(self, image: str, outputs: Sequence[str]) -> bytes:
-        """ModelProto: the whole graph, from an image of any size to the named outputs."""
-        shape = b"".join(blob(1, size) for size in (whole(1, 1), whole(1, 3), blob(2, "h"), blob(2, "w")))
-        given = blob(1, image) + blob(2, blob(1, whole(1, FLOAT) + blob(2, shape)))
+        """The whole graph, from an image of any size to the named outputs."""
+        return self.graph({image: IMAGE}, outputs)
+
+    def graph(self, inputs: Mapping[str, Shape], outputs: Sequence[str]) -> bytes:
+        """ModelProto: the whole graph, from the named inputs to the named outputs."""
         graph = b"".join(blob(1, node) for node in self._nodes) + blob(2, "network")
         graph += b"".join(blob(5, weight) for weight in self._weights)
-        graph += blob(11, given) + b"".join(blob(12, blob(1, name)) for name in outputs)
+        graph += b"".join(blob(11, given(name, shape)) for name, shape in inputs.items())
+        graph += b"".join(blob(12, blob(1, name)) for name in outputs)
         return whole(1, IR_VERSION) + blob(7, graph) + blob(8, blob(1, "") + whole(2, OPSET))
+
+
+def given(name: str, shape: Shape) -> bytes:
+    """ValueInfoProto: an input of floats."""
+    sides = b"".join(blob(1, blob(2, side) if isinstance(side, str) else whole(1, side)) for side in shape)
+    return blob(1, name) + blob(2, blob(1, whole(1, FLOAT) + blob(2, sides)))
