@@ -50,7 +50,13 @@ class Wish:
 
 
 def paint(
-    network: Network, wish: Wish, side_px: int, step: Step, *, start: Floats | None = None, strength: float = 1.0
+    network: Network,
+    wish: Wish,
+    side_px: int,
+    step: Step,
+    *,
+    start: Floats | None = None,
+    strength: float = 1.0,
 ) -> Floats:
     """A picture 3,S,S from -1 to 1.
 
