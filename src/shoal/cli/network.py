@@ -168,13 +168,13 @@ def lay_out(home: Path, ports: Ports, *, workers: int, pipelines: Sequence[str])
         f"{HOST}:{port}#{node.id}" for port, node in zip(ports.orchestrators, orchestrators, strict=True)
     ]
     hands = []
-    for number in range(workers):
-        place = PLACES[number % len(PLACES)]
+    places = [PLACES[number % len(PLACES)] for number in range(workers)]
+    for number, place in enumerate(places):
         node = _node(
             home,
             f"worker-{number + 1}",
             "worker",
-            pipelines=tuple(name for name in pipelines if _runs(place, name)),
+            pipelines=tuple(name for name in pipelines if _runs(place, name, places)),
             orchestrators=tuple(orchestrators[index].name for index in place.orchestrators),
         )
         hands.append(node)
@@ -187,10 +187,10 @@ def lay_out(home: Path, ports: Ports, *, workers: int, pipelines: Sequence[str])
     return network
 
 
-def _runs(place: Place, name: str) -> bool:
-    """Whether a worker there runs this pipeline; what no place names, the first one runs."""
-    named = any(name in other.pipelines for other in PLACES)
-    return name in place.pipelines if named else place is PLACES[0]
+def _runs(place: Place, name: str, places: Sequence[Place]) -> bool:
+    """Whether a worker there runs this pipeline; what none of the places names, the first one runs."""
+    named = any(name in other.pipelines for other in places)
+    return name in place.pipelines if named else place is places[0]
 
 
 def save(network: Network) -> None:
