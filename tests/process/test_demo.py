@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, NamedTuple
+from xml.etree import ElementTree as ET
 
 import av
 import numpy as np
@@ -82,7 +84,15 @@ def test_the_tour_comes_to_its_end_and_adds_up(tour: Walked) -> None:
 
 def test_what_it_made_lies_where_it_says(tour: Walked) -> None:
     assert tour.told["folder"] == str(tour.folder)
-    for name in ("spoken.wav", "drawn.png", "enlarged.png", "cut-out.png", "film.mp4", "gallery.html"):
+    for name in (
+        "spoken.wav",
+        "drawn.png",
+        "enlarged.png",
+        "mask.png",
+        "cut-out.svg",
+        "film.mp4",
+        "gallery.html",
+    ):
         assert f"{tour.folder / name}" in tour.said
     drawn = Image.open(tour.folder / "drawn.png").convert("RGB")
     enlarged = Image.open(tour.folder / "enlarged.png").convert("RGB")
@@ -93,14 +103,25 @@ def test_what_it_made_lies_where_it_says(tour: Walked) -> None:
 
 
 def test_the_cut_out_is_the_cup_alone(tour: Walked) -> None:
-    cut = np.asarray(Image.open(tour.folder / "cut-out.png"))
-    assert cut.shape[2] == 4
-    there = cut[..., 3] > 0
-    assert there[there.shape[0] // 2, there.shape[1] // 2]
-    assert not any(there[y, x] for y in (0, -1) for x in (0, -1)), "the corners are table"
+    mask = np.asarray(Image.open(tour.folder / "mask.png"))
+    assert mask.shape == (400, 600)
+    assert set(np.unique(mask)) == {0, 255}
+    assert mask[120, 280] == 255, "the cup"
+    assert not mask[:10].any(), "the table"
     share = re.search(r"(\d+)% of the picture", tour.said)
     assert share is not None
-    assert round(100 * there.sum() / (600 * 400)) == int(share[1])
+    assert round(100 * (mask > 0).mean()) == int(share[1])
+
+    drawing = ET.parse(tour.folder / "cut-out.svg").getroot()  # noqa: S314 - our own
+    ys, xs = np.nonzero(mask)
+    size = (xs.max() + 1 - xs.min(), ys.max() + 1 - ys.min())
+    assert drawing.get("viewBox") == f"{xs.min()} {ys.min()} {size[0]} {size[1]}"
+    shape, photograph = (
+        base64.b64decode((image.get("href") or "").partition(",")[2])
+        for image in drawing.iter("{http://www.w3.org/2000/svg}image")
+    )
+    assert shape == (tour.folder / "mask.png").read_bytes()
+    assert photograph == (tour.folder / "coffee.jpg").read_bytes()
 
 
 def test_the_film_has_its_pictures_and_moves(tour: Walked) -> None:
@@ -126,7 +147,7 @@ def test_the_page_shows_every_exhibit_and_fetches_nothing_from_elsewhere(tour: W
     page = (tour.folder / "gallery.html").read_text()
     sources = Sources()
     sources.feed(page)
-    assert set(sources.names) == {path.name for path in tour.folder.iterdir()} - {"gallery.html"}
+    assert set(sources.names) == {path.name for path in tour.folder.iterdir()} - {"gallery.html", "mask.png"}
     for exhibit in tour.told["exhibits"]:
         job = next(job for job in tour.told["jobs"] if job["id"] == exhibit["job"])
         assert job["id"] in page

@@ -5,19 +5,20 @@ What was made is looked at before it is shown: an answer that is not as it was a
 
 from __future__ import annotations
 
-import io
+import base64
 import json
 import math
 import operator
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
+from shoal.cli import png
 from shoal.cli.buyer import File, Job, read_file
 from shoal.cli.gallery import Exhibit, Gallery
 from shoal.cli.guide import Guide, facts, same_words
 from shoal.errors import Failed
+from shoal.gateway.picture import measure
+from shoal.wire.pipelines import PIXELS_MAX
 
 SIDE_PX, FACTOR = 256, 2
 DRAWN = {"prompt": "a red heart", "width": SIDE_PX, "height": SIDE_PX, "seed": 4}
@@ -32,6 +33,10 @@ SENTENCES = (
     "Something with fins is moving in the ocean.",
     "The bank raised its interest rates.",
 )
+
+
+#: A line of 1 and 0 for each line of a picture.
+Mask = list[list[int]]
 
 
 class Exhibition:
@@ -62,9 +67,11 @@ class Exhibition:
         job = self._done("segment-anything-2", asked, photograph)
         answer = self._guide.buyer.answer(job["id"])
         [mask], [score] = json.loads(answer["masks"]), json.loads(answer["scores"])
-        picture, share = cut(photograph.data, mask)
+        shape = File("image", "mask.png", as_picture(mask))
+        share = sum(map(sum, mask)) / sum(map(len, mask))
         said = f"a cup with its saucer, {share:.0%} of the picture; the mask's score is {score:.2f}"
-        made = File("image", "cut-out.png", picture)
+        self._page.line(f"the mask is in {self._gallery.keep(shape)}")
+        made = File("image", "cut-out.svg", cut(photograph.data, shape.data, mask))
         self._show("A cup, cut out of a photograph", job, said, made=made, source=photograph)
 
     def read(self) -> None:
@@ -125,17 +132,27 @@ class Exhibition:
         )
 
 
-def cut(photograph: bytes, mask: list[list[int]]) -> tuple[bytes, float]:
-    """A picture without what the mask leaves out, as png, and the share of it that is left."""
-    picture = _open(photograph).convert("RGBA")
-    kept = bytes(255 if inside else 0 for line in mask for inside in line)
-    if len(kept) != picture.width * picture.height or not any(kept):
-        raise Failed("the mask does not fit the picture, or is empty")
-    shape = Image.frombytes("L", picture.size, kept)
-    picture.putalpha(shape)
-    out = io.BytesIO()
-    picture.crop(shape.getbbox()).save(out, "PNG")
-    return out.getvalue(), kept.count(255) / len(kept)
+def as_picture(mask: Mask) -> bytes:
+    """A mask as PNG: white what is kept, black what is not. Raises `Failed` if it keeps nothing."""
+    pixels = bytes(255 * inside for line in mask for inside in line)
+    if not any(pixels):
+        raise Failed("the mask is empty")
+    return png.encode(len(mask[0]), pixels, channels=png.GREY)
+
+
+def cut(photograph: bytes, shape: bytes, mask: Mask) -> bytes:
+    """A photograph seen through its mask, as SVG: the smallest part of it that holds the whole object."""
+    rows = [y for y, line in enumerate(mask) if any(line)]
+    columns = [x for x, column in enumerate(zip(*mask, strict=True)) if any(column)]
+    left, top = columns[0], rows[0]
+    size = f'width="{len(mask[0])}" height="{len(mask)}"'
+    part = (columns[-1] + 1 - left, rows[-1] + 1 - top)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{part[0]}" height="{part[1]}" '
+        f'viewBox="{left} {top} {part[0]} {part[1]}">\n'
+        f'<mask id="shape"><image {size} href="{_data_url(shape, "image/png")}"/></mask>\n'
+        f'<image {size} href="{_data_url(photograph, "image/jpeg")}" mask="url(#shape)"/>\n</svg>\n'
+    ).encode()
 
 
 def cosine(one: list[float], other: list[float]) -> float:
@@ -145,19 +162,12 @@ def cosine(one: list[float], other: list[float]) -> float:
 
 
 def _size(data: bytes, side_px: int) -> str:
-    """A square picture's size, if it is as was asked for and not of one colour."""
-    picture = _open(data)
-    if picture.size != (side_px, side_px):
+    """A square picture's size, if it is as was asked for."""
+    picture = measure(data, PIXELS_MAX)
+    if (picture.width, picture.height) != (side_px, side_px):
         raise Failed(f"the picture has {picture.width} x {picture.height} pixels, not {side_px} x {side_px}")
-    if picture.convert("L").getextrema()[0] == picture.convert("L").getextrema()[1]:
-        raise Failed("the picture is empty")
     return f"{picture.width} x {picture.height} pixels, {len(data):,} bytes"
 
 
-def _open(data: bytes) -> Image.Image:
-    try:
-        picture = Image.open(io.BytesIO(data))
-        picture.load()
-    except (OSError, UnidentifiedImageError) as error:
-        raise Failed(f"what came back is no picture: {error}") from error
-    return picture
+def _data_url(data: bytes, content_type: str) -> str:
+    return f"data:{content_type};base64,{base64.b64encode(data).decode()}"
