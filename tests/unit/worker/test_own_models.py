@@ -29,7 +29,7 @@ def test_the_picture_model_is_ours() -> None:
     assert all(file.own for file in PAINTER.files)
 
 
-@pytest.mark.parametrize("model", OWN, ids=lambda model: model.id)
+@pytest.mark.parametrize("model", OWN, ids=lambda model: f"{model.pipeline} {model.id}")
 def test_what_is_kept_is_what_the_manifest_says_and_small(model: Model) -> None:
     for file in model.files:
         data = resources.files("shoal.worker").joinpath(file.own).read_bytes()
