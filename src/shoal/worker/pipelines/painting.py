@@ -89,7 +89,8 @@ def _guided(
     images = np.repeat(image[None], pair, axis=0)
     seen = network(images, np.full(pair, now, np.float32), words[:pair], mask[:pair])
     if pair == 1:
-        return np.clip(seen[0], -1, 1)
+        alone: Floats = np.clip(seen[0], -1, 1)
+        return alone
     asked, otherwise = seen
     pulled = otherwise + guidance * (asked - otherwise)
     calmed = pulled.mean() + (pulled - pulled.mean()) * (asked.std() / max(float(pulled.std()), 1e-6))
