@@ -11,7 +11,7 @@ import random
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import numpy.typing as npt
@@ -31,12 +31,25 @@ PICTURES_PER_KEYWORD_MAX = 12
 
 #: Signs rather than pictures, and what a text could not tell apart at this size.
 LEFT_OUT = (
-    "button", "arrow", "keycap", "skin tone", "o’clock", "-thirty", "input", "sign of", "component", "hair",
+    "button", "arrow", "keycap", "skin tone", "-thirty", "input", "sign of", "component", "hair",
     "fast-forward", "reverse", "medium", "Japanese", "trigram", "regional", "mark", "letter", "bars", "dashes",
 )  # fmt: skip
 #: Where left and right, or letters, matter.
 NOT_MIRRORED = ("left", "right", "clock", "music", "text", "ABC", "abc", "calendar", "book", "sign", "flag")
-PEOPLE = {"face", "person", "man", "woman", "hand", "body", "boy", "girl", "couple", "family", "people", "baby"}
+PEOPLE = {
+    "face",
+    "person",
+    "man",
+    "woman",
+    "hand",
+    "body",
+    "boy",
+    "girl",
+    "couple",
+    "family",
+    "people",
+    "baby",
+}
 
 Picture = npt.NDArray[np.uint8]
 
@@ -121,8 +134,8 @@ def _names(folder: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
     names: dict[str, str] = {}
     keywords: dict[str, tuple[str, ...]] = {}
     for wanted in (sources.NAMES, sources.MORE_NAMES):
-        for note in ElementTree.parse(sources.place(wanted, folder)).iter("annotation"):  # noqa: S314 - checked
-            character, text = note.attrib["cp"], (note.text or "").replace("’", "'")
+        for note in ET.parse(sources.place(wanted, folder)).iter("annotation"):  # noqa: S314 - checked
+            character, text = note.attrib["cp"], (note.text or "").replace("\u2019", "'")
             if note.attrib.get("type") == "tts":
                 names[character] = text
             else:

@@ -58,7 +58,9 @@ def compact(graph: onnx.GraphProto) -> None:
         kept += [
             numpy_helper.from_array(small, f"{weight.name}.small"),
             numpy_helper.from_array(scale, f"{weight.name}.scale"),
-            helper.make_tensor(f"{weight.name}.zero", TensorProto.INT8, scale.shape, bytes(scale.size), raw=True),
+            helper.make_tensor(
+                f"{weight.name}.zero", TensorProto.INT8, scale.shape, bytes(scale.size), raw=True
+            ),
         ]
         inputs = [f"{weight.name}.{part}" for part in ("small", "scale", "zero")]
         nodes.append(helper.make_node("DequantizeLinear", inputs, [weight.name], axis=axis))

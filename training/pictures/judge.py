@@ -10,9 +10,12 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +37,18 @@ FREE = (
     "a red sports car", "an umbrella in the rain", "a birthday cake with candles", "a green leaf", "a tall tree",
     "the sun behind a cloud", "a rocket flying to the moon", "a slice of pizza", "a ripe banana", "a purple flower",
     "a bunch of grapes", "a house with a garden", "a snowman in winter", "a football", "a guitar for rock music",
-    "a sad crying face", "an angry face", "a robot", "a ghost for Halloween", "a pink pig", "a fish in the sea",
-    "a penguin", "a green frog", "three red apples", "two blue fish", "a star on a black background", "a hot cup of coffee",
+    "a sad crying face", "a very angry face", "a friendly robot", "a ghost for Halloween", "a pink pig",
+    "a fish in the sea", "a little penguin", "a green frog on a leaf", "three ripe red apples", "two blue fish",
+    "a star on a black background", "a hot cup of coffee",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class How:
+    """What the sampler is told beside words and seed."""
+
+    steps: int = 25
+    guidance: float = 4.0
 
 
 class Judge:
@@ -47,17 +59,29 @@ class Judge:
         self.reader: Reader = reader(folder)
         self.network, self.side_px = network, side_px
         pictures = reduced(np.stack([entry.picture for entry in self.entries]), catalogue.SIDE_PX // side_px)
-        self._seen = np.stack([features(on_ground(picture, WHITE).transpose(2, 0, 1)) for picture in pictures])
-        self._texts = [entry.texts[:4] + entry.keywords for entry in self.entries]
-        self._vectors = [meaning(*self.reader.read(texts)) for texts in self._texts]
+        self._seen = np.stack(
+            [features(on_ground(picture, WHITE).transpose(2, 0, 1)) for picture in pictures]
+        )
+
+    @functools.cached_property
+    def _vectors(self) -> list[Floats]:
+        """What every picture is called, as vectors."""
+        texts = [list(dict.fromkeys((*entry.texts[:2], *entry.keywords))) for entry in self.entries]
+        flat = [text for some in texts for text in some]
+        order = sorted(range(len(flat)), key=lambda place: len(flat[place]))
+        found = np.empty((len(flat), 384), np.float32)
+        for first in range(0, len(order), 64):
+            places = order[first : first + 64]
+            found[places] = meaning(*self.reader.read([flat[place] for place in places]))
+        return np.split(found, np.cumsum([len(some) for some in texts])[:-1])
 
     def told(self, text: str) -> Told:
         words, mask = self.reader.read([text])
         return Told(words[0], mask[0])
 
-    def paint(self, text: str, seed: int, steps: int = 25, guidance: float = 4.0) -> Floats:
+    def paint(self, text: str, seed: int, how: How) -> Floats:
         prompt = self.told(text)
-        wish = Wish(prompt, nothing(prompt.words.shape[1]), seed, steps, guidance)
+        wish = Wish(prompt, nothing(prompt.words.shape[1]), seed, how.steps, how.guidance)
         return paint(self.network, wish, self.side_px, lambda done, of: None)
 
     def nearest(self, image: Floats) -> int:
@@ -70,24 +94,19 @@ class Judge:
         scores = np.array([(vectors @ vector).max() for vectors in self._vectors])
         return [int(index) for index in np.argsort(-scores)[:most]]
 
-    def fidelity(self, prompts: Sequence[str], top: int, **how: float) -> dict[str, float]:
-        found = [self.nearest(self.paint(text, 1000 + number, **how)) for number, text in enumerate(prompts)]  # type: ignore[arg-type]
+    def fidelity(self, prompts: Sequence[str], top: int, how: How) -> dict[str, float]:
+        found = [self.nearest(self.paint(text, 1000 + number, how)) for number, text in enumerate(prompts)]
         wanted = [set(self.matches(text, top)) for text in prompts]
-        right = np.mean([index in right for index, right in zip(found, wanted, strict=True)])
-        away = max(1, len(prompts) // 2)
-        chance = [
-            found[(number + shift) % len(found)] in right
-            for number, right in enumerate(wanted)
-            for shift in range(1, away + 1)
-        ]
-        return {"prompts": len(prompts), "right": float(right), "chance": float(np.mean(chance))}
+        return compared([[index in right for right in wanted] for index in found])
 
 
 def features(image: Floats) -> npt.NDArray[np.float32]:
     """What two pictures are compared by: their coarse colours, and at half weight what is finer."""
     coarse = image.reshape(3, 8, image.shape[1] // 8, 8, image.shape[2] // 8).mean(axis=(2, 4))
     half = image.reshape(3, image.shape[1] // 2, 2, image.shape[2] // 2, 2).mean(axis=(2, 4))
-    return np.concatenate((coarse.ravel() * np.sqrt(half.size / coarse.size), 0.5 * half.ravel())).astype(np.float32)
+    return np.concatenate((coarse.ravel() * np.sqrt(half.size / coarse.size), 0.5 * half.ravel())).astype(
+        np.float32
+    )
 
 
 def held_back(entries: Sequence[Entry], most: int) -> dict[str, list[str]]:
@@ -101,14 +120,15 @@ def held_back(entries: Sequence[Entry], most: int) -> dict[str, list[str]]:
     }
     chance = np.random.default_rng(catalogue.SEED)
     return {
-        kind: [texts[index] for index in sorted(chance.permutation(len(texts))[:most])] for kind, texts in kinds.items()
+        kind: [texts[index] for index in sorted(chance.permutation(len(texts))[:most])]
+        for kind, texts in kinds.items()
     }
 
 
 def colour_right(image: Floats, colour: str) -> bool:
     """Whether most of what is not ground has the colour's hue, or darkness."""
     pixels = np.concatenate((to_pixels(image), np.full((*image.shape[1:], 1), 255, np.uint8)), axis=2)
-    hue, saturation, value, _ = variety._hsv(pixels)  # noqa: SLF001
+    hue, saturation, value, _ = variety.hsv(pixels)
     figure = (saturation > 0.15) | (value < 0.85)
     if figure.sum() < 0.03 * figure.size:
         return False
@@ -164,42 +184,40 @@ def numbered_prompts(entries: Sequence[Entry]) -> list[tuple[int, str]]:
     ]
 
 
-def sample(pairs: list[tuple[int, str]] | list[tuple[str, str]], most: int) -> list[tuple[object, str]]:
-    chance = np.random.default_rng(catalogue.SEED)
-    return [pairs[index] for index in sorted(chance.permutation(len(pairs))[:most])]
-
-
-def scores(judge: Judge, most: int, **how: float) -> dict[str, object]:
+def scores(judge: Judge, most: int, how: How) -> dict[str, object]:
     """Every score, by name."""
     found: dict[str, object] = {}
     for kind, prompts in held_back(judge.entries, most).items():
-        found[kind] = judge.fidelity(prompts, 10, **how)
-    found["written by hand"] = judge.fidelity(FREE, 10, **how)
+        found[kind] = judge.fidelity(prompts, 10, how)
+    found["written by hand"] = judge.fidelity(FREE, 10, how)
     names = [entry.name for entry in judge.entries if not entry.held_back]
     chance = np.random.default_rng(catalogue.SEED)
     known = [names[index] for index in chance.permutation(len(names))[:most]]
-    found["names it knows"] = judge.fidelity(known, 1, **how)
-    colours = sample(coloured_prompts(judge.entries), most)
-    images = [judge.paint(text, 2000 + number, **how) for number, (_, text) in enumerate(colours)]  # type: ignore[arg-type]
-    found["new colours"] = share([colour_right(image, str(colour)) for image, (colour, _) in zip(images, colours)])
-    other = colours[1:] + colours[:1]
-    found["new colours, chance"] = share([colour_right(image, str(colour)) for image, (colour, _) in zip(images, other)])
-    numbers = sample(numbered_prompts(judge.entries), most)
-    found["new numbers"] = share(
-        [things(judge.paint(text, 3000 + place, **how)) == number for place, (number, text) in enumerate(numbers)]  # type: ignore[arg-type]
+    found["names it knows"] = judge.fidelity(known, 1, how)
+    colours = coloured_prompts(judge.entries)
+    colours = [colours[index] for index in chance.permutation(len(colours))[:most]]
+    images = [judge.paint(text, 2000 + number, how) for number, (_, text) in enumerate(colours)]
+    found["new colours"] = compared(
+        [[colour_right(image, colour) for colour, _ in colours] for image in images]
     )
-    found["variety"] = seeds_apart(judge, **how)
+    numbers = numbered_prompts(judge.entries)
+    numbers = [numbers[index] for index in chance.permutation(len(numbers))[:most]]
+    counts = [things(judge.paint(text, 3000 + place, how)) for place, (_, text) in enumerate(numbers)]
+    found["new numbers"] = compared([[count == number for number, _ in numbers] for count in counts])
+    found["variety"] = seeds_apart(judge, how)
     return found
 
 
-def share(rights: Sequence[bool]) -> dict[str, float]:
-    return {"prompts": len(rights), "right": float(np.mean(rights))}
+def compared(rights: list[list[bool]]) -> dict[str, float]:
+    """How often answer n is right for question n, and for any question: that is chance."""
+    table = np.array(rights)
+    return {"prompts": len(table), "right": float(table.diagonal().mean()), "chance": float(table.mean())}
 
 
-def seeds_apart(judge: Judge, prompts: int = 8, seeds: int = 4, **how: float) -> dict[str, float]:
+def seeds_apart(judge: Judge, how: How, prompts: int = 8, seeds: int = 4) -> dict[str, float]:
     """Mean distance of pictures of one prompt, and of different ones."""
     sets = [
-        np.stack([features(judge.paint(text, seed, **how)) for seed in range(seeds)])  # type: ignore[arg-type]
+        np.stack([features(judge.paint(text, seed, how)) for seed in range(seeds)])
         for text in FREE[: prompts * 4 : 4]
     ]
     within = [np.linalg.norm(one[i] - one[j]) for one in sets for i in range(seeds) for j in range(i)]
@@ -207,24 +225,17 @@ def seeds_apart(judge: Judge, prompts: int = 8, seeds: int = 4, **how: float) ->
     return {"one prompt": float(np.mean(within)), "different prompts": float(np.mean(between))}
 
 
-def sheet(judge: Judge, prompts: Sequence[str], path: Path, seeds: int = 1, **how: float) -> None:
+def sheet(judge: Judge, prompts: Sequence[str], path: Path, how: How) -> None:
     """Pictures with their prompts beneath."""
     columns, cell, room = 8, 96, 26
-    rows = -(-len(prompts) * seeds // columns)
+    rows = -(-len(prompts) // columns)
     page = Image.new("RGB", (columns * cell, rows * (cell + room)), "white")
     draw = ImageDraw.Draw(page)
-    for number, (text, seed) in enumerate((text, seed) for text in prompts for seed in range(seeds)):
-        image = Image.fromarray(to_pixels(judge.paint(text, seed, **how)))  # type: ignore[arg-type]
+    for number, text in enumerate(prompts):
+        image = Image.fromarray(to_pixels(judge.paint(text, number, how)))
         left, top = number % columns * cell, number // columns * (cell + room)
         page.paste(image.resize((cell - 4, cell - 4), Image.Resampling.BICUBIC), (left + 2, top + 2))
-        words, line, lines = text.split(), "", []
-        for word in words:
-            if len(line) + len(word) > 15:
-                lines.append(line)
-                line = ""
-            line = f"{line} {word}".strip()
-        for place, line_ in enumerate([*lines, line][:2]):
-            draw.text((left + 3, top + cell + place * 11), line_, fill="black")
+        draw.multiline_text((left + 3, top + cell), "\n".join(wrap(text, 15)[:2]), fill="black", spacing=1)
     page.save(path)
 
 
@@ -236,7 +247,9 @@ def from_state(path: Path) -> tuple[Network, int]:
 
     def network(image: Floats, time: Floats, words: Floats, mask: Floats) -> Floats:
         with torch.no_grad():
-            return np.asarray(painter(*(torch.from_numpy(part) for part in (image, time, words, mask))).numpy())
+            return np.asarray(
+                painter(*(torch.from_numpy(part) for part in (image, time, words, mask))).numpy()
+            )
 
     return network, painter.shape.side_px
 
@@ -255,14 +268,19 @@ if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("folder", type=Path)
     arguments.add_argument("--onnx", type=Path, help="judge this file rather than the training under way")
-    arguments.add_argument("--sheet", type=Path, help="only paint the prompts written by hand, into this file")
+    arguments.add_argument(
+        "--sheet", type=Path, help="only paint the prompts written by hand, into this file"
+    )
     arguments.add_argument("--most", type=int, default=64, help="prompts of each kind")
     arguments.add_argument("--steps", type=int, default=25)
     arguments.add_argument("--guidance", type=float, default=4.0)
     given = arguments.parse_args()
     torch.set_num_threads(1)
-    judged = Judge(given.folder, *(from_onnx(given.onnx) if given.onnx else from_state(given.folder / "state.pt")))
+    judged = Judge(
+        given.folder, *(from_onnx(given.onnx) if given.onnx else from_state(given.folder / "state.pt"))
+    )
+    how_ = How(given.steps, given.guidance)
     if given.sheet:
-        sheet(judged, FREE, given.sheet, steps=given.steps, guidance=given.guidance)
+        sheet(judged, FREE, given.sheet, how_)
     else:
-        print(json.dumps(scores(judged, given.most, steps=given.steps, guidance=given.guidance), indent=1))
+        print(json.dumps(scores(judged, given.most, how_), indent=1))

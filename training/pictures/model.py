@@ -29,6 +29,7 @@ class Shape:
     words: int = 384
     head: int = 64
     rates: int = 64
+    fine: int = 32
 
 
 class Steered(nn.Module):
@@ -88,7 +89,9 @@ class Painter(nn.Module):
         self.shape = shape
         wide, deep, steering = shape.wide, shape.deep, shape.steering
         channels = 3 * shape.patch_px**2
-        self.time = nn.Sequential(nn.Linear(2 * shape.rates, steering), nn.SiLU(), nn.Linear(steering, steering))
+        self.time = nn.Sequential(
+            nn.Linear(2 * shape.rates, steering), nn.SiLU(), nn.Linear(steering, steering)
+        )
         self.meaning = nn.Linear(shape.words, steering)
         self.enter = nn.Conv2d(channels, wide, 3, padding=1)
         self.down = nn.ModuleList(Steered(wide, wide, steering) for _ in range(shape.blocks))
@@ -98,7 +101,17 @@ class Painter(nn.Module):
         self.grow = nn.ConvTranspose2d(deep, wide, 2, stride=2)
         self.up = nn.ModuleList(Steered(2 * wide, wide, steering) for _ in range(shape.blocks))
         self.leave = nn.Sequential(nn.GroupNorm(8, wide), nn.SiLU(), nn.Conv2d(wide, channels, 3, padding=1))
-        self.register_buffer("rates", torch.exp(torch.linspace(0, math.log(1000), shape.rates)), persistent=False)
+        self.polish = nn.Sequential(
+            nn.Conv2d(6, shape.fine, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(shape.fine, shape.fine, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(shape.fine, 3, 3, padding=1),
+        )
+        nn.init.zeros_(self.polish[-1].weight)
+        self.register_buffer(
+            "rates", torch.exp(torch.linspace(0, math.log(1000), shape.rates)), persistent=False
+        )
 
     def forward(self, image: Tensor, time: Tensor, words: Tensor, mask: Tensor) -> Tensor:
         """`image` N,3,S,S in -1..1 with noise; `time` N, 0 all noise to 1 none; `words` N,T,W; `mask` N,T."""
@@ -114,7 +127,10 @@ class Painter(nn.Module):
         inner = self.grow(inner)
         for block in self.up:
             inner = block(torch.cat((inner, kept.pop()), 1), steering)
-        return functional.pixel_shuffle(self.leave(inner), self.shape.patch_px)
+        rough = functional.pixel_shuffle(self.leave(inner), self.shape.patch_px)
+        # Blocks meet in seams; a last look at single pixels takes them away.
+        polished: Tensor = rough + self.polish(torch.cat((rough, image), 1))
+        return polished
 
     def _steering(self, time: Tensor, words: Tensor, mask: Tensor) -> Tensor:
         """What every block is told: the time, and the mean of the words at a fixed length."""

@@ -26,7 +26,7 @@ PACE = 2e-3
 WARM_UP_STEPS = 100
 DECAY_AVERAGE = 0.995
 BATCH = 96
-SAVE_STEPS = 100
+SAVE_STEPS = 50
 TELL_STEPS = 20
 BUSY_LOAD = 3.0
 #: Times are drawn where the shape of a picture is decided: nearer to noise than to the picture.

@@ -84,7 +84,7 @@ def arranged(pictures: list[Picture]) -> Picture:
 
 def dominant_hue(picture: Picture) -> float | None:
     """The hue of most of what is coloured; none where little is."""
-    hue, saturation, value, cover = _hsv(picture)
+    hue, saturation, value, cover = hsv(picture)
     weight = cover * saturation * value * ((saturation > 0.25) & (value > 0.25))
     if (weight > 0.1).sum() < SHARE_COLOURED_MIN * (cover > 0.5).sum():
         return None
@@ -97,7 +97,7 @@ def recoloured(
     picture: Picture, hue: float, target: float | None, saturation: float, value: float
 ) -> Picture:
     """The picture with its dominant hue moved to another; other hues stay."""
-    now, strength, bright, _ = _hsv(picture)
+    now, strength, bright, _ = hsv(picture)
     away = np.abs((now - hue + 0.5) % 1 - 0.5)
     share = np.clip((HUE_REACH - away) / 0.03, 0, 1) * np.clip((strength - 0.12) / 0.1, 0, 1)
     moved = now if target is None else (target + ((now - hue + 0.5) % 1 - 0.5) * 0.4) % 1
@@ -108,7 +108,8 @@ def recoloured(
     return out
 
 
-def _hsv(picture: Picture) -> tuple[npt.NDArray[np.float64], ...]:
+def hsv(picture: Picture) -> tuple[npt.NDArray[np.float64], ...]:
+    """Hue, saturation, value and cover, each from 0 to 1."""
     parts = np.asarray(Image.fromarray(picture[:, :, :3]).convert("HSV")) / 255
     return parts[:, :, 0], parts[:, :, 1], parts[:, :, 2], picture[:, :, 3] / 255
 

@@ -107,10 +107,10 @@ def measured(request: Struct, measures: tuple[int, ...]) -> int:
 
 
 def drawn(request: Struct, measures: tuple[int, ...]) -> int:
-    """The pixels to be drawn, once for each step."""
+    """The pixels to be drawn, once for each step; a prompt may be several, with `|` between them."""
     assert isinstance(request, TextToImageRequest)
-    pixels = request.width * request.height
-    return pixels * request.num_images_per_prompt * request.num_inference_steps
+    pictures = (request.prompt.count("|") + 1) * request.num_images_per_prompt
+    return request.width * request.height * pictures * request.num_inference_steps
 
 
 def redrawn(request: Struct, measures: tuple[int, ...]) -> int:

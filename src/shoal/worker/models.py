@@ -48,6 +48,8 @@ class File(Struct, frozen=True, forbid_unknown_fields=True):
     #: `package:path in its archive`, joined in this order.
     parts: tuple[str, ...] = ()
     hub: Hub | None = None
+    #: Where it lies in this package: a model of our own.
+    own: str = ""
 
 
 class Package(Struct, frozen=True, forbid_unknown_fields=True):
@@ -129,7 +131,7 @@ def check(model: Model) -> None:
         raise Refused(f"{model.id} states no licence, so it is not used; find out its licence and state it")
     packages = {package.name for package in model.packages}
     for file in model.files:
-        if not file.parts and file.hub is None:
+        if not file.parts and not file.own and file.hub is None:
             raise Refused(f"{model.id}: {file.name} has no source")
         for part in file.parts:
             if part.partition(":")[0] not in packages:

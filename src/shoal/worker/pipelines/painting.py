@@ -50,7 +50,13 @@ class Wish:
 
 
 def paint(
-    network: Network, wish: Wish, side_px: int, step: Step, *, start: Floats | None = None, strength: float = 1.0
+    network: Network,
+    wish: Wish,
+    side_px: int,
+    step: Step,
+    *,
+    start: Floats | None = None,
+    strength: float = 1.0,
 ) -> Floats:
     """A picture 3,S,S from -1 to 1.
 
@@ -83,7 +89,8 @@ def _guided(
     images = np.repeat(image[None], pair, axis=0)
     seen = network(images, np.full(pair, now, np.float32), words[:pair], mask[:pair])
     if pair == 1:
-        return np.clip(seen[0], -1, 1)
+        alone: Floats = np.clip(seen[0], -1, 1)
+        return alone
     asked, otherwise = seen
     pulled = otherwise + guidance * (asked - otherwise)
     calmed = pulled.mean() + (pulled - pulled.mean()) * (asked.std() / max(float(pulled.std()), 1e-6))

@@ -78,6 +78,7 @@ class Studio:
 def session(network: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(str(network), options, providers=["CPUExecutionProvider"])
 
 
@@ -118,7 +119,8 @@ class TextToImage:
 
     def load(self, settings: Settings) -> None:
         self._studio = Studio(settings.model_dir, settings.threads)
-        self._enlarged = Enlarged(Enlarger(settings.model_dir / "upscale", settings.threads))
+        # One thread: for pictures as small as these, more would mostly wait for each other.
+        self._enlarged = Enlarged(Enlarger(settings.model_dir / "upscale", 1))
         self._model_id = settings.model_id
         told = self._studio.told("ready")  # the first run plans its memory; let no caller wait for that
         self._studio.paint(Wish(told, told, 0, 1, 2.0), lambda done, of: None)
