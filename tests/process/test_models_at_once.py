@@ -22,5 +22,7 @@ for _ in range(150):
 
 
 def test_threads_that_read_the_manifest_together_all_live() -> None:
-    done = subprocess.run([sys.executable, "-c", READ], capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", READ], capture_output=True, text=True, timeout=100, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
