@@ -7,6 +7,7 @@ both sides; nothing is stretched or cut off. Picture k of a call begins from luc
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Awaitable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from shoal.worker.pipelines import picture
 from shoal.worker.pipelines.enlargement import Enlarger
 from shoal.worker.pipelines.painting import Floats, Told, Wish, nothing, paint, to_image, to_pixels
 from shoal.worker.pipelines.picture import Drawn, Pixels
+from shoal.worker.pipelines.safety import THRESHOLD, Safety
 from shoal.worker.pipelines.server import (
     Answer,
     Call,
@@ -43,6 +45,8 @@ FACTOR_MAX = 16
 #: The API's scale is made for large models: its usual 7.5 is this model's best, GUIDANCE_BEST.
 GUIDANCE_USUAL, GUIDANCE_BEST = 7.5, 4.0
 SEED_MAX = 2**63 - 1
+#: Of a seed that nobody chose.
+SEED_BITS = 31
 
 
 class Studio:
@@ -121,6 +125,7 @@ class TextToImage:
         self._studio = Studio(settings.model_dir, settings.threads)
         # One thread: for pictures as small as these, more would mostly wait for each other.
         self._enlarged = Enlarged(Enlarger(settings.model_dir / "upscale", 1))
+        self._safety = Safety(settings.model_dir / "safety", settings.threads)
         self._model_id = settings.model_id
         told = self._studio.told("ready")  # the first run plans its memory; let no caller wait for that
         self._studio.paint(Wish(told, told, 0, 1, 2.0), lambda done, of: None)
@@ -143,13 +148,15 @@ class TextToImage:
                 self._studio.told(one.prompt), negative, one.seed, steps, guidance(request.guidance_scale)
             )
             square = self._studio.paint(wish, done)
-            drawn.append(Drawn(self._enlarged.fit(square, request.width, request.height), one.seed))
+            large = self._enlarged.fit(square, request.width, request.height)
+            nsfw = request.safety_check and self._safety.nsfw(large) > THRESHOLD
+            drawn.append(Drawn(large, one.seed, nsfw))
         return picture.answer(drawn, request.width * request.height * len(pictures) * steps)
 
 
 def asked(request: TextToImageRequest) -> Iterator[Asked]:
     """Every picture of a call: each prompt as often as asked, each with the next seed."""
-    seed = request.seed or 0
+    seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
     for prompt in prompts(request.prompt):
         for _ in range(request.num_images_per_prompt):
             yield Asked(prompt, seed)
