@@ -67,79 +67,41 @@ def example(name: str) -> str:
     return (EXAMPLES / name).read_text().strip()
 
 
+SPEECH = {"text": example("talk.txt")}
+HEART = {
+    "prompt": "a red heart",
+    "width": 512,
+    "height": 512,
+    "seed": 7,
+    "num_inference_steps": 25,
+    "guidance_scale": 7.5,
+}
+STYLE = {"prompt": "a cup like starry night", "strength": 0.8, "seed": 7}
+FILM = {"width": 512, "height": 288, "fps": 12, "num_frames": 25, "motion_bucket_id": 200, "seed": 7}
+LARGER = {"factor": 4}
+CUP = {"box": "[72, 14, 484, 392]", "return_logits": False}
+QUESTIONS = {"input": example("questions.txt").splitlines()}
+
+PAINTING = ("onnxruntime", "tokenizers", "ncnn", "PIL")
+STYLING = ("onnxruntime", "PIL")
+FILMING = ("onnxruntime", "PIL", "av")
+SEEING = ("onnxruntime", "cv2", "PIL")
+
+
 def jobs() -> dict[str, PipelineJob]:
     """Every job by its pipeline."""
     chat = json.loads(example("chat.json")) | {"stream": False, "temperature": 0}
     rows = (
         PipelineJob("llm", ("xllamacpp",), chat, "text", chat_text),
         PipelineJob("audio-to-text", ("faster_whisper",), {}, "text", text, "talk.wav", "audio"),
-        PipelineJob(
-            "text-to-speech",
-            ("onnxruntime",),
-            {"text": example("talk.txt")},
-            "sound",
-            whole,
-            accept="audio/wav",
-        ),
-        PipelineJob(
-            "text-to-image",
-            ("onnxruntime", "tokenizers", "ncnn"),
-            {
-                "prompt": "a red heart",
-                "width": 512,
-                "height": 512,
-                "seed": 7,
-                "num_inference_steps": 25,
-                "guidance_scale": 7.5,
-                "safety_check": False,
-            },
-            "picture",
-            whole,
-            accept="image/png",
-        ),
-        PipelineJob(
-            "image-to-image",
-            ("onnxruntime", "PIL"),
-            {"prompt": "a cup like starry night", "strength": 0.8, "seed": 7},
-            "picture",
-            whole,
-            *("coffee.jpg", "image", "image/png"),
-        ),
-        PipelineJob(
-            "image-to-video",
-            ("onnxruntime", "PIL", "av"),
-            {
-                "width": 512,
-                "height": 288,
-                "fps": 12,
-                "num_frames": 25,
-                "motion_bucket_id": 200,
-                "seed": 7,
-            },
-            "film",
-            whole,
-            *("coffee.jpg", "image", "video/mp4"),
-        ),
-        PipelineJob(
-            *("upscale", ("ncnn", "PIL"), {"factor": 4}, "picture", whole),
-            *("stars.jpg", "image", "image/png"),
-        ),
-        PipelineJob(
-            "segment-anything-2",
-            ("cv2", "onnxruntime"),
-            {"box": "[72, 14, 484, 392]", "return_logits": False},
-            "masks",
-            masks,
-            *("coffee.jpg", "image"),
-        ),
-        PipelineJob("image-to-text", ("onnxruntime", "cv2"), {}, "text", text, "sign.png", "image"),
-        PipelineJob(
-            "embeddings",
-            ("onnxruntime", "tokenizers"),
-            {"input": example("questions.txt").splitlines()},
-            "vectors",
-            vectors,
-        ),
+        PipelineJob("text-to-speech", ("onnxruntime",), SPEECH, "sound", whole, accept="audio/wav"),
+        PipelineJob("text-to-image", PAINTING, HEART, "picture", whole, accept="image/png"),
+        PipelineJob("image-to-image", STYLING, STYLE, "picture", whole, "coffee.jpg", "image", "image/png"),
+        PipelineJob("image-to-video", FILMING, FILM, "film", whole, "coffee.jpg", "image", "video/mp4"),
+        PipelineJob("upscale", ("ncnn", "PIL"), LARGER, "picture", whole, "stars.jpg", "image", "image/png"),
+        PipelineJob("segment-anything-2", SEEING, CUP, "masks", masks, "coffee.jpg", "image"),
+        PipelineJob("image-to-text", SEEING, {}, "text", text, "sign.png", "image"),
+        PipelineJob("embeddings", ("onnxruntime", "tokenizers"), QUESTIONS, "vectors", vectors),
     )
     return {row.pipeline: row for row in rows}
 
