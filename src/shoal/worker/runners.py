@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,3 +141,18 @@ class Runner:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+def new_sockets(home: Path) -> Path:
+    """An empty private folder for the runners' sockets: not in `home`, for a socket's path must be short.
+
+    `home/sockets` leads to it, so that what a killed worker left is found and removed.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    link = home / "sockets"
+    if link.is_symlink():
+        shutil.rmtree(link.readlink(), ignore_errors=True)
+        link.unlink()
+    folder = Path(tempfile.mkdtemp(prefix="shoal-"))
+    link.symlink_to(folder)
+    return folder
