@@ -1,4 +1,4 @@
-"""The laboratory's door: `python -m benchmarks.run [race|commits|idle|fleet]`.
+"""The laboratory's door: `python -m benchmarks.run [race|commits|idle|fleet|models]`.
 
 Prints markdown, appends every sample to `benchmarks/results/`, and with
 `--record` writes the table into `benchmarks/README.md`.
@@ -15,6 +15,9 @@ from benchmarks.commits import measure_commits
 from benchmarks.fleet import measure_fleet
 from benchmarks.idle import measure_idle
 from benchmarks.journal_commits import measure_journal
+from benchmarks.models import rounds
+from benchmarks.models.jobs import jobs
+from benchmarks.models.report import models_report
 from benchmarks.peers import door, mosec, ray_serve, runner, shoal, uvicorn
 from benchmarks.peers.peer import Start
 from benchmarks.race import CLIENTS, FULL, QUICK, Race
@@ -64,7 +67,15 @@ def fleet(asked: argparse.Namespace, run: str) -> str:
     return measure_fleet(run, workers=workers, seconds=seconds)
 
 
-PARTS = {"race": race, "commits": commits, "idle": idle, "fleet": fleet}
+def models(asked: argparse.Namespace, run: str) -> str:
+    chosen = [job for name, job in jobs().items() if not asked.pipelines or name in asked.pipelines]
+    trial = rounds.Rounds(run, rounds.QUICK if asked.quick else rounds.FULL, chosen, say)
+    trial.go()
+    head = f"{run}: {trial.rounds_done} rounds, {rounds.threads_here()} threads, a slot each;"
+    return models_report(trial.samples, jobs=chosen, skipped=trial.skipped, head=head)
+
+
+PARTS = {"race": race, "commits": commits, "idle": idle, "fleet": fleet, "models": models}
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -75,6 +86,9 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--record", action="store_true", help="write the table into benchmarks/README.md")
     parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=PEERS, metavar="PEER")
+    parser.add_argument(
+        "--pipelines", nargs="+", default=[], choices=jobs(), metavar="PIPELINE", help="some, for models"
+    )
     return parser.parse_args(argv)
 
 

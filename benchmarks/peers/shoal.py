@@ -14,35 +14,38 @@ BODY = '{"text": "the quick brown fox jumps over the lazy dog {serial}"}'
 
 
 def start(room: Room) -> Peer:
+    programs, address = network(room, "echo", "echo", slots=SLOTS)
+    return Peer(programs, address, "/echo", body=BODY, echoed=False)
+
+
+def network(
+    room: Room, pipeline: str, model: str, *, slots: int, threads: int = 1
+) -> tuple[tuple[Program, ...], str]:
+    """The programs of a network with one runner, and the address of its gateway."""
     gateway, orchestrator = room.port(), room.port()
     home = room.folder
     (home / "worker.toml").write_text(
         f'home = "{home}/worker"\norchestrators = ["127.0.0.1:{orchestrator}"]\n'
-        f'[[runners]]\npipeline = "echo"\nmodel = "echo"\nslots = {SLOTS}\n'
+        f'[[runners]]\npipeline = "{pipeline}"\nmodel = "{model}"\nslots = {slots}\nthreads = {threads}\n'
     )
-    return Peer(
-        (
-            _role(
-                "orchestrator",
-                "--home",
-                f"{home}/orchestrator",
-                "--listen",
-                f"127.0.0.1:{orchestrator}",
-                "--operator-addr",
-                "",
-            ),
-            _role("worker", "--config", f"{home}/worker.toml"),
-            _role(
-                *("gateway", "--home", f"{home}/gateway", "--http-addr", f"127.0.0.1:{gateway}"),
-                *("--orchestrators", f"127.0.0.1:{orchestrator}"),
-                *("--rules-queue-jobs-per-client-max", str(QUEUE_JOBS)),
-            ),
+    programs = (
+        _role(
+            "orchestrator",
+            "--home",
+            f"{home}/orchestrator",
+            "--listen",
+            f"127.0.0.1:{orchestrator}",
+            "--operator-addr",
+            "",
         ),
-        f"127.0.0.1:{gateway}",
-        "/echo",
-        body=BODY,
-        echoed=False,
+        _role("worker", "--config", f"{home}/worker.toml"),
+        _role(
+            *("gateway", "--home", f"{home}/gateway", "--http-addr", f"127.0.0.1:{gateway}"),
+            *("--orchestrators", f"127.0.0.1:{orchestrator}"),
+            *("--rules-queue-jobs-per-client-max", str(QUEUE_JOBS)),
+        ),
     )
+    return programs, f"127.0.0.1:{gateway}"
 
 
 def _role(*arguments: str) -> Program:

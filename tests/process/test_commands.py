@@ -130,3 +130,5 @@ def test_models_are_listed_without_a_network_too(tmp_path: Path) -> None:
     ended = shoal("models", home=tmp_path)
     assert ended.returncode == 0
     assert "openai/whisper-base" in ended.stdout
+    assert "language model, 135 million parameters" in ended.stdout
+    assert max(map(len, ended.stdout.splitlines())) <= 120

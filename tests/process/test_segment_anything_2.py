@@ -114,7 +114,7 @@ def test_a_point_offers_several_masks_and_one_of_them_is_the_object(cutting: Run
 
 
 def test_points_in_the_object_and_out_of_it_are_heeded(cutting: Runner) -> None:
-    points = [[150, 140], [150, 60], [400, 20], [20, 280]]
+    points = [[150, 140], [171, 75], [400, 20], [20, 280]]
     masks, _, _ = cut(cutting, STAR, point_coords=points, point_labels=[1, 1, 0, 0])
     for mask in masks:
         assert [bool(mask[y, x] > 0) for x, y in points] == [True, True, False, False]

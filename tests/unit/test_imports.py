@@ -29,7 +29,7 @@ OUTSIDE = re.compile(
 #: What the simulator must not load: whatever serves, and whatever is heavy.
 SERVICES = re.compile(
     r"shoal\.(cli(\..+)?|.+\.(service|http)|worker\.pipelines(\..+)?)"
-    r"|(sqlite3|httptools|starlette|uvicorn|uvloop|numpy|rich)(\..+)?"
+    r"|(sqlite3|httptools|uvloop|numpy|rich)(\..+)?"
 )
 
 

@@ -24,6 +24,8 @@ class Row(Struct, frozen=True, kw_only=True):
     id: str
     pipeline: str
     model: str
+    #: What the model does, in its manifest's words.
+    method: str
     state: str
     attempts: int
     queue_ms: int

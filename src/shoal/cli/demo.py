@@ -12,12 +12,14 @@ from pathlib import Path
 import msgspec
 
 from shoal.cli.accounts import Books, Row, differences, settled
+from shoal.cli.gallery import Gallery
+from shoal.cli.guide import Guide, Interrupted
 from shoal.cli.network import Network
 from shoal.cli.page import Page
 from shoal.cli.sight import missing
 from shoal.cli.supervisor import Supervisor
 from shoal.cli.terminal import columns, duration, gwei
-from shoal.cli.tour import Interrupted, Tour
+from shoal.cli.tour import Tour
 from shoal.errors import Failed, Refused, ShoalError
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -31,11 +33,11 @@ async def show(
     supervisor: Supervisor,
     page: Page,
     *,
-    sound: Path,
+    folder: Path,
     report: Path | None,
     told: asyncio.Event,
 ) -> int:
-    """Walk the tour; 0 if everything came back and every sum is right."""
+    """Walk the tour; 0 if everything came back and every sum is right. What it makes goes into the folder."""
     if not (EXAMPLES / "questions.txt").exists():
         raise Refused(f"the tour sends what lies in {EXAMPLES}; run it from a copy of the source")
     ending = threading.Event()
@@ -47,7 +49,8 @@ async def show(
         os.kill(pid, signal.SIGKILL)
         return pid
 
-    tour = Tour(network, page, examples=EXAMPLES, sound=sound, kill=kill, told=ending)
+    gallery = Gallery(folder)
+    tour = Tour(Guide(network, page, ending), gallery, examples=EXAMPLES, kill=kill)
     walking = asyncio.create_task(asyncio.to_thread(tour.run))
     stopping = asyncio.create_task(told.wait())
     await asyncio.wait([walking, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -62,8 +65,10 @@ async def show(
     books = await settled(network)
     wrong = differences(books, rows)
     _add_up(page, rows, books, wrong)
+    page.line()
+    page.line(f"What it made, to be looked at and listened to: {gallery.page}")
     if report is not None:
-        await asyncio.to_thread(report.write_text, as_json(rows, books) + "\n")
+        await asyncio.to_thread(report.write_text, as_json(rows, books, gallery) + "\n")
     return 1 if wrong else 0
 
 
@@ -79,11 +84,15 @@ async def _until_whole(network: Network, page: Page) -> None:
     page.line("Every process is there again, with all that it offers.")
 
 
-def as_json(rows: list[Row], books: Books) -> str:
+def as_json(rows: list[Row], books: Books, gallery: Gallery) -> str:
     """The tour for programs."""
-    return json.dumps(
-        {"jobs": msgspec.to_builtins(rows), "summary": msgspec.to_builtins(books.sums())}, indent=2
-    )
+    told = {
+        "jobs": msgspec.to_builtins(rows),
+        "summary": msgspec.to_builtins(books.sums()),
+        "folder": str(gallery.folder),
+        "exhibits": msgspec.to_builtins(gallery.exhibits),
+    }
+    return json.dumps(told, indent=2)
 
 
 def _heard(walking: asyncio.Task[list[Row]]) -> None:

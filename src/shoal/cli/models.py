@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ EXAMPLE = """\
   shoal models --json"""
 
 LOOK_TIMEOUT_S = 5.0
+#: What a model is stands below its figures, in lines that are no longer.
+WIDTH = 108
+INDENT = " " * 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,10 +93,10 @@ def about(model: Model, home: Path) -> dict[str, Any]:
 
 
 def source_of(model: Model) -> str:
-    """Where its bytes come from: the publisher's hub, else packages."""
-    hubs = dict.fromkeys(file.hub.repo for file in model.files if file.hub is not None)
-    packages = dict.fromkeys(package.name for package in model.packages)
-    return ", ".join(f"hub {name}" for name in hubs) or ", ".join(f"package {name}" for name in packages)
+    """Where its bytes come from: the publisher's hub, else packages, else our own."""
+    hubs = dict.fromkeys(f"hub {file.hub.repo}" for file in model.files if file.hub is not None)
+    packages = dict.fromkeys(f"package {package.name}" for package in model.packages)
+    return ", ".join(hubs or packages) or "this package"
 
 
 def _offered(url: str, *, required: bool) -> dict[tuple[str, str], int] | None:
@@ -107,36 +111,24 @@ def _offered(url: str, *, required: bool) -> dict[tuple[str, str], int] | None:
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
-    head = (
-        "pipeline",
-        "model",
-        "what it is",
-        ">size",
-        ">memory",
-        "here",
-        ">slots",
-        ">speed",
-        "licence",
-        "source",
-    )
-    return columns(head, [_cells(row) for row in rows])
+    """A line of figures for each model, and below it in words what it is and where it comes from."""
+    head = ("pipeline", "model", ">size", ">memory", "here", ">slots", ">speed")
+    first, *figures = columns(head, [_cells(row) for row in rows])
+    lines = [first]
+    for row, line in zip(rows, figures, strict=True):
+        lines.append(line)
+        for text in _words(row):
+            lines += textwrap.wrap(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
+    return lines
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     slots = "" if row["slots"] is None else str(row["slots"])
     if "licence" not in row:  # somebody else's model
-        return (row["pipeline"], row["id"], "", "", "", "", slots, "", "", "")
+        return (row["pipeline"], row["id"], "", "", "", slots, "")
     sizes = (megabytes(row["size_bytes"]), megabytes(row["memory_bytes"]))
-    here = "yes" if row["here"] else "no"
-    speed = row["speed"] or "-"
-    return (
-        row["pipeline"],
-        row["id"],
-        row["method"],
-        *sizes,
-        here,
-        slots,
-        speed,
-        row["licence"],
-        row["source"],
-    )
+    return (row["pipeline"], row["id"], *sizes, "yes" if row["here"] else "no", slots, row["speed"] or "-")
+
+
+def _words(row: dict[str, Any]) -> tuple[str, ...]:
+    return (row["method"], f"{row['licence']}; from {row['source']}") if "licence" in row else ()

@@ -50,13 +50,19 @@ class Place(Struct, frozen=True):
     orchestrators: tuple[int, ...]
 
 
-#: A quick worker, a slower one who works for both orchestrators, and one who steps back for everybody else.
+#: A quick worker, a slower one who works for both orchestrators, and one who steps back for everybody else. All of
+#: them chat; the rest is spread, so that no model is loaded more often than the network needs it.
 PLACES = (
-    Place(Speed(2, 2, 0), ("llm", "audio-to-text", "text-to-speech", "upscale", "embeddings", "echo"), (0,)),
-    Place(Speed(1, 1, 0), ("llm", "audio-to-text", "echo"), (0, 1)),
-    Place(Speed(1, 1, 10), ("llm", "text-to-speech", "echo"), (1,)),
+    Place(
+        Speed(2, 2, 0), ("llm", "audio-to-text", "text-to-image", "upscale", "image-to-image", "echo"), (0,)
+    ),
+    Place(Speed(1, 1, 0), ("llm", "image-to-text", "segment-anything-2", "embeddings", "echo"), (0, 1)),
+    Place(Speed(1, 1, 10), ("llm", "text-to-speech", "image-to-video", "echo"), (1,)),
 )
-REAL_PIPELINES = ("llm", "audio-to-text", "text-to-speech", "upscale", "embeddings")
+#: Everything of ours that answers with a model.
+REAL_PIPELINES = tuple(row.name for row in PIPELINES.values() if row.has_models and not row.runner)
+#: What the tour visits.
+TOUR_PIPELINES = tuple(name for name in REAL_PIPELINES if name != "image-to-image")
 #: The second orchestrator asks a tenth less, and leaves its workers more.
 CHEAPER_PER_CENT = 90
 CHEAPER_SHARE_PPM = 850_000
@@ -162,13 +168,13 @@ def lay_out(home: Path, ports: Ports, *, workers: int, pipelines: Sequence[str])
         f"{HOST}:{port}#{node.id}" for port, node in zip(ports.orchestrators, orchestrators, strict=True)
     ]
     hands = []
-    for number in range(workers):
-        place = PLACES[number % len(PLACES)]
+    places = [PLACES[number % len(PLACES)] for number in range(workers)]
+    for number, place in enumerate(places):
         node = _node(
             home,
             f"worker-{number + 1}",
             "worker",
-            pipelines=tuple(name for name in pipelines if _runs(place, name)),
+            pipelines=tuple(name for name in pipelines if _runs(place, name, places)),
             orchestrators=tuple(orchestrators[index].name for index in place.orchestrators),
         )
         hands.append(node)
@@ -181,10 +187,10 @@ def lay_out(home: Path, ports: Ports, *, workers: int, pipelines: Sequence[str])
     return network
 
 
-def _runs(place: Place, name: str) -> bool:
-    """Whether a worker there runs this pipeline; what no place names, the first one runs."""
-    named = any(name in other.pipelines for other in PLACES)
-    return name in place.pipelines if named else place is PLACES[0]
+def _runs(place: Place, name: str, places: Sequence[Place]) -> bool:
+    """Whether a worker there runs this pipeline; what none of the places names, the first one runs."""
+    named = any(name in other.pipelines for other in places)
+    return name in place.pipelines if named else place is places[0]
 
 
 def save(network: Network) -> None:

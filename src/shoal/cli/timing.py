@@ -9,9 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import struct
 import tempfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import msgspec
 import platformdirs
 from msgspec import Struct
 
+from shoal.cli import png
 from shoal.errors import Failed, ShoalError
 from shoal.ids import JobId
 from shoal.machine import Event
@@ -116,17 +115,11 @@ def _sample(field: MediaField) -> Media:
 
 
 def _ramp() -> bytes:
-    """A png of colours that run into one another."""
-    rows = b"".join(
-        b"\0" + b"".join(bytes((2 * x % 256, 2 * y % 256, (x + y) % 256)) for x in range(WIDTH))
-        for y in range(HEIGHT)
+    """A picture of colours that run into one another."""
+    pixels = b"".join(
+        bytes((2 * x % 256, 2 * y % 256, (x + y) % 256)) for y in range(HEIGHT) for x in range(WIDTH)
     )
-    head = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        for name, body in chunks
-    )
+    return png.encode(WIDTH, pixels, channels=png.RED_GREEN_BLUE)
 
 
 def _name(model: Model) -> str:

@@ -22,7 +22,15 @@ from shoal.cli.board import keep_showing
 from shoal.cli.claim import claim
 from shoal.cli.demo import show
 from shoal.cli.fetching import fetch_models
-from shoal.cli.network import GATEWAY_PORT, REAL_PIPELINES, WORKERS, Network, choose_ports, lay_out
+from shoal.cli.network import (
+    GATEWAY_PORT,
+    REAL_PIPELINES,
+    TOUR_PIPELINES,
+    WORKERS,
+    Network,
+    choose_ports,
+    lay_out,
+)
 from shoal.cli.page import Page
 from shoal.cli.sight import missing
 from shoal.cli.supervisor import Supervisor, dismiss
@@ -49,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--any-ports", action="store_true", help="take any free ports, not the usual ones")
     parser.add_argument("--workers", type=int, default=WORKERS, metavar="N", help="how many (%(default)s)")
     parser.add_argument(
-        "--pipelines", default=",".join(REAL_PIPELINES), metavar="NAMES", help="what they run (%(default)s)"
+        "--pipelines",
+        metavar="NAMES",
+        help="what they run (all that have models; with --demo those of the tour)",
     )
     parser.add_argument(
         "--demo", action="store_true", help="a fresh network, a tour of real jobs, and the end"
@@ -60,13 +70,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Lay the network out, start it, and keep it until told to stop."""
     console = new_console()
-    pipelines = tuple(name.strip() for name in options.pipelines.split(",") if name.strip())
+    pipelines = _pipelines(options)
     with _folder(options) as folder, claim(folder, "a network"):
         dismiss(folder, console.print)
         ports = choose_ports(options.gateway_port, any_ports=options.any_ports, demo=options.demo)
         network = lay_out(folder, ports, workers=options.workers, pipelines=pipelines)
         fetch_models(pipelines, console)
         return asyncio.run(_run(network, options, console))
+
+
+def _pipelines(options: argparse.Namespace) -> tuple[str, ...]:
+    if options.pipelines is None:
+        return TOUR_PIPELINES if options.demo else REAL_PIPELINES
+    return tuple(name.strip() for name in options.pipelines.split(",") if name.strip())
 
 
 @contextmanager
@@ -103,8 +119,8 @@ async def _run(network: Network, options: argparse.Namespace, console: Console) 
             page.line("stopped before it was ready")
             return INTERRUPTED
         if options.demo:
-            sound = home(os.environ) / "demo" / "spoken.wav"
-            code = await show(network, supervisor, page, sound=sound, report=options.json, told=told)
+            folder = home(os.environ) / "demo"
+            code = await show(network, supervisor, page, folder=folder, report=options.json, told=told)
             page.line("stopping; for a network that keeps running: shoal up")
             return code
         _welcome(network, options, console)

@@ -327,7 +327,7 @@ class Caller(asyncio.Protocol):
 
     def _answered(self, call: Call) -> None:
         self._answering = None
-        if not call.keeps:
+        if self._leaving or not call.keeps:
             self._hang_up()
         elif self._waiting:
             self._loop.call_soon(self._next)  # one a turn: who asks for much at once must not keep the others

@@ -69,29 +69,79 @@ class Later(Generic[T]):
 class Errand(Generic[T]):
     """Runs a coroutine as far as it comes, now and whenever something that it awaits is there."""
 
-    __slots__ = ("_coroutine", "_then")
+    __slots__ = ("_awaited", "_cancelled", "_coroutine", "_then", "over")
 
     def __init__(self, coroutine: Coroutine[Any, None, T], then: Callable[[T | Exception], object]) -> None:
         """`then` is called with what came of it, be it an error; at once if nothing had to be awaited."""
+        #: True once `then` is called.
+        self.over = False
         self._coroutine = coroutine
         self._then = then
-        self._go_on()
+        self._awaited: Later[Any] | asyncio.Future[Any] | None = None
+        self._cancelled = False
+        self._go_on(None)
 
-    def _go_on(self, _: object = None) -> None:
+    def cancel(self) -> None:
+        """Raise `CancelledError` where it waits, now or when asyncio gets to it; or where it waits next."""
+        awaited = self._awaited
+        if isinstance(awaited, asyncio.Future):
+            self._cancelled = not awaited.cancel()
+        else:
+            self._cancelled = True
+            if awaited is not None:
+                self._go_on(awaited)
+
+    def _go_on(self, came: object) -> None:
+        if came is not self._awaited:
+            return  # it does not wait for this any more
+        self._awaited = None
         try:
-            awaited = self._coroutine.send(None)
+            awaited = self._next()
         except StopIteration as end:
-            self._then(end.value)
+            self._end(end.value)
         except asyncio.CancelledError:
-            self._then(Abandoned())
+            self._end(Abandoned())
         except Exception as error:  # noqa: BLE001
-            self._then(error)
+            self._end(error)
         else:
             if awaited is None:  # it only gives way, as `asyncio.sleep(0)` does
-                asyncio.get_running_loop().call_soon(self._go_on)
-            else:
-                awaited.add_done_callback(self._go_on)
+                awaited = Later()
+                asyncio.get_running_loop().call_soon(awaited.set, None)
+            self._awaited = awaited
+            awaited.add_done_callback(self._go_on)
+            if self._cancelled:
+                self.cancel()
+
+    def _next(self) -> Any:
+        if not self._cancelled:
+            return self._coroutine.send(None)
+        self._cancelled = False
+        return self._coroutine.throw(asyncio.CancelledError)
+
+    def _end(self, outcome: T | Exception) -> None:
+        self.over = True
+        self._then(outcome)
 
 
 class Abandoned(Exception):
-    """What an errand waited for was cancelled."""
+    """What an errand waited for was cancelled, or the errand itself."""
+
+
+async def in_task(coroutine: Coroutine[Any, None, T]) -> T:
+    """What an errand brings, for a task: one that awaits no `Later` itself."""
+    came: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+    def hand_over(outcome: T | Exception) -> None:
+        if came.done():
+            return
+        if isinstance(outcome, Exception):
+            came.set_exception(outcome)
+        else:
+            came.set_result(outcome)
+
+    errand = Errand(coroutine, hand_over)
+    try:
+        return await came
+    finally:
+        if not errand.over:
+            errand.cancel()

@@ -23,24 +23,28 @@ DRAIN_S = 30
 class Server:
     """A server whose owner handles the signals and decides when it ends."""
 
-    def __init__(self, door: Door, listener: socket.socket) -> None:
-        self._hall = Hall(door.serve, LIMITS)
+    def __init__(
+        self, door: Door, listener: socket.socket, *, limits: Limits = LIMITS, drain_s: float = DRAIN_S
+    ) -> None:
+        """The listener is a socket of TCP or of this computer alone; `drain_s` is how long open requests may take."""
+        self._hall = Hall(door.serve, limits)
         self._listener = listener
+        self._drain_s = drain_s
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
         """Serve from now on; returns once connections are taken."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Caller(self._hall), sock=self._listener, backlog=BACKLOG
-        )
+        local = self._listener.family is socket.AF_UNIX
+        create = loop.create_unix_server if local else loop.create_server
+        self._server = await create(lambda: Caller(self._hall), sock=self._listener, backlog=BACKLOG)
 
     async def close(self) -> None:
-        """Take no new requests, let open ones end (for at most `DRAIN_S`), then close."""
+        """Take no new requests, let open ones end while there is time, then close."""
         if self._server is None:
             return
         self._server.close()
-        await self._hall.clear(DRAIN_S)
+        await self._hall.clear(self._drain_s)
 
 
 def bind(host: str, port: int, *, guarded: bool = False) -> socket.socket:

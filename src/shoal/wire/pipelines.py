@@ -135,6 +135,8 @@ def ticks(request: Struct, measures: tuple[int, ...]) -> int:
 IMAGE = MediaField("image", "image", 10 * MIB, pixels_max=PIXELS_MAX)
 #: A picture that will become up to sixteen times as large.
 SMALL_IMAGE = MediaField("image", "image", 10 * MIB, pixels_max=PIXELS_MAX // 16)
+#: A picture whose masks come back as numbers, up to fifteen bytes of them a pixel.
+MASKED_IMAGE = MediaField("image", "image", 10 * MIB, pixels_max=PIXELS_MAX // 4)
 
 
 PIPELINES: dict[str, Pipeline] = {
@@ -259,7 +261,7 @@ PIPELINES: dict[str, Pipeline] = {
             price=Price(1_000_000),
             deadline_ms=2 * MINUTE_MS,
             params_bytes_max=8 * MIB,
-            media=(IMAGE,),
+            media=(MASKED_IMAGE,),
             example='{"point_coords": "[[120, 100]]", "point_labels": "[1]"}',
         ),
         Pipeline(

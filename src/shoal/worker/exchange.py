@@ -1,6 +1,7 @@
 """HTTP/1.1 with a runner over its unix socket: kept-alive connections, one request at a time on each.
 
-A caller that goes away (its task is cancelled) takes its connection with it,
+An answer goes on in the call that brings its last byte: see `runtime/errand.py`.
+A caller that goes away (its errand is cancelled) takes its connection with it,
 and the runner stops working for it.
 """
 
@@ -15,6 +16,7 @@ import httptools
 from msgspec import Struct
 
 from shoal.errors import Lost, Unreachable
+from shoal.runtime.errand import Later, in_task
 
 #: Called with each piece of a good answer as it comes, if it is a stream of events.
 OnPiece = Callable[[bytes], None]
@@ -36,19 +38,17 @@ class Exchange(asyncio.Protocol):
     """One connection."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._answer: asyncio.Future[Response] | None = None
+        self._answer: Later[Response] | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._keeps = True
         self._begin(None)
 
-    def ask(self, request: bytes, on_piece: OnPiece | None) -> asyncio.Future[Response]:
+    def ask(self, request: bytes, on_piece: OnPiece | None) -> Later[Response]:
         """Send a request; its response. `Lost` if the runner hangs up first."""
         assert self._transport is not None
         self._begin(on_piece)
-        answer: asyncio.Future[Response] = self._loop.create_future()
-        self._answer = answer
+        answer = self._answer = Later[Response]()
         self._transport.write(request)
         return answer
 
@@ -67,6 +67,7 @@ class Exchange(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._pieces: list[bytes] = []
         self._streams = False
+        self._response: Response | None = None
 
     # asyncio
 
@@ -79,14 +80,17 @@ class Exchange(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._fail(f"the runner does not speak HTTP: {error}")
             self.close()
+        response, self._response = self._response, None
+        if response is not None and self._answer is not None:
+            self._answer.set(response)  # what follows from it is none of the parser's business
 
     def connection_lost(self, error: Exception | None) -> None:
         self._keeps = False
         self._fail("the runner ended before it answered")
 
     def _fail(self, message: str) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(Lost(message))
+        if self._answer is not None:
+            self._answer.fail(Lost(message))
 
     # httptools
 
@@ -106,9 +110,8 @@ class Exchange(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._keeps = self._parser.should_keep_alive()
-        if self._answer is not None and not self._answer.done():
-            status = self._parser.get_status_code()
-            self._answer.set_result(Response(status, self._headers, b"".join(self._pieces)))
+        status = self._parser.get_status_code()
+        self._response = Response(status, self._headers, b"".join(self._pieces))
 
 
 class Pool:
@@ -119,13 +122,13 @@ class Pool:
         self._idle: list[Exchange] = []
 
     async def get(self, path: str) -> Response:
-        """`GET path`. Raises `Unreachable` or `Lost`."""
-        return await self._ask(f"GET {path} HTTP/1.1\r\nHost: runner\r\n\r\n".encode(), None)
+        """`GET path`, in a task. Raises `Unreachable` or `Lost`."""
+        return await in_task(self._ask(f"GET {path} HTTP/1.1\r\nHost: runner\r\n\r\n".encode(), None))
 
     async def post(
         self, path: str, content_type: str, body: bytes, *, on_piece: OnPiece | None = None
     ) -> Response:
-        """`POST path`. Raises `Unreachable` or `Lost`."""
+        """`POST path`, in an errand. Raises `Unreachable` or `Lost`."""
         head = (
             f"POST {path} HTTP/1.1\r\nHost: runner\r\nAccept: {EVENTS}, */*\r\n"
             f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -156,9 +159,22 @@ class Pool:
             exchange = self._idle.pop()
             if exchange.usable:
                 return exchange
+        connecting = asyncio.create_task(self._connect())
+        try:
+            return await connecting
+        except asyncio.CancelledError:
+            connecting.add_done_callback(self._keep)
+            raise
+
+    async def _connect(self) -> Exchange:
         loop = asyncio.get_running_loop()
         try:
             _, exchange = await loop.create_unix_connection(Exchange, str(self._path))
         except OSError as error:
             raise Unreachable(f"the runner cannot be reached: {error.strerror}") from error
         return exchange
+
+    def _keep(self, connecting: asyncio.Task[Exchange]) -> None:
+        """It was there just as nobody wanted it any more: another will."""
+        if not connecting.cancelled() and connecting.exception() is None:
+            self._idle.append(connecting.result())

@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +26,9 @@ from shoal.work.queue import Need
 from shoal.worker.config import RunnerSettings
 from shoal.worker.exchange import Pool
 from shoal.worker.machine import RunnerGone, RunnerReady
+
+#: A library's idle threads sleep instead of spinning: that doubled and trebled what a transcription costs.
+SLEEPING = {"OMP_WAIT_POLICY": "passive"}
 
 log = logging.getLogger("shoal.worker")
 
@@ -97,6 +102,7 @@ class Runner:
             stderr=asyncio.subprocess.STDOUT,
             limit=LINE_BYTES_MAX,
             start_new_session=True,  # Ctrl-C in a terminal is the worker's to handle
+            env=SLEEPING | os.environ,
         )
 
     async def _until_healthy(self, process: asyncio.subprocess.Process) -> None:
@@ -135,3 +141,18 @@ class Runner:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+def new_sockets(home: Path) -> Path:
+    """An empty private folder for the runners' sockets: not in `home`, for a socket's path must be short.
+
+    `home/sockets` leads to it, so that what a killed worker left is found and removed.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    link = home / "sockets"
+    if link.is_symlink():
+        shutil.rmtree(link.readlink(), ignore_errors=True)
+        link.unlink()
+    folder = Path(tempfile.mkdtemp(prefix="shoal-"))
+    link.symlink_to(folder)
+    return folder

@@ -10,13 +10,13 @@ import contextlib
 import logging
 import os
 import shutil
-import tempfile
 from functools import partial
 from pathlib import Path
 
 from shoal.errors import Failed, ShoalError
 from shoal.ids import JobId
 from shoal.machine import Effect
+from shoal.runtime.errand import Abandoned, Errand
 from shoal.runtime.keys import NodeKey
 from shoal.runtime.node import Address, Node, until_told_to_stop
 from shoal.units import MIB
@@ -38,7 +38,7 @@ from shoal.worker.machine import (
     WorkerMachine,
 )
 from shoal.worker.models import Model, ensure, find, models_home
-from shoal.worker.runners import Runner
+from shoal.worker.runners import Runner, new_sockets
 from shoal.worker.sources import sources
 
 log = logging.getLogger("shoal.worker")
@@ -53,9 +53,9 @@ class Service:
         self._settings = settings
         self._runners: dict[Need, Runner] = {}
         self._keeping: list[asyncio.Task[None]] = []
-        self._jobs: dict[tuple[JobId, int], asyncio.Task[None]] = {}
+        self._jobs: dict[tuple[JobId, int], Errand[None]] = {}
         self._drained = asyncio.Event()
-        self._sockets = _new_sockets(Path(settings.home))
+        self._sockets = new_sockets(Path(settings.home))
         self.node = Node("worker", Path(settings.home), self._build, self._perform, durable=False)
 
     async def start(self) -> None:
@@ -70,9 +70,11 @@ class Service:
         self.node.post(Draining())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._drained.wait(), DRAIN_S)
-        for task in (*self._keeping, *self._jobs.values()):
+        for job in tuple(self._jobs.values()):
+            job.cancel()
+        for task in self._keeping:
             task.cancel()
-        await asyncio.gather(*self._keeping, *self._jobs.values(), return_exceptions=True)
+        await asyncio.gather(*self._keeping, return_exceptions=True)
         await self.node.close()
         shutil.rmtree(self._sockets, ignore_errors=True)
 
@@ -94,14 +96,24 @@ class Service:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Run(order):
-                task = asyncio.create_task(self._run(order))
-                self._jobs[order.job, order.epoch] = task
-                task.add_done_callback(lambda _: self._jobs.pop((order.job, order.epoch), None))
+                self._begin(order)
             case Drained():
                 self._drained.set()
             case Stop(job, epoch):
                 if (running := self._jobs.get((job, epoch))) is not None:
                     running.cancel()
+
+    def _begin(self, order: words.Job) -> None:
+        name = (order.job, order.epoch)
+
+        def end(outcome: Exception | None) -> None:
+            self._jobs.pop(name, None)
+            if isinstance(outcome, Exception) and not isinstance(outcome, Abandoned):
+                log.error("job %s met a bug", order.job, exc_info=outcome)
+
+        job = Errand(self._run(order), end)
+        if not job.over:
+            self._jobs[name] = job
 
     async def _run(self, order: words.Job) -> None:
         began = self.node.clock.now()
@@ -118,7 +130,8 @@ class Service:
             self.node.post(RunnerAnswered(order.job, order.epoch, units, run_ms, body))
 
     def _fail(self, order: words.Job, error: ShoalError) -> None:
-        self.node.post(RunnerFailed(order.job, order.epoch, fault_of(error)))
+        # Soon, for a job may fail before it has begun to wait: while the machine's last effects are performed.
+        self.node.post_soon(RunnerFailed(order.job, order.epoch, fault_of(error)))
 
     async def _ask_runner(self, order: words.Job) -> tuple[words.Payload, int]:
         row = PIPELINES[order.spec.pipeline]
@@ -153,21 +166,6 @@ class Service:
     def _stream(self, order: words.Job, assembly: translation.Assembly, data: bytes) -> None:
         for piece in assembly.feed(data):
             self.node.post(RunnerSpoke(order.job, order.epoch, piece.units, piece.offset, piece.text))
-
-
-def _new_sockets(home: Path) -> Path:
-    """An empty private folder for the runners' sockets: not in `home`, for a socket's path must be short.
-
-    `home/sockets` leads to it, so that what a killed worker left is found and removed.
-    """
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    link = home / "sockets"
-    if link.is_symlink():
-        shutil.rmtree(link.readlink(), ignore_errors=True)
-        link.unlink()
-    folder = Path(tempfile.mkdtemp(prefix="shoal-"))
-    link.symlink_to(folder)
-    return folder
 
 
 def _fetch(settings: RunnerSettings) -> Path:

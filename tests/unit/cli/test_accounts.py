@@ -12,6 +12,7 @@ ROW = Row(
     id="job_1",
     pipeline="llm",
     model="m",
+    method="guesses",
     state="done",
     attempts=1,
     queue_ms=0,

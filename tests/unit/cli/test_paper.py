@@ -7,9 +7,10 @@ import io
 import pytest
 from rich.console import Console
 
+from shoal.cli.guide import plain_words
 from shoal.cli.page import WIDTH_MAX, Page
 from shoal.cli.terminal import columns, duration, gwei, megabytes
-from shoal.cli.tour import plain_words, shorten
+from shoal.cli.tour import shorten
 
 
 @pytest.mark.parametrize(

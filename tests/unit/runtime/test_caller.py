@@ -377,6 +377,27 @@ async def test_a_server_that_closes_lets_open_requests_end() -> None:
     assert [one.headers["connection"] for one in answers(busy.said)] == ["close"]
 
 
+async def test_a_server_that_closes_hangs_up_after_the_last_piece_of_a_stream() -> None:
+    async def feed(request: Request) -> Feed:
+        async def pieces() -> AsyncGenerator[bytes, None]:
+            yield b"first"
+            await told.wait()
+            yield b"last"
+
+        return Feed(pieces())
+
+    told = asyncio.Event()
+    line = Line({"GET /feed": feed})
+    await line.send(b"GET /feed HTTP/1.1\r\n" + HOST + b"\r\n")
+    clearing = asyncio.create_task(line.hall.clear(10))
+    await line.send()
+    assert not clearing.done()
+    told.set()
+    await line.send()
+    assert clearing.done()
+    assert [(one.body, one.whole) for one in answers(line.said)] == [(b"firstlast", True)]
+
+
 async def test_a_server_that_closes_does_not_wait_for_ever() -> None:
     line = Line({"GET /a": Held()})
     await line.send(GET)

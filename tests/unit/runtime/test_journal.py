@@ -402,7 +402,7 @@ def copy_of(path: Path, folder: Path) -> Path:
 
 
 async def _crash_at_each_step(path: Path) -> None:
-    kept, config = facts_of(12), Config(checkpoint_bytes=20_000)
+    kept, config = facts_of(12), Config(checkpoint_bytes=20_000, log_bytes=60_000)
     with opened(path, config) as desk:
         for number, (at, fact) in enumerate(kept, 1):
             desk.journal.append(at, fact)
@@ -422,11 +422,11 @@ def test_a_crash_at_any_step_loses_nothing_that_was_on_disk(path: Path) -> None:
     asyncio.run(_crash_at_each_step(path))
 
 
-async def _written_and_running(folder: Path) -> tuple[Path, Path, list[Fact]]:
+async def _written_and_running(folder: Path, log_bytes: int = 0) -> tuple[Path, Path, list[Fact]]:
     """Two copies of one journal: one closed, one as a kill leaves it, with its write-ahead log."""
     path = folder / "journal.db"
     facts = [(Instant(NOW + n), random.Random(n).randbytes(60 + 40 * n)) for n in range(60)]
-    with opened(path) as desk:
+    with opened(path, Config(log_bytes=log_bytes)) as desk:
         for at, fact in facts:
             desk.journal.append(at, fact)
             await desk.settle()
@@ -493,6 +493,16 @@ def test_without_its_mark_a_shortened_log_is_a_shorter_journal(tmp_path: Path) -
         assert facts == expected[: len(facts)]
         lengths.add(len(facts))
     assert len(lengths) > 10
+
+
+@pytest.mark.parametrize("cut_bytes", [0, 1, 4096, 1_000_000])
+def test_the_empty_end_of_a_log_says_nothing(tmp_path: Path, cut_bytes: int) -> None:
+    _, killed, expected = asyncio.run(_written_and_running(tmp_path, 3_000_000))
+    log = Path(f"{killed}-wal")
+    assert log.stat().st_size == 3_000_000
+    assert len(log.read_bytes().rstrip(b"\0")) < 2_000_000
+    os.truncate(log, log.stat().st_size - cut_bytes)
+    assert survives(killed, expected)
 
 
 def test_damage_is_named_by_its_fact(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The door of a runner, without a socket: calls go in as ASGI messages and answers are read off."""
+"""The door of a runner, without a socket: calls go in as requests and answers are read off."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import json
 import threading
 from collections.abc import AsyncGenerator, Awaitable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from shoal.errors import Failed, Refused
+from shoal.runtime.body import Body, Intake
+from shoal.runtime.door import Feed, Presence, Request
+from shoal.runtime.door import Reply as Response
 from shoal.worker.pipelines.server import (
+    WAITING_MAX,
     Answer,
     Call,
     Emit,
@@ -91,43 +94,42 @@ class Caller:
     """One call: its body in pieces, then silence until it hangs up."""
 
     def __init__(self, *body: bytes) -> None:
-        self._waiting = [{"type": "http.request", "body": part, "more_body": True} for part in body]
-        self._waiting[-1]["more_body"] = False
-        self.hung_up = asyncio.Event()
-        self.sent: list[dict[str, Any]] = []
-
-    async def receive(self) -> dict[str, Any]:
-        if self._waiting:
-            return self._waiting.pop(0)
-        await self.hung_up.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message: dict[str, Any]) -> None:
-        self.sent.append(message)
+        self._body = body
+        self.presence = Presence()
+        self.reply: Response | Feed | None = None
+        self.pieces: list[bytes] = []
 
     async def call(
         self, runner: Runner, path: str = "/scripted", method: str = "POST", accept: bytes = b"*/*"
     ) -> Caller:
-        headers = [(b"content-type", b"x/y"), (b"accept", accept)]
-        scope = {"path": path, "method": method, "headers": headers}
-        await runner(scope, self.receive, self.send)
+        answered: asyncio.Future[Response | Feed | None] = asyncio.get_running_loop().create_future()
+        headers = {b"content-type": b"x/y", b"accept": accept}
+        content = Body(Intake())
+        runner.door().serve(Request(method, path, "", headers, content, self.presence), answered.set_result)
+        for piece in self._body:
+            content.arrive(piece)
+        content.end()
+        self.reply = await answered
+        if isinstance(self.reply, Feed):
+            self.pieces = [piece async for piece in self.reply.pieces]
         return self
 
     @property
+    def response(self) -> Response:
+        assert isinstance(self.reply, Response)
+        return self.reply
+
+    @property
     def status(self) -> int:
-        return int(self.sent[0]["status"])
+        return self.response.status
 
     @property
     def headers(self) -> dict[bytes, bytes]:
-        return dict(self.sent[0]["headers"])
-
-    @property
-    def body(self) -> bytes:
-        return b"".join(message["body"] for message in self.sent[1:])
+        return dict(self.response.headers)
 
     @property
     def told(self) -> str:
-        return str(json.loads(self.body)["detail"]["msg"])
+        return str(json.loads(self.response.body)["detail"]["msg"])
 
 
 def ready() -> Runner:
@@ -142,34 +144,36 @@ async def called(*body: bytes) -> Caller:
 
 def test_an_answer_carries_its_units() -> None:
     answer = asyncio.run(called(b"at ", b"once"))
-    assert (answer.status, answer.body) == (200, b"here")
+    assert (answer.status, answer.response.body) == (200, b"here")
     assert answer.headers[b"shoal-units"] == b"3"
-    assert answer.headers[b"content-type"] == b"text/plain"
+    assert answer.response.content_type == b"text/plain"
 
 
 def test_a_stream_is_sent_event_by_event() -> None:
     answer = asyncio.run(called(b"stream"))
-    bodies = [message["body"] for message in answer.sent[1:]]
-    assert bodies == [b"data: 0\n\n", b"data: 1\n\n", b"data: 2\n\n", b"data: [DONE]\n\n", b""]
+    assert answer.pieces == [b"data: 0\n\n", b"data: 1\n\n", b"data: 2\n\n", b"data: [DONE]\n\n"]
 
 
 def test_a_stream_that_breaks_says_so_and_does_not_say_done() -> None:
     answer = asyncio.run(called(b"break"))
-    assert answer.status == 200
-    assert answer.body == b'data: 1\n\ndata: {"error":"the model fell over"}\n\n'
+    assert answer.pieces == [b"data: 1\n\n", b'data: {"error":"the model fell over"}\n\n']
 
 
 def test_steps_are_told_to_those_who_understand_events_and_the_answer_comes_last() -> None:
     events = b"text/event-stream, */*"
     answer = asyncio.run(Caller(b"steps").call(ready(), accept=events))
-    assert [event.removeprefix(b"data: ") for event in answer.body.split(b"\n\n") if event] == [
+    assert [piece.removeprefix(b"data: ").removesuffix(b"\n\n") for piece in answer.pieces] == [
         b'{"progress":{"done":1,"of":2}}',
         b'{"progress":{"done":2,"of":2}}',
         b'{"answer":{"whole": true},"units":5}',
         b"[DONE]",
     ]
     plain = asyncio.run(called(b"steps"))
-    assert (plain.status, plain.body, plain.headers[b"shoal-units"]) == (200, b'{"whole": true}', b"5")
+    assert (plain.status, plain.response.body, plain.headers[b"shoal-units"]) == (
+        200,
+        b'{"whole": true}',
+        b"5",
+    )
 
 
 def test_what_fails_before_its_first_step_has_a_status_of_its_own() -> None:
@@ -229,7 +233,7 @@ def test_before_it_is_loaded_a_runner_answers_health_and_nothing_else() -> None:
         )
 
     health, early, elsewhere = asyncio.run(calls())
-    assert json.loads(health.body) == {"status": "LOADING"}
+    assert json.loads(health.response.body) == {"status": "LOADING"}
     assert (early.status, early.headers[b"retry-after"]) == (503, b"1")
     assert elsewhere.status == 404
 
@@ -242,14 +246,42 @@ def test_work_is_told_when_its_caller_hangs_up() -> None:
         caller = Caller(b"work")
         calling = asyncio.create_task(caller.call(runner))
         await asyncio.to_thread(pipeline.working.wait)
-        caller.hung_up.set()
+        caller.presence.end()
         await calling
         await asyncio.to_thread(pipeline.left.wait)
         return pipeline, caller
 
     pipeline, caller = asyncio.run(call())
     assert pipeline.left.is_set()
-    assert caller.sent == []
+    assert caller.reply is None
+
+
+def test_what_is_known_at_once_is_answered_at_once() -> None:
+    body = Body(Intake())
+    body.arrive(b"at once")
+    body.end()
+    answers: list[object] = []
+    ready().door().serve(Request("POST", "/scripted/", "", {}, body, Presence()), answers.append)
+    assert [type(answer) for answer in answers] == [Response]
+
+
+def test_a_call_is_over_when_it_is_answered_or_its_caller_has_left() -> None:
+    async def calls() -> None:
+        runner = ready()
+        for _ in range(SETTINGS.slots + WAITING_MAX):
+            whole, left = Caller(b"stream"), Caller(b"stream")
+            assert (await whole.call(runner)).pieces[-1] == b"data: [DONE]\n\n"
+            assert (await Caller(b"refuse").call(runner)).status == 400
+            answers: list[Response | Feed | None] = []
+            content = Body(Intake())
+            content.end()
+            request = Request("POST", "/scripted", "", {}, content, left.presence)
+            runner.door().serve(request, answers.append)  # a stream of which nobody takes a piece
+            assert isinstance(answers[0], Feed)
+            left.presence.end()
+        assert (await Caller(b"at once").call(runner)).status == 200
+
+    asyncio.run(calls())
 
 
 def test_a_stream_left_early_stops_its_work() -> None:

@@ -1,6 +1,6 @@
 """Pictures into a film: an mp4 that browsers play while they still load it. The same pictures give the same bytes.
 
-The film is VP9, which may be used freely; H.264 would need an encoder under the GPL (docs/why/014).
+The film is VP9, which may be used freely; H.264 would need an encoder under the GPL (docs/why/015).
 """
 
 from __future__ import annotations

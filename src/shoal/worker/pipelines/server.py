@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import math
 import os
 import select
 import signal
@@ -21,17 +22,19 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
+from typing import NoReturn, Protocol, TypeAlias, TypeVar
 
 import msgspec
-import uvicorn
 import uvloop
 
 from shoal.errors import Busy, Cancelled, Failed, Refused, ShoalError, TooLarge
+from shoal.runtime.body import Left
+from shoal.runtime.door import EVENTS, JSON, Door, Feed, Headers, Presence, Request, error_reply
+from shoal.runtime.door import Reply as Response
+from shoal.runtime.hall import Limits
+from shoal.runtime.http import Server
 
 T = TypeVar("T")
-Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
-Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 
 #: Asks whether the caller has left; work that asks often stops soon.
 Gone: TypeAlias = Callable[[], bool]
@@ -48,8 +51,8 @@ DRAIN_S = 5
 PARENT_PERIOD_S = 1.0
 #: How long a sender should wait before it tries a busy or loading runner again.
 RETRY_AFTER_MS = 1000
-JSON = b"application/json"
-EVENTS = b"text/event-stream"
+#: Its callers are processes of its own user, and one that waits between two calls holds nothing.
+LIMITS = Limits(between_s=math.inf)
 STOPPING = {signal.SIGTERM, signal.SIGINT}
 
 log = logging.getLogger("shoal.runner")
@@ -193,22 +196,22 @@ async def _events(
             yield piece.event()
 
 
-class Left(Exception):
-    """The caller hung up."""
-
-
 class Runner:
-    """The ASGI application: reads a call, lets the pipeline answer, and watches whether the caller stays."""
+    """Answers calls: lets the pipeline work, and tells it when its caller hangs up."""
 
     def __init__(self, pipeline: Pipeline, settings: Settings) -> None:
         self._pipeline = pipeline
         self._settings = settings
-        self._path = f"/{pipeline.name}"
         self._hands = Hands(settings.slots)
-        self._calls = 0
+        self._calls: set[Request] = set()
         self._calls_max = settings.slots + WAITING_MAX
         self.status = "LOADING"
         self.fault = ""
+
+    def door(self) -> Door:
+        """What can be asked here."""
+        path = f"/{self._pipeline.name}"
+        return Door({f"POST {path}": self._post, f"POST {path}/": self._post, "GET /health": self._health})
 
     def load(self) -> None:
         """Load the model; afterwards `/health` says OK, or ERROR and why."""
@@ -222,128 +225,106 @@ class Runner:
             self.status = "OK"
             log.info("%s is ready after %.2f s", self._pipeline.name, time.monotonic() - began)
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        path, method = scope["path"], scope["method"]
-        if method == "POST" and path.rstrip("/") == self._path:
-            await self._post(scope, receive, send)
-        elif method == "GET" and path == "/health":
-            health = {"status": self.status} | ({"msg": self.fault} if self.fault else {})
-            await respond(send, 200, encode(health))
-        else:
-            await respond(send, 404, detail(f"no {method} {path} here; try POST {self._path} or GET /health"))
+    async def _health(self, request: Request) -> Response:
+        return Response(encode({"status": self.status} | ({"msg": self.fault} if self.fault else {})))
 
-    async def _post(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        self._calls += 1
+    async def _post(self, request: Request) -> Response | Feed:
+        reply: Reply | None = None
+        self._calls.add(request)
         try:
             self._admit()
-            reply = self._pipeline.answer(await self._read(scope, receive), self._hands)
-            if not isinstance(reply, Answer | Stream):
-                reply = await unless_gone(reply, receive)
-            if isinstance(reply, Answer):
-                await respond(send, 200, reply.body, reply.content_type, reply.units)
-            else:
-                await unless_gone(pour(reply, send), receive)
+            call = await read(request, self._pipeline.body_bytes_max)
+            answer = self._pipeline.answer(call, self._hands)
+            reply = (
+                answer if isinstance(answer, Answer | Stream) else await unless_gone(answer, request.presence)
+            )
+            return respond(reply) if isinstance(reply, Answer) else Feed(self._follow(request, reply))
         except Left:
             log.info("a caller hung up; its work is stopped")
+            raise
         except ShoalError as error:
-            await respond(send, error.http_status, detail(error.message), retry_after_ms=error.retry_after_ms)
+            return error_reply(error, units(0))
         except Exception:  # a bug, ours or a library's: this call fails, the runner lives
             log.exception("%s failed", self._pipeline.name)
-            await respond(send, 500, detail(f"{self._pipeline.name.capitalize()} pipeline error."))
+            return error_reply(Failed(f"{self._pipeline.name.capitalize()} pipeline error."), units(0))
         finally:
-            self._calls -= 1
+            if not isinstance(reply, Stream):
+                self._calls.discard(request)
+
+    def _follow(self, request: Request, stream: Stream) -> AsyncGenerator[bytes, None]:
+        """A stream as it is sent; its call ends with it, or when the caller hangs up, even before it began."""
+
+        def hang_up() -> None:
+            log.info("a caller hung up; its work is stopped")
+            self._calls.discard(request)
+
+        def end() -> None:
+            request.presence.forget(hang_up)
+            self._calls.discard(request)
+
+        request.presence.when_ended(hang_up)
+        return pour(stream, end)
 
     def _admit(self) -> None:
         if self.status == "LOADING":
             raise Busy("the model is still loading; try again soon", retry_after_ms=RETRY_AFTER_MS)
         if self.status == "ERROR":
             raise Failed(f"the model could not be loaded: {self.fault}")
-        if self._calls > self._calls_max:
+        if len(self._calls) > self._calls_max:
             raise Busy("every slot is taken and enough wait; try again soon", retry_after_ms=RETRY_AFTER_MS)
 
-    async def _read(self, scope: dict[str, Any], receive: Receive) -> Call:
-        headers = {name: value for name, value in scope["headers"] if name in (b"content-type", b"accept")}
-        body = await read_body(receive, self._pipeline.body_bytes_max)
-        content_type = headers.get(b"content-type", b"").decode("latin-1")
-        return Call(content_type, headers.get(b"accept", b"").decode("latin-1"), body)
+
+async def read(request: Request, bytes_max: int) -> Call:
+    """A call whose body has all come, or TooLarge as soon as it is."""
+    try:
+        body = await request.body(bytes_max)
+    except TooLarge as error:
+        raise TooLarge(f"File size exceeds limit. Send at most {bytes_max} bytes.") from error
+    return Call(request.header(b"content-type"), request.header(b"accept"), body)
 
 
-async def read_body(receive: Receive, bytes_max: int) -> bytes:
-    """The whole body, or TooLarge as soon as it is."""
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body", False):
-        parts, size = [body], len(body)
-        while message.get("more_body", False) and size <= bytes_max:
-            message = await receive()
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-        body = b"".join(parts)
-    if message["type"] == "http.disconnect":
-        raise Left
-    if len(body) > bytes_max:
-        raise TooLarge(f"File size exceeds limit. Send at most {bytes_max} bytes.")
-    return body
-
-
-async def unless_gone(work: Awaitable[T], receive: Receive) -> T:
+async def unless_gone(work: Awaitable[T], presence: Presence) -> T:
     """What `work` returns; if the caller hangs up first, cancel it and raise Left."""
     working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(receive())
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise Left
-        return working.result()
-    finally:
-        leaving.cancel()
+
+    def stop() -> None:
         working.cancel()
 
+    presence.when_ended(stop)
+    try:
+        return await working
+    except asyncio.CancelledError as error:
+        raise Left from error
+    finally:
+        presence.forget(stop)
 
-async def pour(stream: Stream, send: Send) -> None:
-    """Send each event when it comes; a failure in mid-stream is said in the stream."""
-    headers = [(b"content-type", EVENTS), (b"cache-control", b"no-cache")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    async with contextlib.aclosing(stream.events) as events:
-        try:
+
+async def pour(stream: Stream, end: Callable[[], None]) -> AsyncGenerator[bytes, None]:
+    """Each event when it comes; a failure in mid-stream is said in the stream."""
+    try:
+        async with contextlib.aclosing(stream.events) as events:
             async for event in events:
-                await send_event(send, event)
-            await send_event(send, b"[DONE]")
-        except Exception as error:  # the status is long sent: only the stream can tell
-            log.exception("a stream broke off")
-            message = error.message if isinstance(error, ShoalError) else "the model failed in mid-stream"
-            await send_event(send, encode({"error": message}))
-    await send({"type": "http.response.body", "body": b""})
+                yield event_of(event)
+        yield event_of(b"[DONE]")
+    except Exception as error:  # the status is long sent: only the stream can tell
+        log.exception("a stream broke off")
+        message = error.message if isinstance(error, ShoalError) else "the model failed in mid-stream"
+        yield event_of(encode({"error": message}))
+    finally:
+        end()
 
 
-async def send_event(send: Send, event: bytes) -> None:
-    await send({"type": "http.response.body", "body": b"data: " + event + b"\n\n", "more_body": True})
+def event_of(data: bytes) -> bytes:
+    return b"data: " + data + b"\n\n"
 
 
-def detail(message: str) -> bytes:
-    """An error in the shape that clients of the runner contract parse."""
-    return encode({"detail": {"msg": message}})
+def respond(answer: Answer) -> Response:
+    return Response(answer.body, content_type=answer.content_type, headers=units(answer.units))
 
 
-async def respond(
-    send: Send,
-    status: int,
-    body: bytes,
-    content_type: bytes = JSON,
-    units: int = 0,
-    *,
-    retry_after_ms: int = 0,
-) -> None:
-    """Send one whole answer."""
-    headers = [
-        (b"content-type", content_type),
-        (b"content-length", b"%d" % len(body)),
-        (b"shoal-units", b"%d" % units),
-    ]
-    if retry_after_ms:
-        headers.append((b"retry-after", b"%d" % -(-retry_after_ms // 1000)))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def units(count: int) -> Headers:
+    """How many units of work a whole answer took."""
+    return ((b"shoal-units", b"%d" % count),)
 
 
 def require_model(asked: str, own: str) -> None:
@@ -369,29 +350,13 @@ def main(pipeline: Pipeline) -> NoReturn:
 async def serve(pipeline: Pipeline, settings: Settings) -> None:
     """Listen first, load then, and stop when asked to."""
     runner = Runner(pipeline, settings)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            runner,
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=DRAIN_S,
-        )
-    )
-
-    def stop() -> None:
-        server.should_exit = True
-
-    listener = bind(settings.socket)
-    spawn(await_signal, asyncio.get_running_loop(), stop)
+    server = Server(runner.door(), bind(settings.socket), limits=LIMITS, drain_s=DRAIN_S)
+    told = asyncio.Event()
+    await server.open()
+    spawn(await_signal, asyncio.get_running_loop(), told.set)
     spawn(runner.load)
-    await server.serve(sockets=[listener])
+    await told.wait()
+    await server.close()
 
 
 def parse(arguments: list[str]) -> Settings:
