@@ -24,10 +24,10 @@ class Server:
     """A server whose owner handles the signals and decides when it ends."""
 
     def __init__(
-        self, door: Door, listener: socket.socket, *, limits: Limits = LIMITS, drain_s: float = DRAIN_S
+        self, door: Door, listener: socket.socket, *, limits: Limits | None = None, drain_s: float = DRAIN_S
     ) -> None:
         """The listener is a socket of TCP or of this computer alone; `drain_s` is how long open requests may take."""
-        self._hall = Hall(door.serve, limits)
+        self._hall = Hall(door.serve, limits or LIMITS)
         self._listener = listener
         self._drain_s = drain_s
         self._server: asyncio.Server | None = None
