@@ -12,6 +12,7 @@ from shoal.worker.pipelines import picture
 from shoal.worker.pipelines.enlargement import Enlarger
 from shoal.worker.pipelines.form import read_request
 from shoal.worker.pipelines.picture import Drawn, Pixels
+from shoal.worker.pipelines.safety import THRESHOLD, Safety
 from shoal.worker.pipelines.server import Answer, Call, Hands, Reply, Settings, Step, main, require_model
 
 BODY_BYTES_MAX = 12 << 20
@@ -27,6 +28,7 @@ class Upscale:
 
     def load(self, settings: Settings) -> None:
         self._enlarger = Enlarger(settings.model_dir, settings.threads)
+        self._safety = Safety(settings.model_dir / "safety", settings.threads)
         self._model_id = settings.model_id
 
     def answer(self, call: Call, hands: Hands) -> Awaitable[Reply]:
@@ -37,7 +39,8 @@ class Upscale:
     def _enlarge(self, request: UpscaleRequest, image: bytes, step: Step) -> Answer:
         small = picture.decode(image, pixels_max=PIXELS_MAX)
         large: Pixels = self._enlarger.enlarge(small, request.factor, step)
-        return picture.answer([Drawn(large, request.seed or 0)], small.shape[0] * small.shape[1])
+        nsfw = request.safety_check and self._safety.nsfw(small) > THRESHOLD
+        return picture.answer([Drawn(large, request.seed or 0, nsfw)], small.shape[0] * small.shape[1])
 
 
 if __name__ == "__main__":
