@@ -140,3 +140,37 @@ def test_what_cannot_be_painted_is_refused_in_a_line(
     answer = ask(painter, files, **fields)
     message = answer.json()["detail"]["msg"]
     assert (answer.status_code, said in message, "\n" in message) == (status, True, False), message
+
+
+@pytest.fixture(scope="module")
+def redrawer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    runner = start("image-to-image", tmp_path_factory.mktemp("redraw"), "shoal/emoji-64", threads=2)
+    yield runner
+    runner.stop()
+
+
+def redrawn(runner: Runner, **fields: Any) -> Pixels:
+    disc = Image.new("RGB", (128, 128), "white")
+    disc.paste((220, 30, 30), (32, 32, 96, 96))
+    file = io.BytesIO()
+    disc.save(file, "PNG")
+    wish = {"prompt": "a green leaf", "num_inference_steps": 12} | fields
+    [picture] = painted(ask(runner, {"image": file.getvalue()}, **wish))
+    assert picture.shape == (128, 128, 3)
+    return picture
+
+
+def test_our_own_model_follows_the_prompt_as_far_as_strength_says(redrawer: Runner) -> None:
+    red, green, _ = range(3)
+    middle = (slice(48, 80), slice(48, 80))
+    before, little, much = (redrawn(redrawer, strength=strength)[middle] for strength in (0, 0.3, 0.95))
+    greener = [float((part[..., green] - part[..., red]).mean()) for part in (before, little, much)]
+    assert greener[0] == -190
+    assert greener[1] < 0, "what was red stays red"
+    assert greener[2] > 30, "and is a leaf where nothing of it is left"
+
+
+def test_our_own_model_draws_the_same_for_the_same_seed(redrawer: Runner) -> None:
+    one, again, other = (redrawn(redrawer, strength=0.9, seed=seed) for seed in (3, 3, 4))
+    assert np.array_equal(one, again)
+    assert difference(one, other) > 1

@@ -15,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from shoal.cli.network import models_of
 from shoal.cli.terminal import megabytes
 from shoal.wire.pipelines import pipeline
 from shoal.worker.models import Model, ensure, find, folder_of, models_home
@@ -26,7 +27,9 @@ STEP_PER_CENT = 20
 
 def fetch_models(pipelines: Sequence[str], console: Console) -> None:
     """Bring the default model of each pipeline here; those that are here are only checked."""
-    models = [find(name, "") for name in pipelines if pipeline(name).has_models]
+    models = [
+        find(name, model) for name in pipelines if pipeline(name).has_models for model in models_of(name)
+    ]
     home = models_home(os.environ)
     absent = [model for model in models if not folder_of(model, home).is_dir()]
     if absent:
