@@ -528,7 +528,7 @@ async def test_a_gateway_that_cannot_write_ends_at_once(tmp_path: Path) -> None:
         await stage.seller.hear(words.Job)
         stage.service.node.journal.on_failure(OSError("the disk is full"))
         with pytest.raises(Broken, match="the disk is full"):
-            await until_told_to_stop(stage.service.node)
+            await until_told_to_stop(stage.service.node, asyncio.Event())
         async with asyncio.timeout(5):
             await stage.service.stop()
             assert (await asked).json()["error"]["code"] == "failed"

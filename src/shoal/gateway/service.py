@@ -14,7 +14,7 @@ from shoal.gateway.machine import GatewayMachine
 from shoal.machine import Effect
 from shoal.runtime.http import Server, bind
 from shoal.runtime.keys import NodeKey, verify
-from shoal.runtime.node import Address, Node, until_told_to_stop
+from shoal.runtime.node import Address, Node, heed_signals, until_told_to_stop
 from shoal.wire.words import Job, Word
 
 
@@ -61,9 +61,10 @@ class Service:
 
 async def serve(settings: Settings) -> None:
     """Run a gateway until it is told to stop."""
+    told = heed_signals()
     service = Service(settings)
     await service.start()
     try:
-        await until_told_to_stop(service.node)
+        await until_told_to_stop(service.node, told)
     finally:
         await service.stop()

@@ -12,7 +12,7 @@ from shoal.orchestrator.http import operator_door
 from shoal.orchestrator.machine import OrchestratorMachine
 from shoal.runtime.http import Server, bind
 from shoal.runtime.keys import NodeKey
-from shoal.runtime.node import Address, Node, until_told_to_stop
+from shoal.runtime.node import Address, Node, heed_signals, until_told_to_stop
 
 log = logging.getLogger("shoal.orchestrator")
 
@@ -62,10 +62,11 @@ class Service:
 
 async def serve(settings: Settings) -> None:
     """Run an orchestrator until it is told to stop."""
+    told = heed_signals()
     service = Service(settings)
     await service.start()
     log.info("ready: orchestrator %s on %s", service.node.key.id, settings.listen)
     try:
-        await until_told_to_stop(service.node)
+        await until_told_to_stop(service.node, told)
     finally:
         await service.stop()

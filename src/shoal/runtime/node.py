@@ -176,12 +176,16 @@ class Node:
             self.failed.set_result(failure)
 
 
-async def until_told_to_stop(node: Node) -> None:
-    """Return on SIGTERM or SIGINT. Raises what ended the journal, if that comes first."""
-    loop = asyncio.get_running_loop()
+def heed_signals() -> asyncio.Event:
+    """Set by SIGTERM or SIGINT, from now on: before there is anything that dying at once would leave behind."""
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    return told
+
+
+async def until_told_to_stop(node: Node, told: asyncio.Event) -> None:
+    """Return once `told`. Raises what ended the journal, if that comes first."""
     node.failed.add_done_callback(lambda _: told.set())
     await told.wait()
     if node.failed.done():

@@ -18,7 +18,7 @@ from shoal.ids import JobId
 from shoal.machine import Effect
 from shoal.runtime.errand import Abandoned, Errand
 from shoal.runtime.keys import NodeKey
-from shoal.runtime.node import Address, Node, until_told_to_stop
+from shoal.runtime.node import Address, Node, heed_signals, until_told_to_stop
 from shoal.units import MIB
 from shoal.wire import words
 from shoal.wire.codec import decode_payload, encode_payload
@@ -185,10 +185,11 @@ def _fetch(settings: RunnerSettings) -> Path:
 
 async def serve(settings: Settings) -> None:
     """Run a worker until it is told to stop."""
+    told = heed_signals()
     service = Service(settings)
     await service.start()
     log.info("ready: worker %s for %s", service.node.key.id, ", ".join(settings.orchestrators))
     try:
-        await until_told_to_stop(service.node)
+        await until_told_to_stop(service.node, told)
     finally:
         await service.stop()
