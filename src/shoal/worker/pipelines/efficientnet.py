@@ -11,11 +11,11 @@ from typing import Literal
 
 import cv2
 import numpy as np
-import onnxruntime
 
 from shoal.worker.pipelines.checkpoint import Tensors, read_tensors
 from shoal.worker.pipelines.network import Floats, Network
 from shoal.worker.pipelines.picture import Pixels
+from shoal.worker.pipelines.session import open_session
 
 #: The groups of blocks whose first halves the picture.
 HALVING = (1, 2, 3, 5)
@@ -33,11 +33,7 @@ class EfficientNet:
     """One network, for one of its two uses."""
 
     def __init__(self, weights: Path, threads: int, use: Literal["classify", "features"]) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        graph = draw(read_tensors(weights), use)
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._session = open_session(draw(read_tensors(weights), use), threads)
 
     def classify(self, pixels: Pixels) -> Floats:
         """The probability of each class."""

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Iterator, Sequence
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import tokenizers
 
 from shoal.errors import Cancelled, Refused
@@ -27,6 +26,7 @@ from shoal.worker.pipelines.server import (
     main,
     require_model,
 )
+from shoal.worker.pipelines.wording import Reader, meaning
 
 BODY_BYTES_MAX = 4 << 20
 #: How many tokens of a text the model was made to read, its marks of beginning and end among them.
@@ -46,15 +46,9 @@ class Embeddings:
     body_bytes_max = BODY_BYTES_MAX
 
     def load(self, settings: Settings) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = settings.threads
-        network = str(settings.model_dir / "model.onnx")
-        self._session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
-        self._tokenizer = tokenizers.Tokenizer.from_file(str(settings.model_dir / "tokenizer.json"))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self._reader = Reader(settings.model_dir, settings.threads, tokens_max=None)
         self._model_id = settings.model_id
-        self._vectors([self._tokenizer.encode("ready")])  # the first run plans its memory
+        self._reader.read(["ready"])  # the first run plans its memory
 
     def answer(self, call: Call, hands: Hands) -> Awaitable[Reply]:
         try:
@@ -66,7 +60,7 @@ class Embeddings:
         return hands.run(lambda gone: self._answer(texts, request.encoding_format == "base64", gone))
 
     def _answer(self, texts: Sequence[str], packed: bool, gone: Gone) -> Answer:
-        read = self._tokenizer.encode_batch(list(texts))
+        read = self._reader.tokens(texts)
         for number, text in enumerate(read):
             if len(text.ids) > TOKENS_MAX:
                 raise Refused(
@@ -89,24 +83,11 @@ class Embeddings:
             if gone():
                 raise Cancelled
             batch = order[begin : begin + BATCH]
-            for index, vector in zip(batch, self._vectors([read[index] for index in batch]), strict=True):
+            for index, vector in zip(
+                batch, meaning(*self._reader.vectors([read[index] for index in batch])), strict=True
+            ):
                 vectors[index] = vector
         yield from vectors
-
-    def _vectors(self, read: Sequence[tokenizers.Encoding]) -> Vectors:
-        """The mean of what the network says of each token, at length 1."""
-        longest = max(len(text.ids) for text in read)
-        ids = np.zeros((len(read), longest), np.int64)
-        mask = np.zeros((len(read), longest), np.int64)
-        for row, text in enumerate(read):
-            ids[row, : len(text.ids)] = text.ids
-            mask[row, : len(text.ids)] = 1
-        asked = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        [said, *_] = self._session.run(None, asked)
-        weights = mask[:, :, None].astype(np.float32)
-        means = (said * weights).sum(axis=1) / weights.sum(axis=1)
-        vectors: Vectors = (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
-        return vectors
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from shoal.errors import Refused
 from shoal.wire.requests import ImageToImageRequest
@@ -22,6 +21,7 @@ from shoal.worker.pipelines.picture import Drawn, Pixels, answer, decode, resize
 from shoal.worker.pipelines.redrawing import Redrawer
 from shoal.worker.pipelines.safety import THRESHOLD, Safety
 from shoal.worker.pipelines.server import Answer, Call, Hands, Reply, Settings, Step, main, require_model
+from shoal.worker.pipelines.session import open_session
 from shoal.worker.pipelines.styles import Mixture, mixture
 
 BODY_BYTES_MAX = 24 << 20
@@ -61,9 +61,9 @@ class Stylist:
     """The style networks; implements `Painter`. The same picture, style and seed give the same answer."""
 
     def __init__(self, folder: Path, threads: int) -> None:
-        self._by_heart = open_network(folder / STYLES, threads)
-        self._predictor = open_network(folder / "arbitrary_predict.onnx", threads)
-        self._transformer = open_network(folder / "arbitrary_transform.onnx", threads)
+        self._by_heart = open_session(folder / STYLES, threads)
+        self._predictor = open_session(folder / "arbitrary_predict.onnx", threads)
+        self._transformer = open_session(folder / "arbitrary_transform.onnx", threads)
 
     def draw(
         self, picture: Pixels, style: Pixels | None, request: ImageToImageRequest, seed: int, step: Step
@@ -151,12 +151,6 @@ class ImageToImage:
 def nth(number: int, count: int, step: Step) -> Step:
     """The steps of one picture among several, told as steps of all."""
     return lambda done, of: step(number * of + done, count * of)
-
-
-def open_network(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def work_size(width: int, height: int) -> tuple[int, int]:

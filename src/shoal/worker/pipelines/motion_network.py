@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from shoal.worker.pipelines.checkpoint import read_tensors
 from shoal.worker.pipelines.network import Network
 from shoal.worker.pipelines.picture import Pixels, resize
+from shoal.worker.pipelines.session import open_session
 
 #: The three guesses work at a quarter, a half and all of the picture.
 SCALES = (4, 2, 1)
@@ -45,11 +45,8 @@ class Interpolator:
     """Finds pictures between two of one size."""
 
     def __init__(self, weights: Path, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
         self._sessions = [
-            onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-            for model in (guessing(read_tensors(weights)), mixing())
+            open_session(graph, threads) for graph in (guessing(read_tensors(weights)), mixing())
         ]
 
     def between(self, before: Pixels, after: Pixels, moments: Sequence[float]) -> Iterator[Pixels]:

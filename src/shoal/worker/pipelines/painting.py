@@ -17,8 +17,6 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 #: (pictures N,3,S,S with noise, times N, words N,T,W, mask N,T) -> the pictures without noise.
 Network: TypeAlias = Callable[[Floats, Floats, Floats, Floats], Floats]
-#: Pictures N,3,S,S -> the same ones twice as wide and as high.
-Finisher: TypeAlias = Callable[[Floats], Floats]
 #: Told how many steps of how many are done; may raise to stop.
 Step: TypeAlias = Callable[[int, int], None]
 

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from shoal.worker.pipelines.picture import Pixels
 from shoal.worker.pipelines.server import Step
+from shoal.worker.pipelines.session import open_session
 
 FINDER, READER = "PP-OCRv6_det_small.onnx", "PP-OCRv6_rec_small.onnx"
 #: The size at which text is looked for: the short side at least, the long side at most, both of whole strides.
@@ -56,12 +56,7 @@ class Reader:
     """Both networks; may be asked from several threads."""
 
     def __init__(self, model_dir: Path, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self._finder, self._reader = (
-            onnxruntime.InferenceSession(model_dir / name, options, providers=["CPUExecutionProvider"])
-            for name in (FINDER, READER)
-        )
+        self._finder, self._reader = (open_session(model_dir / name, threads) for name in (FINDER, READER))
         letters = self._reader.get_modelmeta().custom_metadata_map["character"].splitlines()
         #: What each number stands for; the first for nothing at all.
         self._letters = np.array(["", *letters, " "])

@@ -10,10 +10,10 @@ import io
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from PIL import Image
 
 from shoal.worker.pipelines.picture import Pixels
+from shoal.worker.pipelines.session import open_session
 
 WEIGHTS = "open-nsfw.onnx"
 #: From here on a picture is called indecent. Its makers say: below 0.2 surely not, above 0.8 very likely.
@@ -28,11 +28,7 @@ class Safety:
     """One network; may be asked from several threads."""
 
     def __init__(self, model_dir: Path, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(
-            model_dir / WEIGHTS, options, providers=["CPUExecutionProvider"]
-        )
+        self._session = open_session(model_dir / WEIGHTS, threads)
         [given] = self._session.get_inputs()
         self._input = given.name
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import onnxruntime
 from msgspec import Struct
 
 from shoal.errors import Refused
@@ -33,6 +32,7 @@ from shoal.worker.pipelines.server import (
     main,
     require_model,
 )
+from shoal.worker.pipelines.session import open_session
 from shoal.worker.pipelines.wording import Reader
 
 BODY_BYTES_MAX = 64 << 10
@@ -54,8 +54,8 @@ class Studio:
 
     def __init__(self, folder: Path, threads: int) -> None:
         self._reader = Reader(folder / "embeddings", threads)
-        self._painter = session(folder / "painter.onnx", threads)
-        self._finer = session(folder / "finer.onnx", threads)
+        self._painter = open_session(folder / "painter.onnx", threads)
+        self._finer = open_session(folder / "finer.onnx", threads)
         self.side_px: int = self._painter.get_inputs()[0].shape[2]
 
     def told(self, text: str) -> Told:
@@ -77,13 +77,6 @@ class Studio:
         [painted] = self._painter.run(None, given)
         result: Floats = painted
         return result
-
-
-def session(network: Path, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(network), options, providers=["CPUExecutionProvider"])
 
 
 def guidance(scale: float) -> float:

@@ -16,7 +16,6 @@ from typing import Annotated
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from msgspec import Meta, Struct
 
 from shoal.errors import Cancelled, Refused, TooLarge
@@ -32,6 +31,7 @@ from shoal.worker.pipelines.server import (
     main,
     require_model,
 )
+from shoal.worker.pipelines.session import open_session
 
 BODY_BYTES_MAX = 1 << 18
 TEXT_CHARACTERS_MAX = 10_000
@@ -79,9 +79,7 @@ class TextToSpeech:
 
     def load(self, settings: Settings) -> None:
         [network] = settings.model_dir.glob("*.onnx")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = settings.threads
-        self._session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+        self._session = open_session(network, settings.threads)
         self._voice = msgspec.json.decode(network.with_suffix(".onnx.json").read_bytes(), type=Voice)
         lexicon: dict[str, Entry] = {}
         for name in reversed(LEXICONS):
