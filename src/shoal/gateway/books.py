@@ -88,11 +88,12 @@ class Books(Machine[State]):
             accepted_at=now,
             deadline=later(now, fact.deadline_ms),
             key=fact.key,
+            preference=fact.preference,
         )
         if fact.key:
             until = later(now, self.rules.key_window_ms)
             self.keys.remember(fact.client, fact.key, Use(fact.key_request, fact.job, until))
-        self.queue.push(fact.job, self.jobs[fact.job].need, fact.client)
+        self._push(self.jobs[fact.job])
         self._forget(now)
 
     def _placed(self, fact: Placed, now: Instant) -> None:
@@ -107,7 +108,7 @@ class Books(Machine[State]):
     def _returned(self, fact: Returned, now: Instant) -> None:
         job = self.jobs[fact.job] = self._moved(fact, now)
         self._close_lease(job)
-        self.queue.push(job.id, job.need, job.client, first=True)
+        self._push(job)
         self.emit(Notice(job.id))
 
     def _answered(self, fact: Answered, now: Instant) -> None:
@@ -143,6 +144,12 @@ class Books(Machine[State]):
         job = self.jobs.get(fact.job)
         if job is not None and job.phase not in ENDED:
             self._abandoned(fact, now)
+
+    def _push(self, job: Job) -> None:
+        """Let a job wait: behind its client's others, or where it stood before its attempt failed."""
+        wants = job.preference
+        cost = max(1, job.spec.units_max)
+        self.queue.push(job.id, job.need, job.client, cost=cost, weight=wants.weight, priority=wants.priority)
 
     def _moved(self, fact: JobFact, now: Instant) -> Job:
         job = self.jobs.get(fact.job)
@@ -205,7 +212,7 @@ class Books(Machine[State]):
             self.keys.remember(client, key, use)
         for job in state.jobs:
             if job.phase is Phase.QUEUED:
-                self.queue.push(job.id, job.need, job.client)
+                self._push(job)
             elif job.phase is Phase.LEASED:
                 self.leases.grant(Lease(job.id, job.epoch, job.orchestrator, job.need, job.deadline))
 

@@ -6,6 +6,7 @@ from shoal.ids import ClientId, JobId
 from shoal.machine import Effect, Event
 from shoal.money.wei import Price
 from shoal.wire.words import Fault, JobSpec
+from shoal.work.lifecycle import Preference
 
 
 class Submitted(Event, frozen=True):
@@ -22,6 +23,7 @@ class Submitted(Event, frozen=True):
     limit: Price
     deadline_ms: int
     key: str = ""
+    preference: Preference = Preference()
 
 
 class CancelAsked(Event, frozen=True):

@@ -130,6 +130,7 @@ class GatewayMachine(Books):
                 deadline_ms,
                 event.key,
                 request,
+                event.preference,
             ),
             now,
         )

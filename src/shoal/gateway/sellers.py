@@ -119,7 +119,9 @@ class Sellers:
             free = quote.slots - quote.taken - leases.count(node, need)
             if free > 0:
                 run_ms = standing.run_ms.get(need, 0.0)
-                candidates.append(Candidate(node, quote.slots, free, quote.price, run_ms))
+                candidates.append(
+                    Candidate(node=node, slots=quote.slots, free=free, price=quote.price, run_ms=run_ms)
+                )
         return candidates
 
     def fit(self, need: Need, job: Job, free: Sequence[Candidate]) -> list[Candidate]:

@@ -100,5 +100,6 @@ class Roster:
             slots = member.offers.get(need, 0) if member.connected else 0
             free = slots - leases.count(node, need)
             if free > 0:
-                candidates.append(Candidate(node, slots, free, price, member.run_ms.get(need, 0.0)))
+                run_ms = member.run_ms.get(need, 0.0)
+                candidates.append(Candidate(node=node, slots=slots, free=free, price=price, run_ms=run_ms))
         return candidates

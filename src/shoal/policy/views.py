@@ -2,17 +2,58 @@
 
 from __future__ import annotations
 
-from shoal.ids import NodeId
+from shoal.ids import JobId, NodeId
 from shoal.machine import Value
 from shoal.money.wei import Price
 
+#: Jobs of one size class differ in their work units by less than this factor.
+SIZE_FACTOR = 4
 
-class Candidate(Value, frozen=True):
-    """One node's standing for one (pipeline, model), as the one who chooses knows it."""
+
+class Candidate(Value, frozen=True, kw_only=True):
+    """One node's standing for one (pipeline, model) and one size of job, as the one who chooses knows it."""
 
     node: NodeId
     slots: int
+    #: Slots that neither our leases nor others' hold.
     free: int
     price: Price
-    #: Mean time of its recent answers, 0 while there are none.
-    run_ms: float
+    #: Mean time of its recent answers to jobs of this size, 0 while there are none.
+    run_ms: float = 0.0
+    #: The least that the share of its answered attempts is likely to be; 1 while there is nothing against it.
+    success: float = 1.0
+    #: What loading the model would take; 0 where it is loaded.
+    cold_ms: int = 0
+    #: Of so many jobs at once none takes notably longer than one alone.
+    batch: int = 1
+    #: What an answer takes beside the run itself, 0 while it is unknown.
+    link_ms: float = 0.0
+    region: str = ""
+    stake: int = 0
+    #: 0 to 1; None for a newcomer, of whom nobody knows anything.
+    reputation: float | None = None
+    #: It failed lately, and is tried with one job at a time: `policy.breaker`.
+    on_trial: bool = False
+
+
+class Wish(Value, frozen=True, kw_only=True):
+    """What a policy may know of the job: not what it says, nor whose it is."""
+
+    job: JobId
+    #: 1 for the first attempt.
+    attempt: int = 1
+    units: int = 1
+    limit: Price = Price(0)
+    #: Time until its deadline.
+    left_ms: int = 0
+    #: The node that ran the last job of this session, "" if there is none.
+    home: NodeId = NodeId("")
+    #: Where it has failed, unless nobody else sells what it needs.
+    avoid: tuple[NodeId, ...] = ()
+    #: The only region it may run in, "" for anywhere.
+    region: str = ""
+
+
+def size_class(units: int) -> int:
+    """Which jobs take about as long as one of so many work units."""
+    return (max(1, units).bit_length() - 1) // (SIZE_FACTOR.bit_length() - 1)

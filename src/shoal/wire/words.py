@@ -36,12 +36,16 @@ class Payload(Part, frozen=True, array_like=True):
 
 
 class JobSpec(Part, frozen=True, array_like=True):
-    """What is to be run: everything about a job but its body."""
+    """What is to be run: everything about a job but its body.
+
+    Jobs of one `session` begin alike: whoever ran the last one may have half of the next one done already.
+    """
 
     pipeline: str
     model: str
     units_max: int
     stream: bool = False
+    session: str = ""
 
 
 class Fault(Part, frozen=True, array_like=True):
@@ -53,21 +57,32 @@ class Fault(Part, frozen=True, array_like=True):
 
 
 class Offer(Part, frozen=True, array_like=True):
-    """What a worker can run: so many jobs of this pipeline and model at once."""
+    """What a worker can run: so many jobs of this pipeline and model at once.
+
+    `cold_ms` is what loading the model would take, 0 if it is loaded; of `batch` jobs at once none takes
+    notably longer than one alone.
+    """
 
     pipeline: str
     model: str
     slots: int
+    cold_ms: int = 0
+    batch: int = 1
 
 
 class Quote(Part, frozen=True, array_like=True):
-    """What an orchestrator sells: slots in all, those that other buyers hold, and the price."""
+    """What an orchestrator sells: slots in all, those that other buyers hold, and the price.
+
+    `cold_ms` and `batch` as in an `Offer`: of the worker that would get the next job.
+    """
 
     pipeline: str
     model: str
     slots: int
     taken: int
     price: Price
+    cold_ms: int = 0
+    batch: int = 1
 
 
 class Held(Part, frozen=True, array_like=True):
@@ -114,9 +129,10 @@ class Word(Value, frozen=True, array_like=True, tag=True):
 
 
 class Capacity(Word, frozen=True):
-    """Orchestrator to gateway: everything it sells now. Replaces what it said before."""
+    """Orchestrator to gateway: everything it sells now, and where. Replaces what it said before."""
 
     quotes: tuple[Quote, ...]
+    region: str = ""
 
 
 class Offers(Word, frozen=True):

@@ -35,6 +35,21 @@ class Phase(Enum):
 ENDED = frozenset({Phase.DONE, Phase.FAILED, Phase.CANCELLED})
 
 
+class Preference(Struct, frozen=True, array_like=True, gc=False):
+    """How a client wants its job served, within what its gateway grants it."""
+
+    #: The selection policy, by its name; "" for the gateway's own choice.
+    policy: str = ""
+    #: A class of `work.queue.PRIORITIES`.
+    priority: str = "normal"
+    #: The tenant's share of a busy network, as its gateway grants it.
+    weight: int = 1
+    #: The only region that the job may run in, "" for anywhere.
+    region: str = ""
+    #: Ask a second node when the first one takes long, and take the answer that comes first.
+    hedge: bool = False
+
+
 class Accepted(Fact, frozen=True):
     """A client's job was taken on: it will reach an end, and its hold is pended."""
 
@@ -48,15 +63,22 @@ class Accepted(Fact, frozen=True):
     key: str = ""
     #: The digest that a later use of the key must have.
     key_request: Digest = Digest("")
+    preference: Preference = Preference()
 
 
 class Placed(Fact, frozen=True):
-    """A free slot was found: attempt `epoch` is bound to an orchestrator at its price."""
+    """A free slot was found: attempt `epoch` is bound to an orchestrator at its price.
+
+    It was chosen by `policy` over the version `view` of what the gateway knew, for a session at `home` there.
+    """
 
     job: JobId
     epoch: int
     orchestrator: NodeId
     price: Price
+    policy: str = ""
+    view: int = 0
+    home: NodeId = NodeId("")
 
 
 class Returned(Fact, frozen=True):
@@ -120,6 +142,10 @@ class Attempt(Struct, frozen=True, array_like=True, gc=False):
     placed_at: Instant
     fault: Fault | None = None
     counts: bool = True
+    #: How it was chosen: the policy, the version of the view, and where the session was at home.
+    policy: str = ""
+    view: int = 0
+    home: NodeId = NodeId("")
 
 
 class Job(Struct, frozen=True, array_like=True, gc=False):
@@ -145,6 +171,7 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
     receipt: Receipt | None = None
     run_ms: int = 0
     fault: Fault | None = None
+    preference: Preference = Preference()
 
     @property
     def need(self) -> Need:
@@ -186,7 +213,9 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
         match fact:
             case Placed():
                 self._expect(fact.epoch, self.epoch + 1)
-                attempt = Attempt(fact.epoch, fact.orchestrator, now)
+                attempt = Attempt(
+                    fact.epoch, fact.orchestrator, now, policy=fact.policy, view=fact.view, home=fact.home
+                )
                 return replace(self, phase=phase, attempts=(*self.attempts, attempt), price=fact.price)
             case Returned():
                 self._expect(fact.epoch, self.epoch)
