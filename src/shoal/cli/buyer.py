@@ -76,6 +76,10 @@ class Buyer:
         """A job as it stands."""
         return _job(self.client.get(f"/v1/jobs/{job_id}"))
 
+    def why(self, job_id: str) -> dict[str, Any]:
+        """Why a job ran where it ran."""
+        return dict(self.client.get(f"/v1/jobs/{job_id}/why").json())
+
     def jobs(self, limit: int) -> list[Job]:
         """This client's jobs, the newest first."""
         return list(self.client.get(f"/v1/jobs?limit={limit}").json()["jobs"])

@@ -228,11 +228,12 @@ def network_value(machine: GatewayMachine) -> dict[str, Any]:
                         "model": quote.model,
                         "slots": quote.slots,
                         "taken_by_others": quote.taken,
-                        "leased": machine.leases.count(node, need),
+                        "leased": machine.held(node, need),
                         "price": _price_value(quote.price),
-                        "run_ms": round(standing.run_ms.get(need, 0.0), 1),
+                        "run_ms": round(stock.run_ms, 1),
                     }
-                    for need, quote in standing.quotes.items()
+                    for need, stock in standing.stocks.items()
+                    if (quote := stock.quote) is not None
                 ],
                 "earned_wei": earned.get(node, 0),
             }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from shoal.ids import NodeId
 from shoal.money.wei import Wei
 from shoal.policy.retries import ATTEMPTS_MAX
-from shoal.units import HOUR_MS, SECOND_MS
+from shoal.policy.selection import Policy
+from shoal.units import HOUR_MS, MINUTE_MS, SECOND_MS
 
 
 class Rules(Struct, frozen=True, kw_only=True):
@@ -22,7 +24,25 @@ class Rules(Struct, frozen=True, kw_only=True):
     busy_pause_ms: int = 1 * SECOND_MS
     #: How often deadlines and leases are looked at while jobs are open.
     tick_ms: int = 250
+    #: Attempts that may fail at a job's own work, and attempts in all, those that were lost with their node included.
     attempts_max: int = ATTEMPTS_MAX
+    tries_max: int = 20
+    #: Who gets a job, unless it asks for another policy; and the policies that are defined here.
+    policy: str = "balanced"
+    policies: dict[str, Policy] = {}
+    #: So many changes of what is known are kept, so that a choice can be looked at as it was made.
+    views_max: int = 20_000
+    #: Attempts after the first are at most this part of all first ones, and so many more.
+    retry_share_ppm: int = 100_000
+    retry_burst: int = 10
+    #: Sessions whose last node is remembered, and how long.
+    homes_max: int = 10_000
+    home_keep_ms: int = 10 * MINUTE_MS
+    #: A second attempt begins when the first takes longer than the mean by so many standard deviations.
+    hedge_spreads: float = 2.0
+    #: Stakes and reputations (0 to 1) by node id, from a file of the operator's.
+    stakes: dict[NodeId, int] = {}
+    reputations: dict[NodeId, float] = {}
     deadline_max_ms: int = 1 * HOUR_MS
     #: The gateway's own part, on top of the orchestrator's price.
     fee_ppm: int = 0

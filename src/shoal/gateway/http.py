@@ -44,6 +44,7 @@ from shoal.gateway.requests import (
     read_fields,
     read_files,
 )
+from shoal.gateway.why import why_value
 from shoal.ids import ClientId, JobId
 from shoal.money.wei import Price
 from shoal.runtime.chance import new_job_id
@@ -112,6 +113,7 @@ class Doors:
             "GET /v1/jobs/*/events": self.events,
             "GET /v1/jobs/*/result": self.result,
             "GET /v1/jobs/*/receipt": self.receipt,
+            "GET /v1/jobs/*/why": self.why,
             "GET /media/*": self.media,
             "GET /v1/network": self.network,
             "GET /health": self.health,
@@ -313,6 +315,12 @@ class Doors:
         if job.receipt is None:
             raise NotFound(f"job {job.id} is {job.phase.value}, and there is no receipt of it")
         return Reply(encode(receipt_value(job.receipt)), headers=job_headers(job.id))
+
+    async def why(self, request: Request) -> Reply | Feed:
+        """`GET /v1/jobs/{id}/why`: who could be chosen for it, and by what they were judged."""
+        job = await self._own(request)
+        value = why_value(self._desk.machine, job, self._desk.now())
+        return Reply(encode(value), headers=job_headers(job.id))
 
     async def media(self, request: Request) -> Reply | Feed:
         """`GET /media/{id}.0.wav`: an answer's file, for whoever was given its address."""
