@@ -63,7 +63,7 @@ def _choice(choice: dict[str, Any], known: dict[str, str]) -> Iterator[str]:
             (
                 ">" if candidate["chosen"] else "",
                 known.get(candidate["node"], candidate["node"]),
-                f"{candidate['free']} of {candidate['slots']}",
+                f"{candidate['facts']['free']} of {candidate['facts']['slots']}",
                 _number(candidate["score"]),
                 *(_number(candidate["terms"][name]) for name in terms),
             )
@@ -72,8 +72,9 @@ def _choice(choice: dict[str, Any], known: dict[str, str]) -> Iterator[str]:
         yield from (f"  {line}" for line in columns(head, rows))
         if choice["candidates_in_all"] > len(candidates):
             yield f"  and {choice['candidates_in_all'] - len(candidates)} more"
-    for reason, count in choice["excluded"].items():
-        yield f"  left out: {count}, {reason}"
+    for out in choice["excluded"]:
+        example = known.get(out["example"], out["example"])
+        yield f"  left out: {out['count']} ({out['why']}), as {example}"
 
 
 def _number(value: float | str | None) -> str:

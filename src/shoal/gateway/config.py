@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from shoal.ids import NodeId
 from shoal.money.wei import Wei
+from shoal.policy.breaker import Limits as BreakerLimits
 from shoal.policy.retries import ATTEMPTS_MAX
 from shoal.policy.selection import Policy
 from shoal.units import HOUR_MS, MINUTE_MS, SECOND_MS
@@ -30,6 +31,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     #: Who gets a job, unless it asks for another policy; and the policies that are defined here.
     policy: str = "balanced"
     policies: dict[str, Policy] = {}
+    #: When an orchestrator that fails is left alone, and for how long.
+    breaker: BreakerLimits = BreakerLimits()
     #: So many changes of what is known are kept, so that a choice can be looked at as it was made.
     views_max: int = 20_000
     #: Attempts after the first are at most this part of all first ones, and so many more.

@@ -172,7 +172,7 @@ class GatewayMachine(Placement):
         listen(self, event.peer, event.word, now)
 
     def _hear_capacity(self, peer: NodeId, word: words.Capacity, now: Instant) -> None:
-        self.sellers.quote(peer, word.quotes, word.region)
+        self.sellers.quote(peer, word.quotes, word.region, now)
         self.place(now)
 
     def _hear_lease(self, peer: NodeId, word: words.Lease, now: Instant) -> None:
@@ -210,7 +210,7 @@ class GatewayMachine(Placement):
             self._fall(job, word.epoch, words.Fault(Failed.code, IN_PIECES), now)
             return
         took_ms = now - job.attempt(word.epoch).placed_at
-        self.sellers.answered(peer, job.need, size_class(job.spec.units_max), word.run_ms, took_ms)
+        self.sellers.answered(peer, job.need, size_class(job.spec.units_max), word.run_ms, took_ms, now)
         self.emit(Keep(word.digest, word.body, self.rules.body_keep_ms))
         fee = part(receipt.wei, self.rules.fee_ppm)
         fact = Answered(job.id, word.epoch, receipt.units, receipt.wei, fee, word.digest, receipt, word.run_ms)
@@ -264,6 +264,8 @@ class GatewayMachine(Placement):
             self.sellers.turned_away(peer, job.need, now)
         elif retryable(fault):
             self.sellers.failed(peer, job.need, now)
+        else:
+            self.sellers.spared(peer, job.need)
         if job.hedge:
             self.decide(Fallen(job.id, epoch, fault, counts(fault)), now)
         else:

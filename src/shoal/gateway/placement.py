@@ -62,7 +62,8 @@ class Placement(Books):
         size = size_class(event.spec.units_max)
         wants = event.preference
         ahead = self.queue.ahead(need, event.client, wants.weight, wants.priority)
-        if not ahead and self.sellers.pool(need, size).free:
+        self.sellers.pool(need, size)
+        if not ahead and self.sellers.any_free(need):
             return
         promise_ms = self.sellers.promise_ms(need, size, ahead)
         if promise_ms > event.deadline_ms:
@@ -86,16 +87,13 @@ class Placement(Books):
 
     def _next_step(self, need: Need, now: Instant) -> Placed | Abandoned | None:
         """The first waiting job that a free slot fits, bound to it; or one that is too late for any."""
+        self.sellers.pool(need, 0)
         barren: set[tuple[object, ...]] = set()
-        for job_id in self.queue.waiting(need):
+        for job_id in self.queue.waiting(need) if self.sellers.any_free(need) else ():
             job = self.jobs[job_id]
             size = size_class(job.spec.units_max)
-            if not self.sellers.pool(need, size).free:
-                if not job.attempts:
-                    return None  # the sizes differ in how long they take, not in who runs them
-                continue
             if job.attempts:
-                if not self.retries.allows(now):
+                if not self.retries.retries:
                     continue
             elif (alike := (size, job.limit, job.preference)) in barren:
                 continue
@@ -103,15 +101,9 @@ class Placement(Books):
                 return Abandoned(job.id, expired(job))
             chosen, wish = self._choose(job, size, now)
             if chosen is not None:
-                return Placed(
-                    job.id,
-                    job.next_epoch,
-                    chosen.node,
-                    chosen.price,
-                    self.policy_of(job.preference.policy).name,
-                    self.sellers.views.version,
-                    wish.home,
-                )
+                name = self.policy_of(job.preference.policy).name
+                version = self.sellers.views.version
+                return Placed(job.id, job.next_epoch, chosen.node, chosen.price, name, version, wish.home)
             if not job.attempts:
                 barren.add(alike)
         return None
@@ -125,20 +117,19 @@ class Placement(Books):
         self, job: Job, size: int, now: Instant
     ) -> tuple[Candidate | None, Wish]:
         pool = self.sellers.pool(job.need, size)
-        home = self.homes.of(job.spec.session, now) if job.spec.session else NodeId("")
+        home = self.homes.home((job.spec.session,), now) if job.spec.session else NodeId("")
         wish = wish_of(job, job.next_epoch, home, now, pool)
         return choose(self.policy_of(job.preference.policy), pool, wish), wish
 
     def _note_placed(self, placed: Placed, now: Instant) -> None:
         job = self.jobs[placed.job]
-        self.sellers.tried(placed.orchestrator, job.need)
+        self.sellers.chosen(placed.orchestrator, job.need)
         if placed.epoch == 1:
-            self.retries.deposit(now)
+            self.retries.deposit()
         else:
-            self.retries.withdraw(now)
+            self.retries.withdraw()
         if job.spec.session:
-            self.homes.settle(job.spec.session, placed.orchestrator, now)
-
+            self.homes.settle((job.spec.session,), placed.orchestrator, now)
 
     # Second attempts
 
@@ -152,16 +143,17 @@ class Placement(Books):
         first = job.attempt(job.epoch)
         if now - first.placed_at < due_ms or now + pace.least_ms > job.deadline:
             return
-        if not self.retries.allows(now):
+        if not self.retries.retries:
             return
         chosen, wish = self._choose(job, size, now)
         if chosen is not None and chosen.node != first.orchestrator:
             name = self.policy_of(job.preference.policy).name
             version = self.sellers.views.version
-            self.retries.withdraw(now)
+            self.retries.withdraw()
             self.decide(
                 Hedged(job.id, job.next_epoch, chosen.node, chosen.price, name, version, wish.home), now
             )
+            self.sellers.chosen(chosen.node, job.need)
 
 
 def wish_of(job: Job, epoch: int, home: NodeId, now: Instant, pool: Iterable[Candidate]) -> Wish:
@@ -176,6 +168,7 @@ def wish_of(job: Job, epoch: int, home: NodeId, now: Instant, pool: Iterable[Can
     return Wish(
         job=job.id,
         attempt=epoch,
+        now=now,
         units=job.spec.units_max,
         limit=job.limit,
         left_ms=job.deadline - now,

@@ -41,7 +41,11 @@ class Sellers:
         self._paces: dict[Need, dict[int, Pace]] = {}
         self._overall: dict[Need, Pace] = {}
         #: Who is left alone for now, and is looked at again with time.
-        self._resting: set[tuple[NodeId, Need]] = set()
+        self._resting: dict[tuple[NodeId, Need], None] = {}
+        #: How often anybody was chosen.
+        self._turns = 0
+        #: Who could take a job now.
+        self._open: dict[Need, set[NodeId]] = {}
         self._slots: dict[Need, int] | None = None
 
     def __contains__(self, node: NodeId) -> bool:
@@ -68,60 +72,70 @@ class Sellers:
         self._standings[node].connected = False
         self._refresh(node)
 
-    def quote(self, node: NodeId, quotes: Sequence[Quote], region: str = "") -> None:
+    def quote(self, node: NodeId, quotes: Sequence[Quote], region: str, now: Instant) -> None:
         """Take what an orchestrator sells in place of what it sold before."""
         standing = self._standings[node]
         standing.region = region
         for stock in standing.stocks.values():
             stock.quote = None
         for quote in quotes:
-            need = (quote.pipeline, quote.model)
-            stock = standing.stocks.get(need) or self._stock(standing, need)
-            stock.quote, stock.paused_until, stock.held_max = quote, Instant(0), None
+            standing.stocks.setdefault((quote.pipeline, quote.model), Stock()).says(quote, now)
         self._refresh(node)
-
-    def _stock(self, standing: Standing, need: Need) -> Stock:
-        stock = standing.stocks[need] = Stock(quote=None)
-        return stock
 
     # What they do
 
+    def chosen(self, node: NodeId, need: Need) -> None:
+        """A job goes there."""
+        self._turns += 1
+        self._standings[node].stocks[need].chosen(self._turns)
+        self.touch(node, need)
+
     def turned_away(self, node: NodeId, need: Need, now: Instant) -> None:
         """An orchestrator had no slot for us: leave it alone for a moment, or until it speaks."""
-        stock = self._standings[node].stocks[need]
-        stock.paused_until = later(now, self._rules.busy_pause_ms)
-        stock.held_max = self._held(node, need)
-        self._rest(node, need)
+        stock = self._stock(node, need)
+        if stock is not None:
+            stock.turned_away(self._held(node, need), later(now, self._rules.busy_pause_ms))
+            self._rest(node, need)
 
     def failed(self, node: NodeId, need: Need, now: Instant) -> None:
         """An attempt has failed there, and the fault was not the job's."""
-        stock = self._standings[node].stocks.get(need)
+        stock = self._stock(node, need)
         if stock is not None:
-            stock.outcomes.learn(answered=False)
-            stock.breaker.failed(now)
+            stock.failed(now, self._rules.breaker)
             self._rest(node, need)
 
-    def answered(self, node: NodeId, need: Need, size: int, run_ms: int, took_ms: int) -> None:
+    def spared(self, node: NodeId, need: Need) -> None:
+        """An attempt there ended, and says nothing of the node."""
+        stock = self._stock(node, need)
+        if stock is not None and stock.breaker.on_trial:
+            stock.breaker = stock.breaker.spared()
+            self.touch(node, need)
+
+    def answered(
+        self, node: NodeId, need: Need, size: int, run_ms: int, took_ms: int, now: Instant
+    ) -> None:
         """An orchestrator has answered: after so long, of which the run took a part."""
         self._overall.setdefault(need, Pace()).learn(run_ms)
         self._paces.setdefault(need, {}).setdefault(size, Pace()).learn(run_ms)
-        stock = self._standings[node].stocks.get(need)
+        stock = self._stock(node, need)
         if stock is not None:
-            stock.learn(size, run_ms, max(0, took_ms - run_ms))
-            stock.outcomes.learn(answered=True)
-            stock.breaker.answered()
+            stock.answered(size, run_ms, max(0, took_ms - run_ms), now)
             self.touch(node, need)
 
+    def _stock(self, node: NodeId, need: Need) -> Stock | None:
+        """What is known of this; None if it has said nothing since we started."""
+        standing = self._standings.get(node)
+        return standing.stocks.get(need) if standing is not None else None
+
     def _rest(self, node: NodeId, need: Need) -> None:
-        self._resting.add((node, need))
+        self._resting[node, need] = None
         self.touch(node, need)
 
     def wake(self, now: Instant) -> None:
         """Look again at those who were left alone: for some of them that is over."""
-        for node, need in sorted(self._resting):
-            stock = self._standings[node].stocks[need]
-            if stock.wake(now):
-                self._resting.discard((node, need))
+        for node, need in list(self._resting):
+            if self._standings[node].stocks[need].wakes(now):
+                del self._resting[node, need]
             self.touch(node, need)
 
     # The pools
@@ -135,6 +149,10 @@ class Sellers:
             for node in self._standings:
                 self._put(pool, node, need, size)
         return pool
+
+    def any_free(self, need: Need) -> bool:
+        """True if anybody could take a job of this now, if it fits."""
+        return bool(self._open.get(need))
 
     def touch(self, node: NodeId, need: Need) -> None:
         """Something about an orchestrator has changed: bring the pools up to it."""
@@ -150,6 +168,11 @@ class Sellers:
             after = stock.candidate(node, size, self._held(node, need), standing)
         if before == after:
             return
+        opened = self._open.setdefault(need, set())
+        if after is not None and after.free > 0 and not after.barred:
+            opened.add(node)
+        else:
+            opened.discard(node)
         self.views.note((need, size), node, before)
         if after is None:
             pool.drop(node)

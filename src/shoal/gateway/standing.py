@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
-from shoal.gateway.config import Rules
 from shoal.ids import NodeId
 from shoal.policy.breaker import Breaker
+from shoal.policy.breaker import Limits as BreakerLimits
 from shoal.policy.pace import Pace
 from shoal.policy.success import Outcomes
 from shoal.policy.views import Candidate
-from shoal.units import Instant, later
+from shoal.units import Instant
 from shoal.wire.words import Quote
 from shoal.work.queue import Need
 
@@ -19,18 +19,23 @@ LINK_WEIGHT = 0.1
 
 
 class Stock(Struct, kw_only=True):
-    """One thing that an orchestrator sells."""
+    """One thing that an orchestrator sells, or has sold: how that went is remembered."""
 
-    #: None if it does not sell this any more; how that went is remembered.
-    quote: Quote | None
-    breaker: Breaker
-    outcomes: Outcomes
-    #: Run times, by the job's size class.
+    #: None if it does not sell this now.
+    quote: Quote | None = None
+    breaker: Breaker = Breaker()
+    outcomes: Outcomes = Outcomes()
+    #: Run times, all of them and by the job's size class.
+    pace: Pace = field(default_factory=Pace)
     paces: dict[int, Pace] = field(default_factory=dict)
     link_ms: float = 0.0
+    heard_at: Instant = Instant(0)
+    #: The number of the choice that fell on it last, and how many did since it was heard.
+    turn: int = 0
+    uses: int = 0
     #: It turned a job away as busy: until then it is left alone ...
     paused_until: Instant = Instant(0)
-    #: ... and from then on it gets one job more than it held, until it speaks for itself.
+    #: ... and then it gets one job more than it held at that time, until it speaks for itself or answers.
     held_max: int | None = None
 
     def candidate(self, node: NodeId, size: int, held: int, standing: Standing) -> Candidate | None:
@@ -39,31 +44,73 @@ class Stock(Struct, kw_only=True):
         if quote is None or not standing.connected:
             return None
         pace = self.paces.get(size)
-        free = quote.slots - quote.taken - held
-        if self.held_max is not None:
-            free = min(free, self.held_max - held)
+        most = quote.slots - quote.taken
+        if self.held_max is not None and self.held_max < most:
+            most = self.held_max
         return Candidate(
             node=node,
             slots=quote.slots,
-            free=max(0, free),
+            free=max(0, most - held),
             price=quote.price,
             run_ms=pace.mean_ms if pace is not None else 0.0,
-            success=self.outcomes.bound,
+            success=self.outcomes.least,
             cold_ms=quote.cold_ms,
             batch=quote.batch,
             link_ms=self.link_ms,
             region=standing.region,
             stake=standing.stake,
             reputation=standing.reputation,
+            on_trial=self.breaker.on_trial,
+            barred=self.breaker.barred,
+            turn=self.turn,
+            heard_at=self.heard_at,
+            uses=self.uses,
         )
 
-    def learn(self, size: int, run_ms: int, link_ms: int) -> None:
+    def says(self, quote: Quote, now: Instant) -> None:
+        """It says how it stands: what was learned of its slots from its refusals is of no use any more."""
+        self.quote = quote
+        self.paused_until, self.held_max = Instant(0), None
+        self.heard(now)
+
+    def heard(self, now: Instant) -> None:
+        """It gave a sign of life."""
+        self.heard_at, self.uses = now, 0
+
+    def chosen(self, turn: int) -> None:
+        """A job goes there."""
+        self.turn = turn
+        self.uses += 1
+        self.breaker = self.breaker.tried()
+
+    def turned_away(self, held: int, until: Instant) -> None:
+        """It had no slot for a job of ours: what we hold there now is what it gives us, for all we know."""
+        self.breaker = self.breaker.spared()
+        self.paused_until, self.held_max = until, held
+
+    def failed(self, now: Instant, limits: BreakerLimits) -> None:
+        """An attempt failed there, and the fault was not the job's."""
+        self.outcomes = self.outcomes.after(False, now)
+        self.breaker = self.breaker.failed(now, limits)
+
+    def answered(self, size: int, run_ms: int, link_ms: int, now: Instant) -> None:
         """It took so long for a job, and so long beside the run."""
+        self.outcomes = self.outcomes.after(True, now)
+        self.breaker = self.breaker.succeeded()
+        self.pace.learn(run_ms)
         self.paces.setdefault(size, Pace()).learn(run_ms)
-        gap = link_ms - self.link_ms
-        self.link_ms += (LINK_WEIGHT if self.link_ms else 1.0) * gap
+        self.link_ms += (LINK_WEIGHT if self.link_ms else 1.0) * (link_ms - self.link_ms)
         if self.held_max is not None:
             self.held_max += 1
+        self.heard(now)
+
+    def wakes(self, now: Instant) -> bool:
+        """Look at it again; True once it needs no more looking at."""
+        if self.paused_until and self.paused_until <= now:
+            self.paused_until = Instant(0)
+            self.held_max = None if self.held_max is None else self.held_max + 1
+        self.breaker = self.breaker.at(now)
+        return not self.paused_until and not self.breaker.on_trial
 
 
 class Standing(Struct, kw_only=True):

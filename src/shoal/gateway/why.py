@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from shoal.gateway.machine import GatewayMachine
 from shoal.gateway.placement import wish_of
@@ -41,17 +44,43 @@ def _attempt_value(machine: GatewayMachine, job: Job, attempt: Attempt) -> dict[
     if then is None:
         return {**value, "forgotten": FORGOTTEN}
     wish = wish_of(job, attempt.epoch, attempt.home, attempt.placed_at, then)
-    return {**value, **_choice_value(explain(machine.policy_of(attempt.policy), then, wish))}
+    return {**value, **_choice_value(explain(machine.policy_of(attempt.policy), then, wish), then)}
 
 
 def _waiting_value(machine: GatewayMachine, job: Job, now: Instant) -> dict[str, Any]:
     pool = list(machine.sellers.pool(job.need, size_class(job.spec.units_max)))
-    home = machine.homes.of(job.spec.session, now) if job.spec.session else NodeId("")
+    home = machine.homes.home((job.spec.session,), now) if job.spec.session else NodeId("")
     wish = wish_of(job, job.next_epoch, home, now, pool)
     return {
         "position": machine.position(job.id),
         "start_estimate_ms": machine.start_ms(job.id),
-        **_choice_value(explain(machine.policy_of(job.preference.policy), pool, wish)),
+        **_choice_value(explain(machine.policy_of(job.preference.policy), pool, wish), pool),
+    }
+
+
+def _choice_value(choice: Explanation, then: Sequence[Candidate]) -> dict[str, Any]:
+    known = {candidate.node: candidate for candidate in then}
+    return {
+        "chosen": choice.chosen,
+        "formula": choice.formula,
+        "draw": choice.draw,
+        "candidates_in_all": choice.passed,
+        "candidates": [
+            {
+                "node": standing.node,
+                "chosen": standing.node == choice.chosen,
+                "score": standing.score,
+                "terms": {term.name: term.value for term in standing.terms},
+                "units": {term.name: term.unit for term in standing.terms},
+                "facts": msgspec.to_builtins(known[standing.node]),
+            }
+            for standing in choice.best
+        ],
+        "excluded": [
+            {"filter": out.filter, "why": out.why, "count": out.count, "example": out.example}
+            for out in choice.excluded
+        ],
+        "lifted": choice.lifted,
     }
 
 
