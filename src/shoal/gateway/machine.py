@@ -213,7 +213,9 @@ class GatewayMachine(Placement):
         self.sellers.answered(peer, job.need, size_class(job.spec.units_max), word.run_ms, took_ms, now)
         self.emit(Keep(word.digest, word.body, self.rules.body_keep_ms))
         fee = part(receipt.wei, self.rules.fee_ppm)
-        fact = Answered(job.id, word.epoch, receipt.units, receipt.wei, fee, word.digest, receipt, word.run_ms)
+        fact = Answered(
+            job.id, word.epoch, receipt.units, receipt.wei, fee, word.digest, receipt, word.run_ms
+        )
         self.decide(fact, now)
         self.place(now)
 
@@ -264,8 +266,6 @@ class GatewayMachine(Placement):
             self.sellers.turned_away(peer, job.need, now)
         elif retryable(fault):
             self.sellers.failed(peer, job.need, now)
-        else:
-            self.sellers.spared(peer, job.need)
         if job.hedge:
             self.decide(Fallen(job.id, epoch, fault, counts(fault)), now)
         else:
@@ -300,6 +300,7 @@ class GatewayMachine(Placement):
 
     def _on_restarted(self, event: Restarted, now: Instant) -> None:
         """Nobody is judged by our own absence: every lease gets two leases' grace."""
+        self.sellers.views.begin(now)
         for leases in (self.leases, self.hedges):
             for lease in list(leases):
                 leases.until(lease.task, later(now, 2 * self.rules.lease_ms))

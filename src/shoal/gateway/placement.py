@@ -14,7 +14,7 @@ from shoal.gateway.books import Books
 from shoal.gateway.config import Rules
 from shoal.gateway.events import Submitted
 from shoal.gateway.sellers import Sellers
-from shoal.ids import NodeId
+from shoal.ids import JobId, NodeId
 from shoal.policy.affinity import Homes
 from shoal.policy.retries import RetryBudget
 from shoal.policy.selection import Policy, choose, policy
@@ -40,11 +40,11 @@ class Placement(Books):
 
     # What the doors may ask
 
-    def position(self, job: str) -> int:
+    def position(self, job: JobId) -> int:
         """How many waiting jobs go before this one; 0 if it does not wait."""
         return self.queue.position(job) if job in self.queue else 0
 
-    def start_ms(self, job: str) -> int:
+    def start_ms(self, job: JobId) -> int:
         """An estimate of when a waiting job starts: the jobs before it, at the pace of late."""
         if job not in self.queue:
             return 0
@@ -113,9 +113,7 @@ class Placement(Books):
         pace = self.sellers.pace(job.need, size)
         return pace is not None and now + pace.least_ms > job.deadline
 
-    def _choose(
-        self, job: Job, size: int, now: Instant
-    ) -> tuple[Candidate | None, Wish]:
+    def _choose(self, job: Job, size: int, now: Instant) -> tuple[Candidate | None, Wish]:
         pool = self.sellers.pool(job.need, size)
         home = self.homes.home((job.spec.session,), now) if job.spec.session else NodeId("")
         wish = wish_of(job, job.next_epoch, home, now, pool)

@@ -8,6 +8,7 @@ thousand looks at a few; every change has a number by which it can be undone.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import sqrt
 
 from shoal.errors import NoCapacity, UnknownModel
 from shoal.gateway.config import Rules
@@ -15,6 +16,7 @@ from shoal.gateway.standing import Standing, Stock
 from shoal.gateway.views import Views
 from shoal.ids import NodeId
 from shoal.money.wei import Price
+from shoal.policy.filters import available
 from shoal.policy.pace import Pace
 from shoal.policy.pool import Pool
 from shoal.units import Instant, later
@@ -42,6 +44,8 @@ class Sellers:
         self._overall: dict[Need, Pace] = {}
         #: Who is left alone for now, and is looked at again with time.
         self._resting: dict[tuple[NodeId, Need], None] = {}
+        #: Who has changed since the pools were last looked at.
+        self._behind: dict[Need, dict[NodeId, None]] = {}
         #: How often anybody was chosen.
         self._turns = 0
         #: Who could take a job now.
@@ -94,7 +98,7 @@ class Sellers:
         """An orchestrator had no slot for us: leave it alone for a moment, or until it speaks."""
         stock = self._stock(node, need)
         if stock is not None:
-            stock.turned_away(self._held(node, need), later(now, self._rules.busy_pause_ms))
+            stock.turned_away(self._held(node, need) - 1, later(now, self._rules.busy_pause_ms))
             self._rest(node, need)
 
     def failed(self, node: NodeId, need: Need, now: Instant) -> None:
@@ -104,16 +108,7 @@ class Sellers:
             stock.failed(now, self._rules.breaker)
             self._rest(node, need)
 
-    def spared(self, node: NodeId, need: Need) -> None:
-        """An attempt there ended, and says nothing of the node."""
-        stock = self._stock(node, need)
-        if stock is not None and stock.breaker.on_trial:
-            stock.breaker = stock.breaker.spared()
-            self.touch(node, need)
-
-    def answered(
-        self, node: NodeId, need: Need, size: int, run_ms: int, took_ms: int, now: Instant
-    ) -> None:
+    def answered(self, node: NodeId, need: Need, size: int, run_ms: int, took_ms: int, now: Instant) -> None:
         """An orchestrator has answered: after so long, of which the run took a part."""
         self._overall.setdefault(need, Pace()).learn(run_ms)
         self._paces.setdefault(need, {}).setdefault(size, Pace()).learn(run_ms)
@@ -133,8 +128,9 @@ class Sellers:
 
     def wake(self, now: Instant) -> None:
         """Look again at those who were left alone: for some of them that is over."""
+        pause_ms = self._rules.busy_pause_ms
         for node, need in list(self._resting):
-            if self._standings[node].stocks[need].wakes(now):
+            if self._standings[node].stocks[need].wakes(now, self._held(node, need), pause_ms):
                 del self._resting[node, need]
             self.touch(node, need)
 
@@ -148,36 +144,43 @@ class Sellers:
             pool = pools[size] = Pool()
             for node in self._standings:
                 self._put(pool, node, need, size)
+        self._catch_up(need)
         return pool
 
     def any_free(self, need: Need) -> bool:
         """True if anybody could take a job of this now, if it fits."""
+        self._catch_up(need)
         return bool(self._open.get(need))
 
     def touch(self, node: NodeId, need: Need) -> None:
-        """Something about an orchestrator has changed: bring the pools up to it."""
-        for size, pool in self._pools.get(need, {}).items():
-            self._put(pool, node, need, size)
+        """Something about an orchestrator has changed: its candidates are made anew when somebody looks."""
+        if need in self._pools and node in self._standings:
+            self._behind.setdefault(need, {})[node] = None
+
+    def _catch_up(self, need: Need) -> None:
+        behind = self._behind.pop(need, None)
+        if behind is not None:
+            for size, pool in self._pools[need].items():
+                for node in behind:
+                    self._put(pool, node, need, size)
 
     def _put(self, pool: Pool, node: NodeId, need: Need, size: int) -> None:
-        standing = self._standings.get(node)
-        stock = standing.stocks.get(need) if standing is not None else None
+        standing = self._standings[node]
+        stock = standing.stocks.get(need)
         before = pool.get(node)
-        after = None
-        if standing is not None and stock is not None:
-            after = stock.candidate(node, size, self._held(node, need), standing)
+        after = stock.candidate(node, size, self._held(node, need), standing) if stock is not None else None
         if before == after:
             return
-        opened = self._open.setdefault(need, set())
-        if after is not None and after.free > 0 and not after.barred:
-            opened.add(node)
-        else:
-            opened.discard(node)
         self.views.note((need, size), node, before)
         if after is None:
             pool.drop(node)
         else:
             pool.put(after)
+        opened = self._open.setdefault(need, set())
+        if after is not None and available(after):
+            opened.add(node)
+        else:
+            opened.discard(node)
 
     def _refresh(self, node: NodeId) -> None:
         self._slots = None
@@ -199,9 +202,8 @@ class Sellers:
     def require(self, need: Need, limit: Price, retry_after_ms: int) -> None:
         """Raise `UnknownModel` or `NoCapacity` unless somebody connected sells this for `limit` or less."""
         pipeline, model = need
-        asked, known = [], set()
+        asked = []
         for standing in self._standings.values():
-            known.update(standing.stocks)
             stock = standing.stocks.get(need)
             if standing.connected and stock is not None and stock.quote is not None:
                 if stock.quote.price.within(limit):
@@ -214,6 +216,7 @@ class Sellers:
                 "offer more, or try again later",
                 retry_after_ms=retry_after_ms,
             )
+        known = {need for standing in self._standings.values() for need in standing.stocks}
         offered = sorted(m for p, m in known if p == pipeline)
         if offered and model not in offered:
             raise UnknownModel(f"nobody offers {model!r} for {pipeline}; there is {', '.join(offered)}")
@@ -241,4 +244,4 @@ class Sellers:
             return 0.0
         slots = max(1, self.models().get(need, 0))
         variance = pace.variance + (ahead + 1) * overall.variance / slots**2
-        return self.wait_ms(need, ahead) + pace.mean_ms + CAUTION * variance**0.5
+        return self.wait_ms(need, ahead) + pace.mean_ms + CAUTION * sqrt(variance)

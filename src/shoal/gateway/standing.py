@@ -10,7 +10,7 @@ from shoal.policy.breaker import Limits as BreakerLimits
 from shoal.policy.pace import Pace
 from shoal.policy.success import Outcomes
 from shoal.policy.views import Candidate
-from shoal.units import Instant
+from shoal.units import Instant, later
 from shoal.wire.words import Quote
 from shoal.work.queue import Need
 
@@ -33,10 +33,10 @@ class Stock(Struct, kw_only=True):
     #: The number of the choice that fell on it last, and how many did since it was heard.
     turn: int = 0
     uses: int = 0
-    #: It turned a job away as busy: until then it is left alone ...
-    paused_until: Instant = Instant(0)
-    #: ... and then it gets one job more than it held at that time, until it speaks for itself or answers.
+    #: It turned a job away as busy: it gets no more than it held of ours then ...
     held_max: int | None = None
+    #: ... and from time to time one more, until it turns one away again or speaks for itself.
+    more_at: Instant = Instant(0)
 
     def candidate(self, node: NodeId, size: int, held: int, standing: Standing) -> Candidate | None:
         """As a policy sees it, while our leases hold so many of its slots; None if it cannot be bought."""
@@ -70,7 +70,7 @@ class Stock(Struct, kw_only=True):
     def says(self, quote: Quote, now: Instant) -> None:
         """It says how it stands: what was learned of its slots from its refusals is of no use any more."""
         self.quote = quote
-        self.paused_until, self.held_max = Instant(0), None
+        self.held_max = None
         self.heard(now)
 
     def heard(self, now: Instant) -> None:
@@ -83,10 +83,10 @@ class Stock(Struct, kw_only=True):
         self.uses += 1
         self.breaker = self.breaker.tried()
 
-    def turned_away(self, held: int, until: Instant) -> None:
-        """It had no slot for a job of ours: what we hold there now is what it gives us, for all we know."""
+    def turned_away(self, held: int, more_at: Instant) -> None:
+        """It had no slot for a job of ours: what we hold there beside it is all that it gives us, for all we know."""
         self.breaker = self.breaker.spared()
-        self.paused_until, self.held_max = until, held
+        self.held_max, self.more_at = held, more_at
 
     def failed(self, now: Instant, limits: BreakerLimits) -> None:
         """An attempt failed there, and the fault was not the job's."""
@@ -100,17 +100,18 @@ class Stock(Struct, kw_only=True):
         self.pace.learn(run_ms)
         self.paces.setdefault(size, Pace()).learn(run_ms)
         self.link_ms += (LINK_WEIGHT if self.link_ms else 1.0) * (link_ms - self.link_ms)
-        if self.held_max is not None:
-            self.held_max += 1
         self.heard(now)
 
-    def wakes(self, now: Instant) -> bool:
-        """Look at it again; True once it needs no more looking at."""
-        if self.paused_until and self.paused_until <= now:
-            self.paused_until = Instant(0)
-            self.held_max = None if self.held_max is None else self.held_max + 1
+    def wakes(self, now: Instant, held: int, pause_ms: int) -> bool:
+        """Look at it again, while we hold so many of its slots; True once it needs no more looking at."""
+        if self.held_max is not None and self.more_at <= now:
+            self.held_max, self.more_at = self.held_max + 1, later(now, pause_ms)
+            if self.quote is None or self.held_max >= self.quote.slots:
+                self.held_max = None
         self.breaker = self.breaker.at(now)
-        return not self.paused_until and not self.breaker.on_trial
+        if self.breaker.barred and not held:  # the one job that it was tried with has left in another way
+            self.breaker = self.breaker.spared()
+        return self.held_max is None and not self.breaker.on_trial
 
 
 class Standing(Struct, kw_only=True):

@@ -13,8 +13,11 @@ from itertools import islice
 
 from shoal.ids import NodeId
 from shoal.policy.views import Candidate
+from shoal.units import Instant
 from shoal.work.queue import Need
 
+#: Fewer changes than two to this power happen in a millisecond.
+CHANGES_BITS = 16
 #: One pool: what is needed, and the size class of the job.
 Kind = tuple[Need, int]
 
@@ -26,6 +29,11 @@ class Views:
         #: The number of the latest change.
         self.version = 0
         self._changes: deque[tuple[Kind, NodeId, Candidate | None]] = deque(maxlen=changes_max)
+
+    def begin(self, now: Instant) -> None:
+        """We have started, and know nothing yet: numbers from before must not be taken for our own."""
+        self._changes.clear()
+        self.version = now << CHANGES_BITS
 
     def note(self, kind: Kind, node: NodeId, before: Candidate | None) -> None:
         """A candidate has come, changed or gone; `before` is what it was, None if it was not there."""

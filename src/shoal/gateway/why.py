@@ -15,11 +15,13 @@ from shoal.policy.views import Candidate, size_class
 from shoal.units import Instant
 from shoal.work.lifecycle import Attempt, Job, Phase
 
-FORGOTTEN = "what this gateway knew then is forgotten: it keeps the latest changes only, and none over a restart"
+FORGOTTEN = (
+    "what this gateway knew then is forgotten: it keeps the latest changes only, and none over a restart"
+)
 
 
 def why_value(machine: GatewayMachine, job: Job, now: Instant) -> dict[str, Any]:
-    """A job's choices as JSON: of each attempt the best candidates with their facts and scores, and who was left out."""
+    """A job's choices as JSON: for each attempt the best candidates with facts and scores, and who was left out."""
     return {
         "id": job.id,
         "pipeline": job.spec.pipeline,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shoal.errors import BY_CODE, Busy, NoCapacity, ShoalError
+from shoal.errors import BY_CODE, Busy, Lost, NoCapacity, ShoalError
 from shoal.money.wei import MILLION
 from shoal.wire.words import Fault
 
@@ -18,6 +18,11 @@ def retryable(fault: Fault) -> bool:
 def began(fault: Fault) -> bool:
     """False if the attempt was turned away before it cost anything: it does not count."""
     return fault.code not in (Busy.code, NoCapacity.code)
+
+
+def counts(fault: Fault) -> bool:
+    """True if the job itself may be to blame: what was turned away or lost with its node says nothing of it."""
+    return began(fault) and fault.code != Lost.code
 
 
 class RetryBudget:

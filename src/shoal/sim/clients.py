@@ -98,7 +98,9 @@ class Client:
         sends = ask.sends
         job = job_id(self._rng.randbytes(JOB_ID_BYTES))
         wish = ask.wish
-        event = Submitted(job, self.name, wish.spec, wish.body, wish.limit, wish.deadline_ms, wish.key, wish.preference)
+        event = Submitted(
+            job, self.name, wish.spec, wish.body, wish.limit, wish.deadline_ms, wish.key, wish.preference
+        )
 
         def heard(reply: Reply) -> None:
             self._back(lambda: self._heard(ask, reply, sends))

@@ -62,6 +62,7 @@ class JobEntry(Struct):
         """This is the attempt that counts."""
         self.epoch, self.orchestrator = attempt.epoch, attempt.orchestrator
         self.price_wei, self.price_units = attempt.price_wei, attempt.price_units
+
     units: int = 0
     wei: int = 0
     fee: int = 0

@@ -158,7 +158,7 @@ class World:
         rules = GatewayRules(
             fee_ppm=self.rng.choice((0, 0, 50_000)),
             hedge_spreads=self.rng.choice((0.0, 2.0)),
-            queue_jobs_per_client_max=self.rng.choice((5, 50))
+            queue_jobs_per_client_max=self.rng.choice((5, 50)),
         )
         return GatewayNode(NodeId(f"g{n}"), self.network, self.rng, self.trace, self._rules, rules)
 

@@ -263,9 +263,7 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
             case Returned():
                 self._expect(fact.epoch, self.epoch)
                 self._expect(self.hedge, 0)
-                return replace(
-                    self, phase=phase, attempts=self._failed(fact.epoch, fact.fault, fact.counts)
-                )
+                return replace(self, phase=phase, attempts=self._failed(fact.epoch, fact.fault, fact.counts))
             case Answered():
                 self._expect_live(fact.epoch)
                 return self._answered(fact, phase, now)

@@ -103,6 +103,14 @@ class FairQueue:
         need, _, place = self._where[job]
         return bisect_left(self._lines[need].places, place)
 
+    def ahead(self, need: Need, client: ClientId, weight: int, priority: str) -> int:
+        """How many jobs would be taken before one that this client pushed now."""
+        line = self._lines.get(need)
+        if line is None:
+            return 0
+        tag = max(line.clock, line.starts.get((client, priority), 0))
+        return bisect_left(line.places, (tag, self._count + 1, JobId("")))
+
     def remove(self, job: JobId) -> None:
         """Take a job out."""
         need, client, place = self._where.pop(job)
