@@ -123,9 +123,7 @@ class Books(Machine[State]):
         self.ledger.post(job.id, credits(job.orchestrator, fact.wei, fact.fee))
         was = self.jobs[job.id].phase
         self.jobs[job.id] = job
-        if was is Phase.QUEUED:
-            self.queue.remove(job.id)
-        else:
+        if was is not Phase.QUEUED:
             self._close_lease(job)
         self._end(job)
 
@@ -134,9 +132,7 @@ class Books(Machine[State]):
         self.ledger.void(job.id)
         was = self.jobs[job.id].phase
         self.jobs[job.id] = job
-        if was is Phase.QUEUED:
-            self.queue.remove(job.id)
-        else:
+        if was is not Phase.QUEUED:
             self._close_lease(job)
         self._end(job)
 
@@ -149,7 +145,15 @@ class Books(Machine[State]):
         """Let a job wait: behind its client's others, or where it stood before its attempt failed."""
         wants = job.preference
         cost = max(1, job.spec.units_max)
-        self.queue.push(job.id, job.need, job.client, cost=cost, weight=wants.weight, priority=wants.priority)
+        self.queue.push(
+            job.id,
+            job.need,
+            job.client,
+            cost=cost,
+            weight=wants.weight,
+            priority=wants.priority,
+            deadline=job.deadline,
+        )
 
     def _moved(self, fact: JobFact, now: Instant) -> Job:
         job = self.jobs.get(fact.job)
@@ -166,6 +170,7 @@ class Books(Machine[State]):
         )
 
     def _end(self, job: Job) -> None:
+        self.queue.leave(job.id)
         if not job.key:
             self._ended.append(job.id)
         self.emit(Notice(job.id, ended=True))
@@ -211,9 +216,11 @@ class Books(Machine[State]):
         for client, key, use in state.keys:
             self.keys.remember(client, key, use)
         for job in state.jobs:
-            if job.phase is Phase.QUEUED:
-                self._push(job)
-            elif job.phase is Phase.LEASED:
+            if job.phase in ENDED:
+                continue
+            self._push(job)
+            if job.phase is Phase.LEASED:
+                self.queue.remove(job.id)
                 self.leases.grant(Lease(job.id, job.epoch, job.orchestrator, job.need, job.deadline))
 
     def busy(self) -> bool:
