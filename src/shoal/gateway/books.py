@@ -152,12 +152,8 @@ class Books(Machine[State]):
 
     def _leave(self, job: Job) -> None:
         """End a job without an answer, wherever it stands."""
-        was = self.jobs[job.id].phase
         self.jobs[job.id] = job
-        if was is Phase.QUEUED:
-            self.queue.remove(job.id)
-        else:
-            self._close_leases(job)
+        self._close_leases(job)
         self._end(job)
 
     def _quarantined(self, fact: Quarantined, now: Instant) -> None:
@@ -169,7 +165,15 @@ class Books(Machine[State]):
         """Let a job wait: behind its client's others, or where it stood before its attempt failed."""
         wants = job.preference
         cost = max(1, job.spec.units_max)
-        self.queue.push(job.id, job.need, job.client, cost=cost, weight=wants.weight, priority=wants.priority)
+        self.queue.push(
+            job.id,
+            job.need,
+            job.client,
+            cost=cost,
+            weight=wants.weight,
+            priority=wants.priority,
+            deadline=job.deadline,
+        )
 
     def _moved(self, fact: JobFact, now: Instant) -> Job:
         job = self.jobs.get(fact.job)
@@ -205,6 +209,7 @@ class Books(Machine[State]):
         return [(leases, lease) for leases in (self.leases, self.hedges) for lease in leases.of(peer)]
 
     def _end(self, job: Job) -> None:
+        self.queue.leave(job.id)
         if not job.key:
             self._ended.append(job.id)
         self.emit(Notice(job.id, ended=True))
@@ -254,9 +259,11 @@ class Books(Machine[State]):
         for client, key, use in state.keys:
             self.keys.remember(client, key, use)
         for job in state.jobs:
-            if job.phase is Phase.QUEUED:
-                self._push(job)
-            elif job.phase is Phase.LEASED:
+            if job.phase in ENDED:
+                continue
+            self._push(job)
+            if job.phase is Phase.LEASED:
+                self.queue.remove(job.id)
                 self.leases.grant(Lease(job.id, job.epoch, job.orchestrator, job.need, job.deadline))
             if job.hedge:
                 node = job.attempt(job.hedge).orchestrator

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
 
 from shoal.ids import NodeId
 from shoal.money.wei import Wei
@@ -58,6 +60,18 @@ class Rules(Struct, frozen=True, kw_only=True):
     body_keep_ms: int = 24 * HOUR_MS
 
 
+class Tenant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Somebody who uses this gateway, and what they may have of it when it is busy."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    #: What comes with their requests: `Authorization: Bearer KEY`.
+    key: str
+    #: Their share: of two that wait for the same, one of weight 2 is given twice as much work.
+    weight: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    #: The highest class that they may ask for.
+    priority_max: Literal["high", "normal", "low"] = "normal"
+
+
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How one gateway's process is run."""
 
@@ -69,4 +83,6 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     orchestrators: tuple[str, ...] = ()
     #: Who may use it. Empty: everybody on this computer, and nobody else.
     api_keys: tuple[str, ...] = ()
+    #: ... and who may, each with a share of their own.
+    tenants: tuple[Tenant, ...] = ()
     rules: Rules = Rules()

@@ -104,7 +104,7 @@ class GatewayMachine(Placement):
         self.policy_of(event.preference.policy)
         need = (event.spec.pipeline, event.spec.model)
         self.sellers.require(need, event.limit, self.rules.lease_ms)
-        self.queue.admit(event.client)
+        self.queue.admit(event.client, retry_after_ms=partial(self.next_start_ms, need))
         self.require_time(event)
         most = event.limit.cost(event.spec.units_max)
         hold = Wei(most + part(most, self.rules.fee_ppm))
@@ -282,12 +282,12 @@ class GatewayMachine(Placement):
         for leases in (self.leases, self.hedges):
             for lease in leases.lapsed(now):
                 self.guard(JobId(lease.task), partial(self._lapse, lease, now), now)
-        for job_id in [*self.queue, *(JobId(lease.task) for lease in self.leases)]:
-            job = self.jobs[job_id]
-            if job.deadline <= now and job.phase not in ENDED:
-                self.guard(job_id, partial(self._expire, job_id, now), now)
-            elif job.preference.hedge and job.phase is Phase.LEASED:
-                self.guard(job_id, partial(self.hedge, job, now), now)
+        for job_id in self.queue.expired(now):
+            self.guard(job_id, partial(self._expire, job_id, now), now)
+        for lease in list(self.leases):
+            job = self.jobs[JobId(lease.task)]
+            if job.preference.hedge:
+                self.guard(job.id, partial(self.hedge, job, now), now)
         self.place(now)
 
     def _lapse(self, lease: Lease, now: Instant) -> None:

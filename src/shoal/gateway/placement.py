@@ -50,6 +50,10 @@ class Placement(Books):
             return 0
         return int(self.sellers.wait_ms(self.jobs[job].need, self.queue.position(job)))
 
+    def next_start_ms(self, need: Need) -> int:
+        """About when the next slot for this comes free."""
+        return max(self.rules.tick_ms, int(self.sellers.wait_ms(need, 0)))
+
     # Admission
 
     def policy_of(self, name: str) -> Policy:
@@ -61,7 +65,13 @@ class Placement(Books):
         need = (event.spec.pipeline, event.spec.model)
         size = size_class(event.spec.units_max)
         wants = event.preference
-        ahead = self.queue.ahead(need, event.client, wants.weight, wants.priority)
+        ahead = self.queue.ahead(
+            need,
+            event.client,
+            cost=max(1, event.spec.units_max),
+            weight=wants.weight,
+            priority=wants.priority,
+        )
         self.sellers.pool(need, size)
         if not ahead and self.sellers.any_free(need):
             return
