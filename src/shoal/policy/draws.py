@@ -12,6 +12,7 @@ from itertools import accumulate
 from math import exp
 from operator import itemgetter
 
+from shoal.ids import NodeId
 from shoal.machine import Value
 from shoal.money.wei import MILLION
 from shoal.policy.filters import available
@@ -49,6 +50,25 @@ def drawn(
     return passing[luck.below(len(passing))] if passing else None
 
 
+def few(
+    entries: Sequence[Entry], count: int, passes: Passes, luck: Luck, low: int = 0, high: int = -1
+) -> list[Candidate]:
+    """So many of the entries from `low` to before `high` that pass, or all if they are fewer, as they were drawn."""
+    high = len(entries) if high < 0 else high
+    picked: dict[NodeId, Candidate] = {}
+    for _ in range(TRIES * count if high - low > count else 0):
+        candidate = entries[low + luck.below(high - low)][2]
+        if passes(candidate):
+            picked[candidate.node] = candidate
+            if len(picked) == count:
+                return list(picked.values())
+    passing = [entry[2] for entry in entries[low:high] if entry[1] not in picked and passes(entry[2])]
+    while passing and len(picked) < count:
+        candidate = passing.pop(luck.below(len(passing)))
+        picked[candidate.node] = candidate
+    return list(picked.values())
+
+
 def near(policy: Policy, pool: Pool, wish: Wish, passes: Passes, luck: Luck) -> Candidate | None:
     """The best, or by luck one that is nearly as good; the session's home if it is nearly as good."""
     entries = pool.by_rank(policy)
@@ -60,7 +80,10 @@ def near(policy: Policy, pool: Pool, wish: Wish, passes: Passes, luck: Luck) -> 
         return home
     if first + 1 == len(entries) or entries[first + 1][0] > bound:
         return entries[first][2]
-    return drawn(entries, passes, luck, first, bisect_right(entries, bound, lo=first, key=itemgetter(0)))
+    end = bisect_right(entries, bound, lo=first, key=itemgetter(0))
+    if policy.then:
+        return _best(policy.then, policy, pool, wish, few(entries, policy.choices, passes, luck, first, end))
+    return drawn(entries, passes, luck, first, end)
 
 
 def _at_home(policy: Policy, pool: Pool, wish: Wish, passes: Passes, bound: float) -> Candidate | None:
@@ -78,24 +101,14 @@ def anybody(policy: Policy, pool: Pool, wish: Wish, passes: Passes, luck: Luck) 
 
 def sample(policy: Policy, pool: Pool, wish: Wish, passes: Passes, luck: Luck) -> Candidate | None:
     """The best of `choices` that are drawn; among equals the one that was drawn first."""
-    entries = pool.by_node()
-    picked: dict[str, Candidate] = {}
-    for _ in range(TRIES * policy.choices if len(entries) > policy.choices else 0):
-        candidate = entries[luck.below(len(entries))][2]
-        if passes(candidate):
-            picked[candidate.node] = candidate
-            if len(picked) == policy.choices:
-                break
-    else:
-        passing = [entry[2] for entry in entries if passes(entry[2])]
-        while passing and len(picked) < policy.choices:
-            candidate = passing.pop(luck.below(len(passing)))
-            picked[candidate.node] = candidate
-    return _best(policy, pool, wish, list(picked.values()))
+    return _best(policy.rank, policy, pool, wish, few(pool.by_node(), policy.choices, passes, luck))
 
 
-def _best(policy: Policy, pool: Pool, wish: Wish, candidates: Sequence[Candidate]) -> Candidate | None:
-    score, scale = RANKS[policy.rank].score, pool.scale
+def _best(
+    rank: str, policy: Policy, pool: Pool, wish: Wish, candidates: Sequence[Candidate]
+) -> Candidate | None:
+    """The best by this rank, the first of them if there are several."""
+    score, scale = RANKS[rank].score, pool.scale
     return min(candidates, key=lambda c: score(c, policy, scale, c.node == wish.home), default=None)
 
 
@@ -143,7 +156,9 @@ def hot_cold(policy: Policy, pool: Pool, wish: Wish, passes: Passes, luck: Luck)
         return drawn(pool.by_node(), passes, luck)
     flights = sorted(candidate.taken for candidate in answers)
     hottest = flights[min(len(flights) - 1, len(flights) * policy.hot_ppm // MILLION)]
-    return _best(policy, pool, wish, [candidate for candidate in answers if candidate.taken <= hottest])
+    return _best(
+        policy.rank, policy, pool, wish, [candidate for candidate in answers if candidate.taken <= hottest]
+    )
 
 
 DRAWS: Mapping[str, Draw] = {

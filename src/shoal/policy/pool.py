@@ -147,7 +147,7 @@ class Pool:
             self._scale = Scale(
                 self._prices.at(0.5, 0.0),
                 self._runs.at(0.5, RUN_MS_UNKNOWN),
-                self._runs.at(0.25, RUN_MS_UNKNOWN),
+                self._runs.at(0.0, RUN_MS_UNKNOWN),
             )
         return self._scale
 

@@ -24,7 +24,7 @@ STEPS = 4
 
 
 class Scale(Value, frozen=True):
-    """What is typical among those who sell the same: the middle price, the middle and the lower quarter's run time."""
+    """What is typical among those who sell the same: the middle price, the middle and the least run time."""
 
     price: float = 0.0
     run_ms: float = RUN_MS_UNKNOWN
@@ -69,9 +69,9 @@ def unit_price(candidate: Candidate) -> float:
 
 
 def run_ms(candidate: Candidate, scale: Scale) -> float:
-    """What a run takes there. Who is untried is taken for quick while idle, and else for typical.
+    """What a run takes there. Who is untried is taken for the quickest while idle, and else for typical.
 
-    So a newcomer gets its first job soon, and not many before it has answered one.
+    So a newcomer gets its first job at once, and not many before it has answered one.
     """
     if candidate.run_ms:
         return candidate.run_ms
