@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from shoal.money.wei import Price, Wei
 from shoal.units import SECOND_MS
@@ -23,6 +25,11 @@ class Rules(Struct, frozen=True, kw_only=True):
     prices: dict[str, Price] = {}
     #: Streamed units that may be on their way to a gateway unacknowledged.
     window_units_max: int = 64
+    #: Where this is, in whatever names its gateways ask for; "" if nobody needs to know.
+    region: str = ""
+    #: Words about capacity that may leave in a second, to all gateways together. Beyond that, what changes
+    #: meanwhile is said once.
+    capacity_words_per_s_max: Annotated[int, Meta(ge=1)] = 1_000
     #: What a gateway may owe for open leases.
     gateway_credit_wei: Wei = Wei(10**21)
     #: Ended tasks that are remembered, so that a repeated word finds its answer.

@@ -56,10 +56,11 @@ def _status(machine: OrchestratorMachine) -> dict[str, object]:
                     {
                         "pipeline": pipeline,
                         "model": model,
-                        "slots": slots,
+                        "slots": offer.slots,
+                        "cold_ms": offer.cold_ms,
                         "leased": machine.leases.count(worker.node, (pipeline, model)),
                     }
-                    for (pipeline, model), slots in worker.offers.items()
+                    for (pipeline, model), offer in worker.offers.items()
                 ],
                 "share_wei": shares.get(worker.node, 0),
             }

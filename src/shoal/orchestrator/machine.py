@@ -32,9 +32,11 @@ from shoal.machine import (
 from shoal.money.wei import WEI_MAX, Price, Wei, part
 from shoal.orchestrator.books import Books, account
 from shoal.orchestrator.config import Rules
+from shoal.orchestrator.news import News
 from shoal.orchestrator.relay import Relay
 from shoal.orchestrator.roster import Roster
 from shoal.policy.selection import Selection, quickest_free
+from shoal.policy.views import size_class
 from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.wire.pipelines import PIPELINES
@@ -55,6 +57,8 @@ class OrchestratorMachine(Books):
         self.node = node
         self.roster = Roster()
         self.gateways: set[NodeId] = set()
+        self._news = News(rules.capacity_words_per_s_max)
+        self._gathering = False
         self._sign = sign
         self._select = select
         self._heartbeat_due = Instant(0)
@@ -68,7 +72,8 @@ class OrchestratorMachine(Books):
     def _on_connected(self, event: Connected, now: Instant) -> None:
         if event.role == "gateway":
             self.gateways.add(event.peer)
-            self.emit(Send(event.peer, words.Capacity(self.quotes(event.peer))))
+            self._news.meet(event.peer)
+            self.emit(Send(event.peer, self.capacity(event.peer)))
             self._doubt_answers(event.peer, now)
         elif event.role == "worker":
             self.roster.connect(event.peer, event.boot)
@@ -93,6 +98,7 @@ class OrchestratorMachine(Books):
 
     def _on_disconnected(self, event: Disconnected, now: Instant) -> None:
         self.gateways.discard(event.peer)
+        self._news.leave(event.peer)
         if self.roster.disconnect(event.peer):
             until = later(now, self.rules.reconnect_ms)
             for lease in self.leases.of(event.peer):
@@ -106,18 +112,19 @@ class OrchestratorMachine(Books):
             raise Untrusted(f"{event.peer} may not send {type(event.word).__name__} to an orchestrator")
         listen(self, event.peer, event.word, now)
 
-    def quotes(self, gateway: NodeId) -> tuple[words.Quote, ...]:
+    def capacity(self, gateway: NodeId) -> words.Capacity:
         """What this gateway can buy: all slots, those that others hold, and the price."""
-        taken: dict[Need, int] = {}
-        for lease in self.leases:
-            if self.tasks[lease.task].lease.gateway != gateway:
-                taken[lease.need] = taken.get(lease.need, 0) + 1
-        return tuple(
+        quotes = tuple(
             words.Quote(
-                pipeline, model, slots, taken.get((pipeline, model), 0), self.price((pipeline, model))
+                *need,
+                slots,
+                self.holdings.of_others(gateway, need),
+                self.price(need),
+                *self.roster.terms(need),
             )
-            for (pipeline, model), slots in self.roster.slots().items()
+            for need, slots in self.roster.slots().items()
         )
+        return words.Capacity(quotes, self.rules.region)
 
     def price(self, need: Need) -> Price:
         """What is asked for a work unit of this."""
@@ -126,9 +133,18 @@ class OrchestratorMachine(Books):
         return prices.get(f"{pipeline}/{model}") or prices.get(pipeline) or PIPELINES[pipeline].price
 
     def _announce(self, but: NodeId | None = None) -> None:
-        for gateway in sorted(self.gateways):
-            if gateway != but:
-                self.emit(Send(gateway, words.Capacity(self.quotes(gateway))))
+        """Capacity has changed: let the gateways know, once all that comes in this moment has been handled."""
+        if self._news.change(but):
+            self._gather()
+
+    def _gather(self) -> None:
+        if not self._gathering:
+            self._gathering = True
+            self.emit(Gather())
+
+    def _tell_news(self, now: Instant) -> None:
+        for gateway in self._news.due(now):
+            self.emit(Send(gateway, self.capacity(gateway)))
 
     # Gateways
 
@@ -144,12 +160,12 @@ class OrchestratorMachine(Books):
         if word.digest != digest(word.body):
             raise Untrusted(f"{peer} sent job {word.job} with another body than it names")
         need = (word.spec.pipeline, word.spec.model)
-        if need not in self.roster.slots():
+        if not self.roster.sells(need):
             self._turn_away(peer, word, words.Fault(NoCapacity.code, f"nobody here runs {need[1]}"))
         elif not self.price(need).within(word.price):
             self._turn_away(peer, word, words.Fault(Busy.code, "the price has risen"))
         else:
-            free = self.roster.free(need, self.leases, self.price(need))
+            free = self.roster.free(need, size_class(word.spec.units_max), self.leases, self.price(need))
             most = word.price.cost(word.spec.units_max)
             if not free:
                 self._turn_away(peer, word, words.Fault(Busy.code, "every slot is taken"))
@@ -181,7 +197,7 @@ class OrchestratorMachine(Books):
     def _turn_away(self, peer: NodeId, word: words.Job, fault: words.Fault) -> None:
         self.emit(
             Send(peer, words.Failure(word.job, word.epoch, fault)),
-            Send(peer, words.Capacity(self.quotes(peer))),
+            Send(peer, self.capacity(peer)),
         )
 
     def _repeat(self, task: Task) -> None:
@@ -228,7 +244,8 @@ class OrchestratorMachine(Books):
         lease = task.lease
         share = part(word.wei, lease.share_ppm)
         self.decide(Earned(lease.job, lease.epoch, lease.gateway, word.units, word.wei, share), now)
-        self._announce(but=lease.gateway)
+        if task.phase is Phase.LEASED:
+            self._announce(but=lease.gateway)
 
     def _hear_acknowledge(self, peer: NodeId, word: words.Acknowledge, now: Instant) -> None:
         task = self.tasks.get(task_id(word.job, word.epoch))
@@ -268,12 +285,11 @@ class OrchestratorMachine(Books):
         relay = self._relay(task)
         if not relay.answered:
             relay.answered = True
-            self.roster.learn(peer, (task.lease.spec.pipeline, task.lease.spec.model), word.run_ms)
+            self.roster.learn(peer, task.need, size_class(task.lease.spec.units_max), word.run_ms)
         answer = words.Result(
             word.job, word.epoch, word.units, word.run_ms, word.digest, word.body, self._receipt(task, word)
         )
-        if not self._unsealed:
-            self.emit(Gather())
+        self._gather()
         self._unsealed.append((task.lease.gateway, answer))
 
     def _receipt(self, task: Task, word: words.Result) -> words.Receipt:
@@ -282,11 +298,13 @@ class OrchestratorMachine(Books):
         return terms.receipt(lease.worker, word.units, word.digest, word.run_ms)
 
     def _on_gathered(self, event: Gathered, now: Instant) -> None:
-        """Sign what has been answered, all at once, and pass it on."""
+        """Sign what has been answered, all at once, and pass it on; say what has become of the capacity."""
+        self._gathering = False
         answers, self._unsealed = self._unsealed, []
         receipts = seal([answer.receipt for _, answer in answers if answer.receipt], self._sign)
         for (gateway, answer), receipt in zip(answers, receipts, strict=True):
             self.emit(Send(gateway, replace(answer, receipt=receipt)))
+        self._tell_news(now)
 
     def _hear_failure(self, peer: NodeId, word: words.Failure, now: Instant) -> None:
         task = self._live(peer, word.job, word.epoch, now)
@@ -339,6 +357,10 @@ class OrchestratorMachine(Books):
 
     # Time
 
+    def busy(self) -> bool:
+        """True while leases live, or a gateway has yet to hear something."""
+        return super().busy() or self._news.waits
+
     def _on_tick(self, event: Tick, now: Instant) -> None:
         for lease in list(self.leases):
             task = self.tasks[lease.task]
@@ -347,6 +369,7 @@ class OrchestratorMachine(Books):
         for task_name in untold:
             if task_name in self.leases:
                 self._repeat(self.tasks[task_name])
+        self._tell_news(now)
         if self._heartbeat_due <= now:
             self._heartbeat_due = later(now, self.rules.heartbeat_ms)
             self._send_heartbeats(now)
