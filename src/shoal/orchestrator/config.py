@@ -29,7 +29,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     region: str = ""
     #: Words about capacity that may leave in a second, to all gateways together. Beyond that, what changes
     #: meanwhile is said once.
-    capacity_words_per_s_max: Annotated[int, Meta(ge=1)] = 1_000
+    capacity_words_per_s_max: Annotated[int, Meta(ge=1)] = 2_000
     #: What a gateway may owe for open leases.
     gateway_credit_wei: Wei = Wei(10**21)
     #: Ended tasks that are remembered, so that a repeated word finds its answer.

@@ -13,12 +13,17 @@ from shoal.ids import NodeId
 from shoal.units import SECOND_MS, Instant, later
 
 
+#: So much of a second's words may be said in one burst.
+BURST_MS = 200
+
+
 class News:
     """Who has heard what."""
 
     def __init__(self, words_per_s_max: int) -> None:
         self._words_per_s_max = words_per_s_max
-        self._quiet_until = Instant(0)
+        #: When all that was said will have been said at an even pace.
+        self._paced_until = Instant(0)
         self._change = 0
         #: True if somebody may not have heard the latest.
         self.waits = False
@@ -46,11 +51,12 @@ class News:
 
     def due(self, now: Instant) -> Collection[NodeId]:
         """Whom to tell now. They count as told."""
-        if now < self._quiet_until:
+        if later(now, BURST_MS) <= self._paced_until:
             return ()
         self.waits = False
         stale = sorted(gateway for gateway, heard in self._heard.items() if heard != self._change)
         for gateway in stale:
             self._heard[gateway] = self._change
-        self._quiet_until = later(now, len(stale) * SECOND_MS // self._words_per_s_max)
+        begin = max(now, self._paced_until)
+        self._paced_until = later(begin, len(stale) * SECOND_MS // self._words_per_s_max)
         return stale
