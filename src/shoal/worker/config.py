@@ -34,7 +34,7 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
     batch: Annotated[int, Meta(ge=1)] = 1
     #: "warm": loaded from the start. "cold": loaded for the first job, and put away when nobody asked for so long.
     keep: Literal["warm", "cold"] = "warm"
-    idle_ms: Annotated[int, Meta(ge=0)] = 300 * SECOND_MS
+    idle_ms: Annotated[int, Meta(ge=100)] = 300 * SECOND_MS
     #: What to start instead of our own runner; the same flags are added.
     command: tuple[str, ...] = ()
 
