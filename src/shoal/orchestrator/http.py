@@ -11,7 +11,7 @@ def operator_door(machine: OrchestratorMachine) -> Door:
     """`GET /health`, `GET /status` and `GET /jobs/ID`."""
 
     async def health(request: Request) -> Reply:
-        ready = bool(machine.roster.slots())
+        ready = any(slots for _, slots in machine.roster.slots())
         return Reply(encode({"ready": ready, "node": machine.node}), 200 if ready else 503)
 
     async def status(request: Request) -> Reply:

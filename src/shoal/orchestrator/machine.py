@@ -35,8 +35,9 @@ from shoal.orchestrator.config import Rules
 from shoal.orchestrator.news import News
 from shoal.orchestrator.relay import Relay
 from shoal.orchestrator.roster import Roster
-from shoal.policy.selection import Selection, quickest_free
-from shoal.policy.views import size_class
+from shoal.policy.affinity import Homes
+from shoal.policy.selection import own_policies, policy
+from shoal.policy.views import Wish, size_class
 from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.wire.pipelines import PIPELINES
@@ -48,19 +49,25 @@ from shoal.work.task import Earned, Leased, Phase, Released, Task, task_id
 #: Signs bytes with this node's key.
 Sign = Callable[[bytes], bytes]
 
+#: Faults that speak against the worker; the others are the job's, the gateway's, or nobody's.
+BLAMED = frozenset((Failed.code, Lost.code))
+#: So many of a job's earlier attempts are looked at.
+EPOCHS_MAX = 8
+
 
 class OrchestratorMachine(Books):
     """Decides over the books, by what it knows of its workers."""
 
-    def __init__(self, rules: Rules, *, node: NodeId, sign: Sign, select: Selection = quickest_free) -> None:
+    def __init__(self, rules: Rules, *, node: NodeId, sign: Sign) -> None:
         super().__init__(rules)
         self.node = node
-        self.roster = Roster()
+        chosen_by = policy(rules.policy, own_policies(rules.policies))
+        self.roster = Roster(chosen_by, self.leases, self.price, rules.breaker)
+        self._homes = Homes(homes_max=rules.homes_max, keep_ms=rules.home_keep_ms)
         self.gateways: set[NodeId] = set()
         self._news = News(rules.capacity_words_per_s_max)
         self._gathering = False
         self._sign = sign
-        self._select = select
         self._heartbeat_due = Instant(0)
         #: Leases of which the gateway does not know: a quick job is answered before it is worth a word.
         self._untold: list[str] = []
@@ -122,7 +129,7 @@ class OrchestratorMachine(Books):
                 self.price(need),
                 *self.roster.terms(need),
             )
-            for need, slots in self.roster.slots().items()
+            for need, slots in self.roster.slots()
         )
         return words.Capacity(quotes, self.rules.region)
 
@@ -160,19 +167,43 @@ class OrchestratorMachine(Books):
         if word.digest != digest(word.body):
             raise Untrusted(f"{peer} sent job {word.job} with another body than it names")
         need = (word.spec.pipeline, word.spec.model)
+        most = word.price.cost(word.spec.units_max)
         if not self.roster.sells(need):
             self._turn_away(peer, word, words.Fault(NoCapacity.code, f"nobody here runs {need[1]}"))
         elif not self.price(need).within(word.price):
             self._turn_away(peer, word, words.Fault(Busy.code, "the price has risen"))
+        elif most > self.ledger.available(account(peer)):
+            self._turn_away(peer, word, words.Fault(Busy.code, "you owe too much already"))
+        elif (worker := self._choose(peer, word, need, now)) is None:
+            self._turn_away(peer, word, words.Fault(Busy.code, "every slot is taken"))
         else:
-            free = self.roster.free(need, size_class(word.spec.units_max), self.leases, self.price(need))
-            most = word.price.cost(word.spec.units_max)
-            if not free:
-                self._turn_away(peer, word, words.Fault(Busy.code, "every slot is taken"))
-            elif most > self.ledger.available(account(peer)):
-                self._turn_away(peer, word, words.Fault(Busy.code, "you owe too much already"))
-            else:
-                self._lease(peer, word, self._select(free), now)
+            self._lease(peer, word, worker, now)
+
+    def _choose(self, peer: NodeId, word: words.Job, need: Need, now: Instant) -> NodeId | None:
+        """The worker for a job: where its session is at home, if that is nearly as good, and not where it failed."""
+        if self.roster.rest(now):
+            self._announce()
+        spec = word.spec
+        session = (peer, *need, spec.session)
+        wish = Wish(
+            job=word.job,
+            attempt=word.epoch,
+            now=now,
+            units=spec.units_max,
+            limit=word.price,
+            left_ms=word.deadline_ms,
+            home=self._homes.home(session, now) if spec.session else NodeId(""),
+            avoid=self._failed_at(word) if word.epoch > 1 else (),
+        )
+        worker = self.roster.choose(need, size_class(spec.units_max), wish)
+        if worker is not None and spec.session:
+            self._homes.settle(session, worker, now)
+        return worker
+
+    def _failed_at(self, word: words.Job) -> tuple[NodeId, ...]:
+        """The workers that had this job before."""
+        before = (self.tasks.get(task_id(word.job, epoch)) for epoch in range(1, word.epoch)[-EPOCHS_MAX:])
+        return tuple(task.lease.worker for task in before if task is not None)
 
     def _lease(self, peer: NodeId, word: words.Job, worker: NodeId, now: Instant) -> None:
         leased = Leased(
@@ -192,7 +223,8 @@ class OrchestratorMachine(Books):
         # Nobody hears of an answer before the lease is on disk; if it never gets there, the worker ran for nothing.
         self.emit(SendAtOnce(worker, order))
         self._untold.append(task_id(word.job, word.epoch))
-        self._announce(but=peer)
+        news = self.roster.tried(worker, (word.spec.pipeline, word.spec.model))
+        self._announce(but=None if news else peer)
 
     def _turn_away(self, peer: NodeId, word: words.Job, fault: words.Fault) -> None:
         self.emit(
@@ -264,7 +296,7 @@ class OrchestratorMachine(Books):
     # Workers
 
     def _hear_offers(self, peer: NodeId, word: words.Offers, now: Instant) -> None:
-        self.roster.offer(peer, [o for o in word.offers if o.pipeline in PIPELINES and o.slots > 0])
+        self.roster.offer(peer, [o for o in word.offers if o.pipeline in PIPELINES and o.slots > 0], now)
         self._announce()
 
     def _hear_progress(self, peer: NodeId, word: words.Progress, now: Instant) -> None:
@@ -285,7 +317,9 @@ class OrchestratorMachine(Books):
         relay = self._relay(task)
         if not relay.answered:
             relay.answered = True
-            self.roster.learn(peer, task.need, size_class(task.lease.spec.units_max), word.run_ms)
+            size = size_class(task.lease.spec.units_max)
+            if self.roster.answered(peer, task.need, size, word.run_ms, now):
+                self._announce()
         answer = words.Result(
             word.job, word.epoch, word.units, word.run_ms, word.digest, word.body, self._receipt(task, word)
         )
@@ -345,12 +379,18 @@ class OrchestratorMachine(Books):
         if task.phase is not Phase.LEASED:
             return
         lease = task.lease
+        news = fault.code in BLAMED and self.roster.failed(lease.worker, task.need, now)
         self.decide(Released(lease.job, lease.epoch, lease.gateway, fault), now)
         # As soon as the order that takes its slot; whoever lives on after us asks for it again.
         self.emit(SendAtOnce(lease.worker, words.Cancel(lease.job, lease.epoch)))
         if tell:
             self.emit(Send(lease.gateway, words.Failure(lease.job, lease.epoch, fault)))
-        self._announce(but=lease.gateway)
+        self._announce(but=None if news else lease.gateway)
+
+    def _end(self, was: Task, task: Task) -> None:
+        super()._end(was, task)
+        if was.phase is Phase.LEASED and self.roster.ended(task.lease.worker, task.need):
+            self._announce()
 
     def _tasks_of(self, worker: NodeId) -> list[Task]:
         return [self.tasks[lease.task] for lease in self.leases.of(worker)]
@@ -358,8 +398,8 @@ class OrchestratorMachine(Books):
     # Time
 
     def busy(self) -> bool:
-        """True while leases live, or a gateway has yet to hear something."""
-        return super().busy() or self._news.waits
+        """True while leases live, a gateway has yet to hear something, or a worker is left alone for a while."""
+        return super().busy() or self._news.waits or self.roster.resting
 
     def _on_tick(self, event: Tick, now: Instant) -> None:
         for lease in list(self.leases):
@@ -369,6 +409,8 @@ class OrchestratorMachine(Books):
         for task_name in untold:
             if task_name in self.leases:
                 self._repeat(self.tasks[task_name])
+        if self.roster.rest(now):
+            self._announce()
         self._tell_news(now)
         if self._heartbeat_due <= now:
             self._heartbeat_due = later(now, self.rules.heartbeat_ms)

@@ -12,7 +12,6 @@ from collections.abc import Collection
 from shoal.ids import NodeId
 from shoal.units import SECOND_MS, Instant, later
 
-
 #: So much of a second's words may be said in one burst.
 BURST_MS = 200
 
