@@ -184,7 +184,7 @@ class OrchestratorMachine(Books):
         if self.roster.rest(now):
             self._announce()
         spec = word.spec
-        session = (peer, *need, spec.session)
+        session = (peer, *need, spec.session) if spec.session else None
         wish = Wish(
             job=word.job,
             attempt=word.epoch,
@@ -192,11 +192,11 @@ class OrchestratorMachine(Books):
             units=spec.units_max,
             limit=word.price,
             left_ms=word.deadline_ms,
-            home=self._homes.home(session, now) if spec.session else NodeId(""),
+            home=self._homes.home(session, now) if session else NodeId(""),
             avoid=self._failed_at(word) if word.epoch > 1 else (),
         )
         worker = self.roster.choose(need, size_class(spec.units_max), wish)
-        if worker is not None and spec.session:
+        if worker is not None and session:
             self._homes.settle(session, worker, now)
         return worker
 
@@ -338,7 +338,8 @@ class OrchestratorMachine(Books):
         receipts = seal([answer.receipt for _, answer in answers if answer.receipt], self._sign)
         for (gateway, answer), receipt in zip(answers, receipts, strict=True):
             self.emit(Send(gateway, replace(answer, receipt=receipt)))
-        self._tell_news(now)
+        if self._news.waits:
+            self._tell_news(now)
 
     def _hear_failure(self, peer: NodeId, word: words.Failure, now: Instant) -> None:
         task = self._live(peer, word.job, word.epoch, now)
@@ -411,7 +412,8 @@ class OrchestratorMachine(Books):
                 self._repeat(self.tasks[task_name])
         if self.roster.rest(now):
             self._announce()
-        self._tell_news(now)
+        if self._news.waits:
+            self._tell_news(now)
         if self._heartbeat_due <= now:
             self._heartbeat_due = later(now, self.rules.heartbeat_ms)
             self._send_heartbeats(now)

@@ -6,6 +6,7 @@ All of it is volatile: workers say what they offer whenever they connect.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
+from functools import partial
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -24,6 +25,8 @@ from shoal.work.queue import Need
 
 #: The weight of the newest answer in a worker's mean run time.
 RUN_MS_WEIGHT = 0.2
+#: A mean that has changed by less than this part of it is no news: nothing is put in order anew for it.
+RUN_MS_NEWS = 0.05
 #: Whom a shelf is asked for that nobody has ordered from yet.
 ANY_JOB = JobId("")
 #: So many of those who are gone are remembered, the last to go: anybody may come with ever new keys.
@@ -33,7 +36,8 @@ GONE_MAX = 1_000
 class Standing(Struct):
     """How a worker has done with one thing that it offers."""
 
-    #: The mean of its run times of late, by the size class of the job.
+    #: The mean of its run times of late, by the size class of the job; and what is shown of it to policies.
+    mean_ms: dict[int, float] = field(default_factory=dict)
     run_ms: dict[int, float] = field(default_factory=dict)
     outcomes: Outcomes = Outcomes()
     breaker: Breaker = Breaker()
@@ -41,6 +45,14 @@ class Standing(Struct):
     turn: int = 0
     heard_at: Instant = Instant(0)
     uses: int = 0
+
+    def learn(self, size: int, run_ms: int) -> None:
+        """It took so long for a job of this size."""
+        mean = self.mean_ms.get(size, float(run_ms))
+        mean += RUN_MS_WEIGHT * (run_ms - mean)
+        self.mean_ms[size] = mean
+        if abs(mean - self.run_ms.get(size, 0.0)) > RUN_MS_NEWS * mean:
+            self.run_ms[size] = mean
 
 
 class Member(Struct):
@@ -115,15 +127,8 @@ class Roster:
     def _shelf(self, need: Need) -> Shelf:
         shelf = self._shelves.get(need)
         if shelf is None:
-            price = self._price(need)
-
-            def see(node: NodeId, offer: Offer, size: int) -> Candidate:
-                return self._see(need, price, offer, self._members[node], size)
-
-            def room(node: NodeId, offer: Offer) -> int:
-                return self._room(need, offer, node)
-
-            shelf = self._shelves[need] = Shelf(see, room)
+            see = partial(self._see, need, self._price(need))
+            shelf = self._shelves[need] = Shelf(see, partial(self._room, need))
         return shelf
 
     def _withdraw(self, member: Member, but: Container[Need] = ()) -> None:
@@ -170,12 +175,12 @@ class Roster:
             chosen = choose(self._policy, pool, replace(wish, avoid=()))
         return chosen.node if chosen is not None else None
 
-    def _see(self, need: Need, price: Price, offer: Offer, member: Member, size: int) -> Candidate:
-        standing = member.standings[need]
+    def _see(self, need: Need, price: Price, node: NodeId, offer: Offer, size: int) -> Candidate:
+        standing = self._members[node].standings[need]
         return Candidate(
-            node=member.node,
+            node=node,
             slots=offer.slots,
-            free=offer.slots - self._leases.count(member.node, need),
+            free=offer.slots - self._leases.count(node, need),
             price=price,
             run_ms=standing.run_ms.get(size, 0.0),
             success=standing.outcomes.least,
@@ -188,7 +193,7 @@ class Roster:
             uses=standing.uses,
         )
 
-    def _room(self, need: Need, offer: Offer, worker: NodeId) -> int:
+    def _room(self, need: Need, worker: NodeId, offer: Offer) -> int:
         """A worker that is left alone has room for what it has already; one on trial for one job more."""
         breaker = self._members[worker].standings[need].breaker
         if not breaker.on_trial:
@@ -210,8 +215,7 @@ class Roster:
     def answered(self, worker: NodeId, need: Need, size: int, run_ms: int, now: Instant) -> bool:
         """A worker took so long for a job of this size."""
         standing = self._standing(worker, need)
-        mean = standing.run_ms.get(size, float(run_ms))
-        standing.run_ms[size] = mean + RUN_MS_WEIGHT * (run_ms - mean)
+        standing.learn(size, run_ms)
         standing.outcomes = standing.outcomes.after(True, now)
         standing.heard_at, standing.uses = now, 0
         return self._judge(worker, need, standing, standing.breaker.succeeded())
@@ -226,13 +230,17 @@ class Roster:
 
     def ended(self, worker: NodeId, need: Need) -> bool:
         """A worker's attempt is over, and its slot free; of the worker that says nothing."""
-        if worker not in self._members:
-            return False
-        standing = self._standing(worker, need)
-        return self._judge(worker, need, standing, standing.breaker.spared())
+        if (worker, need) in self._on_trial:
+            standing = self._members[worker].standings[need]
+            return self._judge(worker, need, standing, standing.breaker.spared())
+        if (shelf := self._shelves.get(need)) is not None:
+            shelf.touch(worker)
+        return False
 
     def rest(self, now: Instant) -> bool:
         """Let those be tried that were left alone for long enough."""
+        if not self._on_trial:
+            return False
         news = False
         for worker, need in list(self._on_trial):
             standing = self._members[worker].standings[need]
@@ -250,11 +258,14 @@ class Roster:
         return self._members[worker].standings.setdefault(need, Standing())
 
     def _judge(self, worker: NodeId, need: Need, standing: Standing, breaker: Breaker) -> bool:
-        if breaker is not standing.breaker:
-            standing.breaker = breaker
-            if breaker.on_trial:
-                self._on_trial[worker, need] = None
-            else:
-                self._on_trial.pop((worker, need), None)
         shelf = self._shelves.get(need)
-        return shelf is not None and shelf.touch(worker)
+        if shelf is not None:
+            shelf.touch(worker)
+        if breaker is standing.breaker and (worker, need) not in self._on_trial:
+            return False
+        standing.breaker = breaker
+        if breaker.on_trial:
+            self._on_trial[worker, need] = None
+        else:
+            self._on_trial.pop((worker, need), None)
+        return shelf is not None and shelf.fit(worker)

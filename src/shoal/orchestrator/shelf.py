@@ -39,6 +39,7 @@ class Shelf:
         self._take_off(node)
         self.offers[node] = offer
         self.terms[offer.cold_ms, offer.batch] += 1
+        self.fit(node)
         self.touch(node)
 
     def drop(self, node: NodeId) -> None:
@@ -46,18 +47,21 @@ class Shelf:
         self._take_off(node)
         self.touch(node)
 
-    def touch(self, node: NodeId) -> bool:
-        """Something about a worker has changed; True if there is more room now, or less."""
+    def touch(self, node: NodeId) -> None:
+        """Something about a worker has changed."""
         for changed in self._changed.values():
             changed.add(node)
+
+    def fit(self, node: NodeId) -> bool:
+        """Look again how much room a worker has; True if that is more than before, or less."""
         offer = self.offers.get(node)
-        room = self._room(node, offer) if offer is not None else 0
-        more = room - self._rooms.get(node, 0)
-        if not more:
+        if offer is None:
             return False
-        self.slots += more
+        room = self._room(node, offer)
+        more = room - self._rooms.get(node, 0)
         self._rooms[node] = room
-        return True
+        self.slots += more
+        return more != 0
 
     def pool(self, size: int) -> Pool:
         """Everybody, as they stand now for a job of this size."""
