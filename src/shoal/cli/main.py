@@ -44,6 +44,7 @@ COMMANDS: dict[str, Entry] = {
     "run": Entry("shoal.cli.run", "send a job and show its answer"),
     "jobs": Entry("shoal.cli.jobs", "list jobs, or say all about one"),
     "cancel": Entry("shoal.cli.cancel", "stop a job"),
+    "load": Entry("shoal.cli.load", "put a network under load, and say how it held"),
     "models": Entry("shoal.cli.models", "list the models that can be run"),
     "gateway": Entry("shoal.cli.gateway", "run a gateway: it buys work for its clients"),
     "orchestrator": Entry("shoal.cli.orchestrator", "run an orchestrator: it sells the work of its workers"),
