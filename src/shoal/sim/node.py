@@ -100,6 +100,8 @@ class Node(ABC):
     """One process of the network, and the computer that it runs on. A house says what `perform` does."""
 
     role = ""
+    #: False: nobody traces or checks what it does, so that it does it quickly.
+    watched = True
 
     def __init__(self, name: NodeId, network: Network, rng: Random, trace: Trace, rules: Rules) -> None:
         self.name = name
@@ -113,7 +115,7 @@ class Node(ABC):
         self.on_step: Step | None = None
         self.life = Life(self.calendar, self.crash)
         self.journal = VirtualJournal(self.life, rng)
-        self.host: WatchedHost | None = None
+        self.host: Host | None = None
         self._network = network
         self._rules = rules
         network.add(self)
@@ -135,6 +137,12 @@ class Node(ABC):
     def begun(self) -> None:  # noqa: B027 - most houses have nothing to add
         """The process runs."""
 
+    @property
+    def appended(self) -> int:
+        """How many facts have happened here, on disk or not."""
+        assert isinstance(self.host, WatchedHost)
+        return self.host.appended
+
     # Life and death
 
     def start(self) -> None:
@@ -143,7 +151,8 @@ class Node(ABC):
         self.boot = f"{self.name}#{self.starts}"
         self.trace.say(self.calendar.now, self.name, "start")
         self.life.begin()
-        self.host = WatchedHost(
+        host = WatchedHost if self.watched else Host
+        self.host = host(
             self.machine(),
             clock=VirtualClock(self.life, offset_ms=self.offset_ms, drift_ppm=self.drift_ppm),
             journal=self.journal,
@@ -153,14 +162,16 @@ class Node(ABC):
             rules=self._rules,
             complete=self.complete,
         )
-        self.host.node = self
+        if isinstance(self.host, WatchedHost):
+            self.host.node = self
         self.journal.on_failure = self._fail
         self.life.after(0, self._begin)
 
     def _begin(self) -> None:
         assert self.host is not None
         self.host.start()
-        self.host.machine.check()
+        if self.watched:
+            self.host.machine.check()
         self._network.started(self.name)
         self.begun()
 

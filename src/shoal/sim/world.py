@@ -338,7 +338,7 @@ class World:
         for node in self.nodes:
             assert node.host is not None
             counts.append((node.name, len(node.host.outbox), "undelivered words"))
-            counts.append((node.name, node.host.appended - node.journal.durable, "facts in memory alone"))
+            counts.append((node.name, node.appended - node.journal.durable, "facts in memory alone"))
         return [f"{name}: {count} {what}" for name, count, what in counts if count]
 
     def _look_for_alarms(self) -> None:
@@ -362,7 +362,7 @@ def _journal(node: GatewayNode | OrchestratorNode) -> Journal:
     """A node's facts as a reader of its disk finds them."""
     history = node.journal.history
     rows = ((number, at, data) for number, (at, data) in enumerate(history, start=1))
-    synced = node.host is not None and node.life.alive and node.host.appended == len(history)
+    synced = node.host is not None and node.life.alive and node.appended == len(history)
     return read_journal(node.name, node.role, rows, closing=node.state.dump() if synced else None)
 
 
