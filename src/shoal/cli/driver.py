@@ -18,10 +18,12 @@ from msgspec import Struct
 
 from shoal.cli.lines import Lines, Reply
 from shoal.cli.mix import Writer
-from shoal.errors import Busy, Failed, Lost, ShoalError
+from shoal.errors import Failed, Lost, ShoalError
 from shoal.machine import Value
+from shoal.policy.retries import began
 from shoal.sim.load.trace import Arrival, Ended
 from shoal.units import SECOND_MS
+from shoal.wire.words import Fault
 
 #: Between the word to begin and the first moment of the trace.
 LEAD_S = 0.05
@@ -102,7 +104,7 @@ class _Story:
         """It ended as the gateway says."""
         done = told.state == "done"
         faults = [attempt.error.code for attempt in told.attempts if attempt.error is not None]
-        turned_away = faults.count(Busy.code)
+        turned_away = sum(not began(Fault(code, "")) for code in faults)
         return self._ended(
             now_s,
             accepted=True,

@@ -14,7 +14,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -34,8 +34,9 @@ from shoal.cli.mix import SLEEPER, Part, Writer, echoed, read_mix
 from shoal.cli.report import Run, Sender
 from shoal.cli.terminal import console as new_console
 from shoal.errors import Refused
+from shoal.sim.load.arrivals import Kind
 from shoal.sim.load.figures import quantile
-from shoal.sim.load.stream import SHAPES, Kind, stream
+from shoal.sim.load.stream import SHAPES, stream
 from shoal.sim.load.trace import Fleet, Operator, Trace, Ware, read_trace
 from shoal.units import SECOND_MS
 
@@ -74,7 +75,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     when.add_argument("--rate", type=float, default=1.0, metavar="PER_S", help="on average (%(default)s)")
     when.add_argument("--seconds", type=float, default=30.0, metavar="S", help="for how long (%(default)s)")
     when.add_argument("--arrivals", choices=SHAPES, default="poisson", help="(%(default)s)")
-    when.add_argument("--burst", type=int, default=10, metavar="N", help="requests in a burst (%(default)s)")
     when.add_argument("--seed", type=int, default=0, metavar="N", help="what is drawn (%(default)s)")
     when.add_argument(
         "--repeat", type=int, default=1, metavar="N", help="so often, with seeds from --seed on"
@@ -151,8 +151,10 @@ def _trace(options: argparse.Namespace, parts: Sequence[Part], fleet: Fleet, see
             pipeline=part.pipeline,
             model=part.model,
             deadline_ms=round(options.deadline * SECOND_MS) or part.deadline_ms or part.row.deadline_ms,
-            work_ms=part.work_ms or 1,
+            work_min_ms=part.work_ms or 1,
+            work_max_ms=part.work_ms or 1,
             weight=part.weight,
+            priority=options.priority,
         )
         for part in parts
     ]
@@ -162,14 +164,13 @@ def _trace(options: argparse.Namespace, parts: Sequence[Part], fleet: Fleet, see
         per_s=options.rate,
         seconds=options.seconds,
         shape=options.arrivals,
-        burst=options.burst,
         seed=seed,
     )
     return Trace(
         name=" and ".join(dict.fromkeys(part.pipeline for part in parts)),
         source=f"{options.arrivals}, {options.rate:g}/s for {options.seconds:g} s",
         fleet=fleet,
-        arrivals=tuple(replace(one, priority=options.priority) for one in arrivals),
+        arrivals=arrivals,
         seed=seed,
         until_ms=round(options.seconds * SECOND_MS),
     )
@@ -186,14 +187,15 @@ def _replayed(options: argparse.Namespace) -> Trace:
     return trace
 
 
-def _tenants(options: argparse.Namespace) -> Mapping[str, float]:
+def _tenants(options: argparse.Namespace) -> list[str]:
+    """The tenants, each as often as its share says."""
     try:
-        shares = [float(share) for share in options.shares.split(",") if share] or [1.0] * options.tenants
+        shares = [int(share) for share in options.shares.split(",") if share] or [1] * options.tenants
     except ValueError as error:
-        raise Refused(f"--shares is a list of numbers, as 5,1,1; not {options.shares!r}") from error
-    if not 1 <= len(shares) <= TENANTS_MAX or min(shares) <= 0:
-        raise Refused(f"there are 1 to {TENANTS_MAX} tenants, each with a share above 0")
-    return {f"tenant-{number}": share for number, share in enumerate(shares, 1)}
+        raise Refused(f"--shares is a list of whole numbers, as 5,1,1; not {options.shares!r}") from error
+    if not 1 <= sum(shares) <= TENANTS_MAX or min(shares) < 1:
+        raise Refused(f"there are 1 to {TENANTS_MAX} tenants, each with a share of at least 1")
+    return [f"tenant-{number}" for number, share in enumerate(shares, 1) for _ in range(share)]
 
 
 def _lines(path: Path) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from math import isfinite
 from shoal.cli import plots
 from shoal.cli.plots import ROWS_MAX, Sweep
 from shoal.cli.report import Run, Table, milliseconds, slots_of, standings, text
-from shoal.cli.terminal import gwei
+from shoal.cli.terminal import GWEI, gwei
 from shoal.sim.load.figures import Figures, Interval, interval
 from shoal.units import SECOND_MS
 
@@ -211,7 +211,7 @@ def _tiles(run: Run) -> str:
         (milliseconds(said.total_p50_ms), f"p50 in all; p99 {milliseconds(said.total_p99_ms)}"),
         (_share(said.wasted_share), "of orders brought nothing"),
         (_index(said.jain), "fairness (Jain)"),
-        (gwei(round(said.wei_mean)).removesuffix(" gwei"), "gwei an answer"),
+        (f"{said.wei_mean / GWEI:,.4g}", "gwei an answer"),
     )
     inside = "".join(
         f"<div><b>{escape(figure)}</b><span>{escape(words)}</span></div>\n" for figure, words in tiles

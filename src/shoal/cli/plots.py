@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
-from math import isfinite
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import isfinite, log10
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
-from shoal.cli.report import Run, milliseconds, slots_of, standings
+from shoal.cli.report import Run, slots_of, standings
 from shoal.machine import Value
 from shoal.sim.load.figures import Interval
 from shoal.sim.load.trace import Ended
@@ -32,7 +32,8 @@ VARIABLES = {INK: "ink", SOFT: "soft", RULE: "rule", PAPER: "paper"} | {
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)))
 
 WIDTH_IN = 8.6
-BINS = 72
+#: Stretches of time in a picture: as many as have some jobs each, within these.
+BINS_MIN, BINS_MAX, JOBS_A_BIN = 12, 72, 8
 #: Beyond so many, a picture shows the first and says so.
 ROWS_MAX = 32
 CURVE_POINTS_MAX = 400
@@ -101,9 +102,20 @@ def _drawn(name: str, height_in: float, draw: Callable[[Figure], None]) -> str:
     return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'role="img"', svg, count=1)
 
 
-def _time_axis(axes: Axes, which: str = "x") -> None:
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_formatter(FuncFormatter(lambda value, _: milliseconds(value)))
+def _log_times(axes: Axes, low_ms: float, high_ms: float) -> None:
+    """A logarithmic axis of times, with as many names as it has room for."""
+    decades = log10(max(high_ms, 1.0) / max(low_ms, LEAST_MS))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(
+        LogLocator(subs=(1,) if decades > 2.5 else (1, 3) if decades > 1.2 else (1, 2, 5))
+    )
+    axes.xaxis.set_major_formatter(FuncFormatter(_tick))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(visible=True, which="minor", axis="x", alpha=0.35)
+
+
+def _tick(value_ms: float, _: object = None) -> str:
+    return f"{value_ms:g} ms" if value_ms < SECOND_MS else f"{value_ms / SECOND_MS:,g} s"
 
 
 def _style(number: int) -> dict[str, Any]:
@@ -113,29 +125,75 @@ def _style(number: int) -> dict[str, Any]:
 # Over time
 
 
+class Bins(Value, frozen=True):
+    """The time that was measured, in equal stretches."""
+
+    from_ms: int
+    end_ms: int
+    count: int
+
+    @classmethod
+    def of(cls, run: Run) -> Bins:
+        """As many as the run has jobs for."""
+        count = max(BINS_MIN, min(BINS_MAX, len(run.ended) // JOBS_A_BIN))
+        return cls(run.trace.from_ms, max(run.trace.from_ms + 1, run.trace.end_ms), count)
+
+    @property
+    def width_s(self) -> float:
+        """How long each is."""
+        return (self.end_ms - self.from_ms) / self.count / SECOND_MS
+
+    @property
+    def edges_s(self) -> list[float]:
+        """Where they begin, and where the last one ends."""
+        return [self.from_ms / SECOND_MS + number * self.width_s for number in range(self.count + 1)]
+
+    def counts(self, moments_ms: Iterable[int]) -> list[int]:
+        """How many of these fall into each."""
+        found = [0] * self.count
+        for moment_ms in moments_ms:
+            place = (moment_ms - self.from_ms) * self.count // (self.end_ms - self.from_ms)
+            if 0 <= place < self.count:
+                found[place] += 1
+        return found
+
+    def rates(self, moments_ms: Iterable[int]) -> list[float]:
+        """How many a second."""
+        return [count / self.width_s for count in self.counts(moments_ms)]
+
+    def busy(self, jobs: Iterable[Ended]) -> list[float]:
+        """How many of these ran at once, on average, in each."""
+        found = [0.0] * self.count
+        width_ms = self.width_s * SECOND_MS
+        for job in jobs:
+            begins = (job.at_ms + job.queue_ms - self.from_ms) / width_ms
+            ends = begins + job.run_ms / width_ms
+            for place in range(max(0, int(begins)), min(self.count, int(ends) + 1)):
+                found[place] += max(0.0, min(ends, place + 1) - max(begins, place))
+        return found
+
+    def name(self, axes: Axes) -> None:
+        """Say on a picture what its horizontal axis is."""
+        axes.set_xlabel("seconds since the beginning")
+        axes.set_xlim(self.edges_s[0], self.edges_s[-1])
+
+
 def over_time(run: Run, name: str) -> str:
     """What came, what was answered in time, and what was turned away, a second."""
-    from_ms, end_ms = run.trace.from_ms, run.trace.end_ms
-    width_s = (end_ms - from_ms) / BINS / SECOND_MS
-    edges_s = [from_ms / SECOND_MS + number * width_s for number in range(BINS + 1)]
-
-    def rate(moments_ms: Sequence[int]) -> list[float]:
-        return [count / width_s for count in _counts(moments_ms, from_ms, end_ms)]
-
-    offered = rate([job.at_ms for job in run.ended])
-    served = rate([job.ended_ms for job in run.ended if job.in_time])
-    refused = rate([job.ended_ms for job in run.ended if not job.accepted])
+    bins = Bins.of(run)
+    offered = bins.rates(job.at_ms for job in run.ended)
+    served = bins.rates(job.ended_ms for job in run.ended if job.in_time)
+    refused = bins.rates(job.ended_ms for job in run.ended if not job.accepted)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        axes.stairs(offered, edges_s, fill=True, color=RULE, alpha=0.55, label="came")
-        axes.stairs(served, edges_s, color=SERIES[0], label="answered in time", linewidth=1.8)
+        axes.stairs(offered, bins.edges_s, fill=True, color=RULE, alpha=0.55, label="came")
+        axes.stairs(served, bins.edges_s, color=SERIES[0], label="answered in time", linewidth=1.8)
         if any(refused):
-            axes.stairs(refused, edges_s, color=SERIES[1], label="turned away", linewidth=1.6)
-        axes.set_xlabel("seconds since the beginning")
+            axes.stairs(refused, bins.edges_s, color=SERIES[1], label="turned away", linewidth=1.6)
         axes.set_ylabel("a second")
-        axes.set_xlim(edges_s[0], edges_s[-1])
         axes.set_ylim(bottom=0)
+        bins.name(axes)
         _legend(axes, 3)
 
     return _drawn(name, 2.9, draw)
@@ -143,9 +201,7 @@ def over_time(run: Run, name: str) -> str:
 
 def refusals(run: Run, name: str) -> str:
     """Why jobs were turned away or failed, over time."""
-    from_ms, end_ms = run.trace.from_ms, run.trace.end_ms
-    width_s = (end_ms - from_ms) / BINS / SECOND_MS
-    starts_s = [from_ms / SECOND_MS + number * width_s for number in range(BINS)]
+    bins = Bins.of(run)
     lost: dict[str, list[int]] = {}
     for job in run.ended:
         if not job.done:
@@ -154,28 +210,19 @@ def refusals(run: Run, name: str) -> str:
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        floor = [0.0] * BINS
+        floor = [0.0] * bins.count
         for number, what in enumerate(sorted(lost, key=lambda what: -len(lost[what]))):
-            counts = _counts(lost[what], from_ms, end_ms)
-            label = f"{what} ({len(lost[what]):,})"
+            top = [below + rate for below, rate in zip(floor, bins.rates(lost[what]), strict=True)]
             colour = SERIES[(number + 1) % len(SERIES)]
-            axes.bar(starts_s, counts, width_s, bottom=floor, align="edge", color=colour, label=label)
-            floor = [below + count for below, count in zip(floor, counts, strict=True)]
-        axes.set_xlabel("seconds since the beginning")
-        axes.set_ylabel("jobs")
-        axes.set_xlim(starts_s[0], starts_s[-1] + width_s)
+            label = f"{what} ({len(lost[what]):,})"
+            axes.stairs(top, bins.edges_s, baseline=floor, fill=True, color=colour, label=label)
+            floor = top
+        axes.set_ylabel("a second")
+        axes.set_ylim(bottom=0)
+        bins.name(axes)
         _legend(axes, 3)
 
     return _drawn(name, 2.5, draw)
-
-
-def _counts(moments_ms: Sequence[int], from_ms: int, end_ms: int) -> list[int]:
-    counts = [0] * BINS
-    for moment_ms in moments_ms:
-        place = (moment_ms - from_ms) * BINS // max(1, end_ms - from_ms)
-        if 0 <= place < BINS:
-            counts[place] += 1
-    return counts
 
 
 # Distributions
@@ -192,11 +239,9 @@ def times(runs: Sequence[Run], name: str) -> str:
                 jobs = [job for run in runs if run.name == one for job in run.ended if job.done]
                 curve = _curve(sorted(max(LEAST_MS, getattr(job, part)) for job in jobs))
                 axes.plot(*curve, drawstyle="steps-post", label=one, **_style(number))
-            axes.set_xscale("log")
+            _log_times(axes, *axes.get_xlim())
             axes.set_ylim(0, 1.005)
             axes.set_title(title)
-            axes.grid(visible=True, which="minor", axis="x", alpha=0.35)
-            _time_axis(axes)
         panels[0].yaxis.set_major_formatter(PercentFormatter(1.0))
         panels[0].set_ylabel("of all answers")
         if len(names) > 1:
@@ -241,41 +286,25 @@ def tenants(run: Run, name: str) -> str:
 
 def orchestrators(run: Run, name: str) -> str:
     """How much of each orchestrator was at work, over time."""
-    slots = slots_of(run.trace)
+    bins, slots = Bins.of(run), slots_of(run.trace)
     rows = sorted(standings(run.ended, "orchestrator"), key=lambda row: -row.busy_ms)[:ROWS_MAX]
-    names = sorted((row.name for row in rows), reverse=True, key=[row.name for row in rows].index)
-    from_ms, end_ms = run.trace.from_ms, run.trace.end_ms
-    width_ms = (end_ms - from_ms) / BINS
-    edges_s = [(from_ms + number * width_ms) / SECOND_MS for number in range(BINS + 1)]
+    names = [row.name for row in reversed(rows)]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for row, one in enumerate(names):
-            jobs = [job for job in run.ended if job.orchestrator == one and job.run_ms]
-            busy = _busy(jobs, from_ms, width_ms)
+            busy = bins.busy(job for job in run.ended if job.orchestrator == one and job.run_ms)
             able = slots.get(one) or max([1.0, *busy])
             level = [row + 0.86 * min(1.0, share / able) for share in busy]
-            axes.stairs(level, edges_s, baseline=row, fill=True, color=SERIES[0], alpha=0.75)
+            axes.stairs(level, bins.edges_s, baseline=row, fill=True, color=SERIES[0], alpha=0.75)
+        axes.hlines(range(len(names)), bins.edges_s[0], bins.edges_s[-1], color=RULE, linewidth=0.6)
         axes.set_yticks([row + 0.4 for row in range(len(names))], names)
-        axes.set_xlabel("seconds since the beginning")
-        axes.set_xlim(edges_s[0], edges_s[-1])
         axes.set_ylim(-0.1, len(names))
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
-        axes.hlines(range(len(names)), edges_s[0], edges_s[-1], color=RULE, linewidth=0.6)
+        bins.name(axes)
 
     return _drawn(name, 0.9 + 0.34 * len(names), draw)
-
-
-def _busy(jobs: Sequence[Ended], from_ms: int, width_ms: float) -> list[float]:
-    """How many of these ran at once, on average, in each stretch of time."""
-    busy = [0.0] * BINS
-    for job in jobs:
-        begins = (job.at_ms + job.queue_ms - from_ms) / width_ms
-        ends = begins + job.run_ms / width_ms
-        for place in range(max(0, int(begins)), min(BINS, int(ends) + 1)):
-            busy[place] += max(0.0, min(ends, place + 1) - max(begins, place))
-    return busy
 
 
 # Side by side
@@ -297,12 +326,12 @@ def compared(
             axes.set_title(title)
             axes.set_yticks(places, names)
             axes.set_ylim(-0.6, len(names) - 0.4)
-            axes.locator_params(axis="x", nbins=4)
+            axes.locator_params(axis="x", nbins=3)
             axes.margins(x=0.12)
             if title in shares:
                 axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
             elif title.endswith(("waited", "in all")):
-                _time_axis(axes)
+                axes.xaxis.set_major_formatter(FuncFormatter(_tick))
 
     return _drawn(name, 0.95 + 0.27 * len(names), draw)
 

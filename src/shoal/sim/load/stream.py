@@ -1,73 +1,54 @@
-"""Requests drawn from a seed: when they come, what each asks for, and for whom.
-
-The same seed gives the same stream. Moments are drawn before anything else, so that two mixes at the same rate
-are asked for at the same moments.
-"""
+"""The load that flags describe: one of a few shapes in time, drawn from a seed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from random import Random
 from typing import Literal
 
 from shoal.errors import Refused
-from shoal.machine import Value
+from shoal.sim.load.arrivals import Kind, bursts, crowd, draw, poisson
 from shoal.sim.load.trace import Arrival
 from shoal.units import SECOND_MS
 
-#: `poisson`: whenever they like. `even`: one after the other. `bursts`: so many at once, bursts as in `poisson`.
-Shape = Literal["poisson", "even", "bursts"]
-SHAPES: tuple[Shape, ...] = ("poisson", "even", "bursts")
+#: `poisson`: each whenever it likes. `even`: one after the other. `bursts`: loud and quiet spells by lot.
+#: `crowd`: many at once, in the second third of the time.
+Shape = Literal["poisson", "even", "bursts", "crowd"]
+SHAPES: tuple[Shape, ...] = ("poisson", "even", "bursts", "crowd")
 ARRIVALS_MAX = 1_000_000
-
-
-class Kind(Value, frozen=True, kw_only=True):
-    """A kind of request, and how often it comes beside the others."""
-
-    pipeline: str
-    model: str
-    deadline_ms: int
-    work_ms: int = 1
-    weight: float = 1.0
+#: How long loud and quiet spells last on average, and how strong a crowd is beside the time before it.
+LOUD_S, QUIET_S = 1.0, 4.0
+CROWD_TIMES = 5.0
 
 
 def stream(
     kinds: Sequence[Kind],
-    tenants: Mapping[str, float],
+    tenants: Sequence[str],
     *,
     per_s: float,
     seconds: float,
     shape: Shape = "poisson",
-    burst: int = 10,
     seed: int = 0,
 ) -> tuple[Arrival, ...]:
-    """So many requests a second on average, for so long. Raises `Refused` for what comes to nothing, or too much."""
-    if per_s <= 0 or seconds <= 0 or burst < 1 or not kinds or not tenants:
-        raise Refused("a load has a rate, a duration, a burst, a pipeline and a tenant, all of them above 0")
+    """So many requests a second for so long; a crowd comes on top. Raises `Refused` for nothing, or too much."""
+    if per_s <= 0 or seconds <= 0 or not kinds or not tenants:
+        raise Refused("a load has a rate, a duration, a pipeline and a tenant; the first two are above 0")
     if per_s * seconds > ARRIVALS_MAX:
         raise Refused(f"{per_s:g}/s for {seconds:g} s are more than {ARRIVALS_MAX:,} requests")
-    rng = Random(seed)
-    moments = sorted(_moments(rng, per_s, round(seconds * SECOND_MS), shape, burst))
-    asked = rng.choices(kinds, [kind.weight for kind in kinds], k=len(moments))
-    askers = rng.choices(list(tenants), list(tenants.values()), k=len(moments))
-    return tuple(
-        Arrival(
-            at_ms=at_ms,
-            pipeline=kind.pipeline,
-            model=kind.model,
-            tenant=tenant,
-            work_ms=kind.work_ms,
-            deadline_ms=kind.deadline_ms,
-        )
-        for at_ms, kind, tenant in zip(moments, asked, askers, strict=True)
+    rng = Random(f"stream {seed}")
+    return draw(
+        _moments(rng, per_s, seconds, shape), kinds, tenants, rng, until_ms=round(seconds * SECOND_MS)
     )
 
 
-def _moments(rng: Random, per_s: float, end_ms: int, shape: Shape, burst: int) -> Iterator[int]:
-    at_once = burst if shape == "bursts" else 1
-    gap_ms = SECOND_MS / per_s * at_once
-    at_ms = 0.0 if shape == "even" else rng.expovariate(1 / gap_ms)
-    while at_ms < end_ms:
-        for _ in range(at_once):
-            yield int(at_ms)
-        at_ms += gap_ms if shape == "even" else rng.expovariate(1 / gap_ms)
+def _moments(rng: Random, per_s: float, seconds: float, shape: Shape) -> Iterator[float]:
+    match shape:
+        case "poisson":
+            return poisson(rng, per_s)
+        case "even":
+            return (number / per_s for number in count())
+        case "bursts":
+            return bursts(rng, per_s, on_s=LOUD_S, off_s=QUIET_S)
+        case "crowd":
+            return crowd(rng, per_s, from_s=seconds / 3, for_s=seconds / 3, times=CROWD_TIMES)
