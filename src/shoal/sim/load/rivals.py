@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from shoal.errors import Expired, Lost, NoCapacity, Refused
+from shoal.errors import Expired, Lost, NoCapacity
 from shoal.gateway.events import Submitted
 from shoal.ids import JobId, NodeId, digest
 from shoal.machine import (

@@ -1,0 +1,74 @@
+"""Who is put to a load: our gateway under each of its policies, and the rivals, all by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+
+from shoal.errors import Refused
+from shoal.ids import NodeId
+from shoal.machine import Value
+from shoal.runtime.virtual import Network
+from shoal.sim.load.livepeer import Early, Present
+from shoal.sim.load.rivals import BoundByLot, BoundInTurn, Rival
+from shoal.sim.load.stalls import OurGateway, RivalGateway
+from shoal.sim.load.street import MakeGateway, our_rules
+from shoal.sim.load.trace import Trace
+
+#: Makes a rival, given luck and the stakes of a fleet.
+MakeRival = Callable[[Random, Mapping[NodeId, int]], Rival]
+
+#: Our own policies, by the names that `GatewayRules.policy` knows.
+OURS: tuple[str, ...] = ("quickest-free",)
+
+
+class Entrant(Value, frozen=True):
+    """A rival, and what it is."""
+
+    about: str
+    make: MakeRival
+
+
+RIVALS: dict[str, Entrant] = {
+    "bound-round-robin": Entrant(
+        "each job is bound in turn when it comes, and waits in that node's line",
+        lambda rng, _: BoundInTurn(rng),
+    ),
+    "bound-random": Entrant(
+        "each job is bound by lot when it comes, and waits in that node's line",
+        lambda rng, _: BoundByLot(rng),
+    ),
+    "livepeer-early": Entrant("the list, four times, the quickest so far first; no queue", Early),
+    "livepeer-stake": Entrant(
+        "version 0.9 on chain: warm pool, 20 tries in 2 s, 0.3 by lot and 0.7 by stake",
+        lambda rng, stakes: Present(rng, stakes, on_chain=True),
+    ),
+    "livepeer-latency": Entrant(
+        "version 0.9 off chain: warm pool, 20 tries in 2 s, the least latency first",
+        lambda rng, stakes: Present(rng, stakes, on_chain=False),
+    ),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Everybody who can be put to a load."""
+    return (*OURS, *RIVALS)
+
+
+def contender(name: str, trace: Trace) -> MakeGateway:
+    """How to make this contender's gateway. Raises `Refused` with the names that there are."""
+    if name in OURS:
+
+        def ours(node: NodeId, network: Network, rng: Random) -> OurGateway:
+            return OurGateway(node, network, rng, our_rules())
+
+        return ours
+    entrant = RIVALS.get(name)
+    if entrant is None:
+        raise Refused(f"there is no policy {name!r}; there are {', '.join(names())}")
+    stakes = {NodeId(operator.name): operator.stake for operator in trace.fleet.orchestrators}
+
+    def theirs(node: NodeId, network: Network, rng: Random) -> RivalGateway:
+        return RivalGateway(node, network, rng, lambda luck: entrant.make(luck, stakes))
+
+    return theirs
