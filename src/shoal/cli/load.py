@@ -145,7 +145,7 @@ def _parts(options: argparse.Namespace) -> tuple[Part, ...]:
 
 def _trace(options: argparse.Namespace, parts: Sequence[Part], fleet: Fleet, seed: int) -> Trace:
     if options.trace:
-        return _replayed(options)
+        return _replayed(options, fleet)
     kinds = [
         Kind(
             pipeline=part.pipeline,
@@ -176,15 +176,13 @@ def _trace(options: argparse.Namespace, parts: Sequence[Part], fleet: Fleet, see
     )
 
 
-def _replayed(options: argparse.Namespace) -> Trace:
+def _replayed(options: argparse.Namespace, fleet: Fleet) -> Trace:
     try:
         trace = read_trace(options.trace.read_bytes().splitlines())
     except OSError as error:
         raise Refused(f"{options.trace} cannot be read: {error.strerror}") from error
     trace = trace.scaled(options.scale)
-    if options.as_echo:
-        trace = replace(trace, arrivals=tuple(map(echoed, trace.arrivals)))
-    return trace
+    return replace(echoed(trace) if options.as_echo else trace, fleet=fleet)
 
 
 def _tenants(options: argparse.Namespace) -> list[str]:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from shoal.cli.buyer import File, form, read_file
 from shoal.errors import Refused
 from shoal.machine import Value
-from shoal.sim.load.trace import Arrival
+from shoal.sim.load.trace import Arrival, Fleet, Trace
 from shoal.wire.pipelines import PIPELINES, Pipeline, pipeline
 from shoal.work.queue import Need
 
@@ -71,13 +72,25 @@ def read_mix(path: Path) -> tuple[Part, ...]:
         ) from error
 
 
-def echoed(arrival: Arrival) -> Arrival:
-    """The same work as something that an echo sleeps through: its model's name says what it stands for."""
-    if arrival.pipeline == SLEEPER:
-        return arrival
-    return msgspec.structs.replace(
-        arrival, pipeline=SLEEPER, model=f"{arrival.pipeline}:{arrival.model}", units=1
+def echoed(trace: Trace) -> Trace:
+    """The same work as something that echoes sleep through: a model's name says what it stands for."""
+
+    def name(need: Need) -> str:
+        return ":".join(need)
+
+    operators = tuple(
+        replace(
+            operator,
+            wares=tuple(
+                replace(ware, pipeline=SLEEPER, model=name(ware.need), wei=None) for ware in operator.wares
+            ),
+        )
+        for operator in trace.fleet.orchestrators
     )
+    arrivals = tuple(
+        replace(arrival, pipeline=SLEEPER, model=name(arrival.need), units=1) for arrival in trace.arrivals
+    )
+    return replace(trace, fleet=Fleet(orchestrators=operators), arrivals=arrivals)
 
 
 class Writer:
