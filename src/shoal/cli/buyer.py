@@ -46,17 +46,21 @@ class Buyer:
         file: File | None = None,
         deadline_ms: int = 0,
         key: str = "",
+        wants: Mapping[str, str | bool] | None = None,
     ) -> Job:
-        """A new job, or the one that this key and this request made before."""
+        """A new job, or the one that this key and this request made before.
+
+        `wants` are the fields of `/v1/jobs` that say how it is to be served: policy, priority, region, hedge, session.
+        """
         headers = {"Idempotency-Key": key} if key else {}
-        if file is None:
-            wanted: dict[str, object] = {"pipeline": pipeline, "params": dict(params)}
-            if deadline_ms:
-                wanted["deadline_ms"] = deadline_ms
-            return _job(self.client.post("/v1/jobs", wanted, headers))
-        fields = {"pipeline": pipeline, "params": json.dumps(dict(params))}
+        said: dict[str, object] = {name: value for name, value in (wants or {}).items() if value}
         if deadline_ms:
-            fields["deadline_ms"] = str(deadline_ms)
+            said["deadline_ms"] = deadline_ms
+        if file is None:
+            wanted = {"pipeline": pipeline, "params": dict(params), **said}
+            return _job(self.client.post("/v1/jobs", wanted, headers))
+        fields = {name: "true" if value is True else str(value) for name, value in said.items()}
+        fields |= {"pipeline": pipeline, "params": json.dumps(dict(params))}
         kind, body = form(fields, file)
         return _job(self.client.post("/v1/jobs", body, headers | {"Content-Type": kind}))
 
@@ -75,6 +79,10 @@ class Buyer:
     def job(self, job_id: str) -> Job:
         """A job as it stands."""
         return _job(self.client.get(f"/v1/jobs/{job_id}"))
+
+    def why(self, job_id: str) -> dict[str, Any]:
+        """Why a job ran where it ran."""
+        return dict(self.client.get(f"/v1/jobs/{job_id}/why").json())
 
     def jobs(self, limit: int) -> list[Job]:
         """This client's jobs, the newest first."""

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from shoal.errors import BY_CODE, Failed, Refused, ShoalError, Unreachable
+from shoal.units import SECOND_MS
 
 #: JSON, as it came.
 Json: TypeAlias = Any
@@ -77,7 +78,7 @@ class Client:
             connection.close()
         if len(data) > ANSWER_BYTES_MAX:
             raise Failed(f"the answer is longer than {ANSWER_BYTES_MAX} bytes")
-        answer = Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, data)
+        answer = Answer(response.status, _headers(response), data)
         _require_good(answer)
         return answer
 
@@ -92,7 +93,7 @@ class Client:
         connection, response = self._open(method, path, body, headers)
         try:
             if response.status >= 400:
-                _require_good(Answer(response.status, {}, response.read(ANSWER_BYTES_MAX)))
+                _require_good(Answer(response.status, _headers(response), response.read(ANSWER_BYTES_MAX)))
             yield from _events(response)
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"{self.url} broke off: {str(error) or type(error).__name__}") from error
@@ -142,6 +143,10 @@ def _events(response: http.client.HTTPResponse) -> Iterator[tuple[str, str]]:
             data.append(value)
 
 
+def _headers(response: http.client.HTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.getheaders()}
+
+
 def _require_good(answer: Answer) -> None:
     if answer.status >= 400:
         raise error_in(answer)
@@ -156,6 +161,8 @@ def error_in(answer: Answer) -> ShoalError:
     error = said.get("error") if isinstance(said, dict) else None
     if isinstance(error, dict):
         cls = BY_CODE.get(str(error.get("code")), Failed if answer.status >= 500 else Refused)
-        return cls(str(error.get("message", "")))
+        after = answer.headers.get("retry-after", "")
+        retry_after_ms = int(after) * SECOND_MS if after.isdecimal() else 0
+        return cls(str(error.get("message", "")), retry_after_ms=retry_after_ms)
     cls = Failed if answer.status >= 500 else Refused
     return cls(f"the answer was {answer.status}: {answer.body[:200].decode(errors='replace')}")

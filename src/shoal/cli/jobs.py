@@ -100,6 +100,8 @@ def _facts(job: Job, known: dict[str, str]) -> Iterator[tuple[str, str]]:
     yield "job", job["id"]
     yield "what", f"{job['pipeline']}, {job['model']}"
     yield "state", job["state"]
+    if wants := _wants(job):
+        yield "wants", wants
     if job["error"]:
         yield "error", f"{job['error']['message']} ({job['error']['code']})"
     if job["state"] == "queued":
@@ -117,6 +119,13 @@ def _facts(job: Job, known: dict[str, str]) -> Iterator[tuple[str, str]]:
     per_units = f" for {price['per_units']}" if price["per_units"] != 1 else ""
     yield "price", f"{gwei(price['wei'])}{per_units} a {job['unit']}"
     yield "charged", f"{gwei(job['charged_wei'])} for {job['units']:,}; {gwei(job['hold_wei'])} held"
+
+
+def _wants(job: Job) -> str:
+    """How it was asked to be served, where that is not the usual way."""
+    said = [f"priority {job['priority']}"] if job["priority"] != "normal" else []
+    said += [f"{name} {job[name]}" for name in ("policy", "region") if job[name]]
+    return ", ".join(said + ["hedged"] * job["hedge"])
 
 
 def _watch(buyer: Buyer, options: argparse.Namespace, console: Console) -> None:

@@ -43,6 +43,7 @@ COMMANDS: dict[str, Entry] = {
     "up": Entry("shoal.cli.up", "run a whole network on this computer"),
     "run": Entry("shoal.cli.run", "send a job and show its answer"),
     "jobs": Entry("shoal.cli.jobs", "list jobs, or say all about one"),
+    "why": Entry("shoal.cli.why", "say why a job ran where it ran"),
     "cancel": Entry("shoal.cli.cancel", "stop a job"),
     "load": Entry("shoal.cli.load", "put a network under load, and say how it held"),
     "models": Entry("shoal.cli.models", "list the models that can be run"),

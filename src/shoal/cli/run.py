@@ -17,6 +17,7 @@ from shoal.cli.terminal import duration, gwei
 from shoal.errors import BY_CODE, Failed, Refused
 from shoal.units import SECOND_MS
 from shoal.wire.pipelines import PIPELINES, Pipeline, pipeline
+from shoal.work.queue import PRIORITIES
 
 EXAMPLE = """\
   shoal run llm "Name three fish."
@@ -25,6 +26,7 @@ EXAMPLE = """\
   shoal run text-to-image "a red heart" -o heart.png
   shoal run upscale heart.png --params '{"factor": 2}'
   shoal run image-to-image photo.jpg "mosaic"
+  shoal run llm "Name three fish." --priority low --deadline 60
   shoal run embeddings "a cat" --json"""
 
 STDIN = "-"
@@ -46,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", type=int, metavar="N", help="the longest answer (llm)")
     parser.add_argument("--params", default="{}", metavar="JSON", help="any others: '{\"temperature\": 0}'")
     parser.add_argument("--deadline", type=float, default=0, metavar="SECONDS", help="how long it may take")
+    parser.add_argument(
+        "--policy", default="", metavar="NAME", help="how its node is chosen (the gateway's way)"
+    )
+    parser.add_argument("--priority", default="", choices=PRIORITIES, help="its class in the queue (normal)")
+    parser.add_argument("--region", default="", metavar="NAME", help="the only region it may run in (any)")
+    parser.add_argument("--hedge", action="store_true", help="ask a second node when the first takes long")
     parser.add_argument("--key", default="", help="an idempotency key: the same key and input, the same job")
     parser.add_argument("--gateway", metavar="URL", help="($SHOAL_URL, else the network of `shoal up`)")
     parser.add_argument("--json", action="store_true", help="print the job and its answer as JSON")
@@ -57,7 +65,8 @@ def run(options: argparse.Namespace) -> int:
     buyer = Buyer(Client(gateway_url(options.gateway)))
     params, file = _request(row, options)
     deadline_ms = round(options.deadline * SECOND_MS)
-    job = buyer.submit(row.name, params, file=file, deadline_ms=deadline_ms, key=options.key)
+    wants = {name: getattr(options, name) for name in ("policy", "priority", "region", "hedge")}
+    job = buyer.submit(row.name, params, file=file, deadline_ms=deadline_ms, key=options.key, wants=wants)
     try:
         job = _follow(buyer, job, show=not options.json)
     except KeyboardInterrupt:
@@ -122,7 +131,8 @@ def _follow(buyer: Buyer, job: Job, *, show: bool) -> Job:
         elif name == "state":
             job = value
             if job["state"] == "queued" and job["position"] and sys.stderr.isatty():
-                print(f"waiting: {job['position']} jobs before this one", file=sys.stderr)
+                wait = duration(job["start_estimate_ms"])
+                print(f"waiting: {job['position']} jobs before this one, about {wait}", file=sys.stderr)
             elif job["state"] == "running" and job["progress"] and not shown and sys.stderr.isatty():
                 told = f"{job['progress']:.0%}"
                 print(f"\r{told:<4}", end="", file=sys.stderr, flush=True)

@@ -140,6 +140,10 @@ def job_value(machine: GatewayMachine, job: Job) -> dict[str, Any]:
         "units": job.units,
         "unit": PIPELINES[job.spec.pipeline].unit,
         "progress": _progress(machine, job),
+        "priority": job.preference.priority,
+        "policy": job.preference.policy,
+        "region": job.preference.region,
+        "hedge": job.preference.hedge,
         "price": _price_value(job.price),
         "limit": _price_value(job.limit),
         "charged_wei": job.wei + job.fee,
@@ -228,11 +232,12 @@ def network_value(machine: GatewayMachine) -> dict[str, Any]:
                         "model": quote.model,
                         "slots": quote.slots,
                         "taken_by_others": quote.taken,
-                        "leased": machine.leases.count(node, need),
+                        "leased": machine.held(node, need),
                         "price": _price_value(quote.price),
-                        "run_ms": round(standing.run_ms.get(need, 0.0), 1),
+                        "run_ms": round(stock.pace.mean_ms, 1),
                     }
-                    for need, quote in standing.quotes.items()
+                    for need, stock in standing.stocks.items()
+                    if (quote := stock.quote) is not None
                 ],
                 "earned_wei": earned.get(node, 0),
             }

@@ -31,6 +31,8 @@ from shoal.work.lifecycle import (
     Abandoned,
     Accepted,
     Answered,
+    Fallen,
+    Hedged,
     Job,
     Phase,
     Placed,
@@ -40,7 +42,7 @@ from shoal.work.lifecycle import (
 from shoal.work.queue import FairQueue
 from shoal.work.stream import Stream
 
-JobFact = Placed | Returned | Answered | Withdrawn | Abandoned | Quarantined
+JobFact = Placed | Hedged | Fallen | Returned | Answered | Withdrawn | Abandoned | Quarantined
 
 
 class State(Struct, frozen=True):
@@ -55,7 +57,7 @@ class State(Struct, frozen=True):
 class Books(Machine[State]):
     """All jobs with their leases and holds."""
 
-    facts = (Accepted, Placed, Returned, Answered, Abandoned, Withdrawn, Quarantined)
+    facts = (Accepted, Placed, Hedged, Fallen, Returned, Answered, Abandoned, Withdrawn, Quarantined)
     state = State
 
     def __init__(self, rules: Rules) -> None:
@@ -67,6 +69,8 @@ class Books(Machine[State]):
             jobs_max=rules.queue_jobs_max, jobs_per_client_max=rules.queue_jobs_per_client_max
         )
         self.leases = Leases()
+        #: The leases of second attempts that run beside the first.
+        self.hedges = Leases()
         #: What has come of running streams: volatile, and forgotten with its job.
         self.streams: dict[JobId, Stream] = {}
         #: Who runs the live attempts, where an orchestrator has said so: volatile too.
@@ -99,15 +103,33 @@ class Books(Machine[State]):
     def _placed(self, fact: Placed, now: Instant) -> None:
         job = self.jobs[fact.job] = self._moved(fact, now)
         self.queue.remove(job.id)
-        lease = Lease(job.id, job.epoch, fact.orchestrator, job.need, later(now, self.rules.lease_ms))
-        self.leases.grant(lease)
-        order = words.Job(job.id, job.epoch, job.spec, fact.price, max(0, job.deadline - now), job.request)
-        key = order_key(job.orchestrator, job.id, job.epoch)
-        self.emit(Deliver(key, job.orchestrator, order), Notice(job.id))
+        self._order(job, fact, self.leases, now)
+
+    def _hedged(self, fact: Hedged, now: Instant) -> None:
+        job = self.jobs[fact.job] = self._moved(fact, now)
+        self._order(job, fact, self.hedges, now)
+
+    def _order(self, job: Job, fact: Placed | Hedged, leases: Leases, now: Instant) -> None:
+        """Lease the job to an orchestrator, and tell it so until it is heard."""
+        node, epoch = fact.orchestrator, fact.epoch
+        leases.grant(Lease(job.id, epoch, node, job.need, later(now, self.rules.lease_ms)))
+        order = words.Job(job.id, epoch, job.spec, fact.price, max(0, job.deadline - now), job.request)
+        self.emit(Deliver(order_key(node, job.id, epoch), node, order), Notice(job.id))
+
+    def _fallen(self, fact: Fallen, now: Instant) -> None:
+        job = self.jobs[fact.job] = self._moved(fact, now)
+        hedge = self.hedges[job.id]
+        self.hedges.end(job.id)
+        if hedge.epoch == job.epoch:  # it was the first attempt that fell: the second stands in its place
+            self.leases.end(job.id)
+            self.leases.grant(hedge)
+            self.workers.pop(job.id, None)
+        self._settle(job, fact.epoch)
+        self.emit(Notice(job.id))
 
     def _returned(self, fact: Returned, now: Instant) -> None:
         job = self.jobs[fact.job] = self._moved(fact, now)
-        self._close_lease(job)
+        self._close_leases(job)
         self._push(job)
         self.emit(Notice(job.id))
 
@@ -115,29 +137,23 @@ class Books(Machine[State]):
         job = self._moved(fact, now)
         self.ledger.post(job.id, credits(job.orchestrator, fact.wei, fact.fee))
         self.jobs[job.id] = job
-        self._close_lease(job)
+        self._close_leases(job)
         self._end(job)
 
     def _withdrawn(self, fact: Withdrawn, now: Instant) -> None:
         job = self._moved(fact, now)
         self.ledger.post(job.id, credits(job.orchestrator, fact.wei, fact.fee))
-        was = self.jobs[job.id].phase
-        self.jobs[job.id] = job
-        if was is Phase.QUEUED:
-            self.queue.remove(job.id)
-        else:
-            self._close_lease(job)
-        self._end(job)
+        self._leave(job)
 
     def _abandoned(self, fact: Abandoned | Quarantined, now: Instant) -> None:
         job = self._moved(fact, now)
         self.ledger.void(job.id)
-        was = self.jobs[job.id].phase
+        self._leave(job)
+
+    def _leave(self, job: Job) -> None:
+        """End a job without an answer, wherever it stands."""
         self.jobs[job.id] = job
-        if was is Phase.QUEUED:
-            self.queue.remove(job.id)
-        else:
-            self._close_lease(job)
+        self._close_leases(job)
         self._end(job)
 
     def _quarantined(self, fact: Quarantined, now: Instant) -> None:
@@ -149,7 +165,15 @@ class Books(Machine[State]):
         """Let a job wait: behind its client's others, or where it stood before its attempt failed."""
         wants = job.preference
         cost = max(1, job.spec.units_max)
-        self.queue.push(job.id, job.need, job.client, cost=cost, weight=wants.weight, priority=wants.priority)
+        self.queue.push(
+            job.id,
+            job.need,
+            job.client,
+            cost=cost,
+            weight=wants.weight,
+            priority=wants.priority,
+            deadline=job.deadline,
+        )
 
     def _moved(self, fact: JobFact, now: Instant) -> Job:
         job = self.jobs.get(fact.job)
@@ -157,15 +181,35 @@ class Books(Machine[State]):
             raise NotFound(f"no job {fact.job} for {type(fact).__name__}")
         return job.move(fact, now)
 
-    def _close_lease(self, job: Job) -> None:
-        self.leases.end(job.id)
+    def _close_leases(self, job: Job) -> None:
+        """Nobody works for this job any more: say so to those who did."""
+        for leases in (self.leases, self.hedges):
+            if job.id in leases:
+                epoch = leases[job.id].epoch
+                leases.end(job.id)
+                self._settle(job, epoch)
         self.workers.pop(job.id, None)
+
+    def _settle(self, job: Job, epoch: int) -> None:
+        """Tell the orchestrator of an attempt how it ended, until it is heard."""
+        node = job.attempt(epoch).orchestrator
         self.emit(
-            Retire(order_key(job.orchestrator, job.id, job.epoch)),
-            Deliver(settlement_key(job.orchestrator, job.id, job.epoch), job.orchestrator, settlement(job)),
+            Retire(order_key(node, job.id, epoch)),
+            Deliver(settlement_key(node, job.id, epoch), node, settlement(job, epoch)),
         )
 
+    def live(self, job: JobId, epoch: int, peer: NodeId) -> Leases | None:
+        """Where the lease stands under which an orchestrator may answer for this attempt; None if it may not."""
+        if self.leases.find(job, epoch, peer) is not None:
+            return self.leases
+        return self.hedges if self.hedges.find(job, epoch, peer) is not None else None
+
+    def leased_to(self, peer: NodeId) -> list[tuple[Leases, Lease]]:
+        """An orchestrator's live leases, and where each stands."""
+        return [(leases, lease) for leases in (self.leases, self.hedges) for lease in leases.of(peer)]
+
     def _end(self, job: Job) -> None:
+        self.queue.leave(job.id)
         if not job.key:
             self._ended.append(job.id)
         self.emit(Notice(job.id, ended=True))
@@ -195,6 +239,10 @@ class Books(Machine[State]):
             raise Broken("the queue and the waiting jobs differ")
         if running != {lease.task for lease in self.leases}:
             raise Broken("the leases and the running jobs differ")
+        if {job.id: job.hedge for job in self.jobs.values() if job.hedge} != {
+            hedge.task: hedge.epoch for hedge in self.hedges
+        }:
+            raise Broken("the leases and the second attempts differ")
         if waiting | running != set(self.ledger.holds):
             raise Broken("the holds and the open jobs differ")
 
@@ -211,10 +259,15 @@ class Books(Machine[State]):
         for client, key, use in state.keys:
             self.keys.remember(client, key, use)
         for job in state.jobs:
-            if job.phase is Phase.QUEUED:
-                self._push(job)
-            elif job.phase is Phase.LEASED:
+            if job.phase in ENDED:
+                continue
+            self._push(job)
+            if job.phase is Phase.LEASED:
+                self.queue.remove(job.id)
                 self.leases.grant(Lease(job.id, job.epoch, job.orchestrator, job.need, job.deadline))
+            if job.hedge:
+                node = job.attempt(job.hedge).orchestrator
+                self.hedges.grant(Lease(job.id, job.hedge, node, job.need, job.deadline))
 
     def busy(self) -> bool:
         """True while jobs are open."""
@@ -223,6 +276,8 @@ class Books(Machine[State]):
     fact_handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
         Accepted: _accepted,
         Placed: _placed,
+        Hedged: _hedged,
+        Fallen: _fallen,
         Returned: _returned,
         Answered: _answered,
         Withdrawn: _withdrawn,

@@ -1,4 +1,4 @@
-"""Who a client is: the hash of its key, never the key itself.
+"""Who a client is: the hash of its key, never the key itself; and what it is granted.
 
 Without configured keys everybody on this computer is let in, but no web page
 from elsewhere that a browser on this computer happens to show.
@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hmac import compare_digest
 
+from msgspec import Struct
+
 from shoal.errors import Refused, Unauthorized
+from shoal.gateway.config import Tenant
 from shoal.ids import ClientId
 from shoal.runtime.door import Request
+from shoal.work.queue import PRIORITIES
 
 ANONYMOUS = ClientId("anonymous")
 BEARER = b"bearer "
@@ -31,16 +35,56 @@ class ForeignPage(Refused):
     http_status = 403
 
 
-class Clients:
-    """Who may come in."""
+class NotGranted(Refused):
+    """This key does not go so far; ask whoever runs this gateway."""
 
-    def __init__(self, keys: Iterable[str]) -> None:
-        self._known = tuple(_hash(key.encode()) for key in keys)
+    code = "not_granted"
+    http_status = 403
+
+
+class Grant(Struct, frozen=True):
+    """What a client may have of a busy network: its share beside others', and its highest class."""
+
+    weight: int = 1
+    priority_max: str = "high"
+
+    def require(self, priority: str) -> None:
+        """Raise `NotGranted` for a class above this one's highest."""
+        if PRIORITIES[priority] > PRIORITIES[self.priority_max]:
+            raise NotGranted(
+                f"your key is granted priority {self.priority_max} at most; leave {priority} out, "
+                "or ask whoever runs this gateway for more"
+            )
+
+
+#: Whoever uses a gateway without keys is at home there.
+OPEN = Grant()
+#: A key of which nothing else is said.
+PLAIN = Grant(priority_max="normal")
+
+
+class Clients:
+    """Who may come in, and what each may have."""
+
+    def __init__(self, keys: Iterable[str], tenants: Sequence[Tenant] = ()) -> None:
+        """Raises `Refused` if two have the same key or the same name, or a key is empty."""
+        all_keys = [*keys, *(tenant.key for tenant in tenants)]
+        names = [tenant.name for tenant in tenants]
+        if "" in all_keys or len(set(all_keys)) < len(all_keys) or len(set(names)) < len(names):
+            raise Refused("every key and every tenant's name is its own, and none is empty")
+        self._known = tuple(_hash(key.encode()) for key in all_keys)
+        self._grants = {
+            _name(_hash(tenant.key.encode())): Grant(tenant.weight, tenant.priority_max) for tenant in tenants
+        }
 
     @property
     def closed(self) -> bool:
         """True if a key is needed."""
         return bool(self._known)
+
+    def grant(self, client: ClientId) -> Grant:
+        """What this client may have."""
+        return self._grants.get(client, PLAIN) if self._known else OPEN
 
     def identify(self, request: Request) -> ClientId:
         """The client of this request. Raises `Unauthorized`, or `ForeignPage`."""

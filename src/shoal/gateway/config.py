@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated, Literal
 
+from msgspec import Meta, Struct
+
+from shoal.ids import NodeId
 from shoal.money.wei import Wei
+from shoal.policy.breaker import Limits as BreakerLimits
 from shoal.policy.retries import ATTEMPTS_MAX
-from shoal.units import HOUR_MS, SECOND_MS
+from shoal.policy.selection import Policy
+from shoal.units import HOUR_MS, MINUTE_MS, SECOND_MS
 
 
 class Rules(Struct, frozen=True, kw_only=True):
@@ -22,7 +27,27 @@ class Rules(Struct, frozen=True, kw_only=True):
     busy_pause_ms: int = 1 * SECOND_MS
     #: How often deadlines and leases are looked at while jobs are open.
     tick_ms: int = 250
+    #: Attempts that may fail at a job's own work, and attempts in all, those that were lost with their node included.
     attempts_max: int = ATTEMPTS_MAX
+    tries_max: int = 20
+    #: Who gets a job, unless it asks for another policy; and the policies that are defined here.
+    policy: str = "balanced"
+    policies: dict[str, Policy] = {}
+    #: When an orchestrator that fails is left alone, and for how long.
+    breaker: BreakerLimits = BreakerLimits()
+    #: So many changes of what is known are kept, so that a choice can be looked at as it was made.
+    views_max: int = 20_000
+    #: Attempts after the first are at most this part of all first ones, and so many more.
+    retry_share_ppm: int = 100_000
+    retry_burst: int = 10
+    #: Sessions whose last node is remembered, and how long.
+    homes_max: int = 10_000
+    home_keep_ms: int = 10 * MINUTE_MS
+    #: A second attempt begins when the first takes longer than the mean by so many standard deviations.
+    hedge_spreads: float = 2.0
+    #: Stakes and reputations (0 to 1) by node id, from a file of the operator's.
+    stakes: dict[NodeId, int] = {}
+    reputations: dict[NodeId, float] = {}
     deadline_max_ms: int = 1 * HOUR_MS
     #: The gateway's own part, on top of the orchestrator's price.
     fee_ppm: int = 0
@@ -33,6 +58,18 @@ class Rules(Struct, frozen=True, kw_only=True):
     keys_max: int = 100_000
     key_window_ms: int = 24 * HOUR_MS
     body_keep_ms: int = 24 * HOUR_MS
+
+
+class Tenant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Somebody who uses this gateway, and what they may have of it when it is busy."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    #: What comes with their requests: `Authorization: Bearer KEY`.
+    key: str
+    #: Their share: of two that wait for the same, one of weight 2 is given twice as much work.
+    weight: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    #: The highest class that they may ask for.
+    priority_max: Literal["high", "normal", "low"] = "normal"
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,4 +83,6 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     orchestrators: tuple[str, ...] = ()
     #: Who may use it. Empty: everybody on this computer, and nobody else.
     api_keys: tuple[str, ...] = ()
+    #: ... and who may, each with a share of their own.
+    tenants: tuple[Tenant, ...] = ()
     rules: Rules = Rules()

@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Raw, Struct
 
 from shoal.errors import NotFound, Refused, ShoalError
-from shoal.gateway import openai, streams
+from shoal.gateway import openai, streams, wants
 from shoal.gateway.answers import (
     Locate,
     answer_reply,
@@ -44,7 +44,9 @@ from shoal.gateway.requests import (
     read_fields,
     read_files,
 )
-from shoal.ids import ClientId, JobId
+from shoal.gateway.wants import Wants, number
+from shoal.gateway.why import why_value
+from shoal.ids import ClientId, JobId, NodeId
 from shoal.money.wei import Price
 from shoal.runtime.chance import new_job_id
 from shoal.runtime.door import Door, Feed, Handler, Presence, Reply, Request, encode, error_reply
@@ -72,12 +74,11 @@ class Begun(Struct, frozen=True):
     keyed: bool
 
 
-class JobRequest(Struct, frozen=True):
+class JobRequest(Wants, frozen=True, kw_only=True):
     """What `/v1/jobs` takes as JSON."""
 
     pipeline: str
     params: Raw = Raw(b"{}")
-    deadline_ms: int = 0
 
 
 _job_requests = Json(
@@ -88,9 +89,10 @@ _job_requests = Json(
 class Doors:
     """Every route of a gateway."""
 
-    def __init__(self, desk: Desk, clients: Clients) -> None:
+    def __init__(self, desk: Desk, clients: Clients, gateway: NodeId) -> None:
         self._desk = desk
         self._clients = clients
+        self._gateway = gateway
 
     def door(self) -> Door:
         """Where each request finds its handler."""
@@ -112,6 +114,7 @@ class Doors:
             "GET /v1/jobs/*/events": self.events,
             "GET /v1/jobs/*/result": self.result,
             "GET /v1/jobs/*/receipt": self.receipt,
+            "GET /v1/jobs/*/why": self.why,
             "GET /media/*": self.media,
             "GET /v1/network": self.network,
             "GET /health": self.health,
@@ -226,11 +229,12 @@ class Doors:
     # Our own
 
     async def submit(self, request: Request) -> Reply | Feed:
-        """`POST /v1/jobs`: the job as it stands, at once or after `?wait_ms=`."""
+        """`POST /v1/jobs`: the job as it stands, at once or after `?wait_ms=` (or `Prefer: wait=`)."""
         client = self._clients.identify(request)
-        wait_ms = _number(request.query("wait_ms"), "wait_ms", WAIT_MS_MAX)
-        asked, deadline_ms = await self._read_job(request)
-        order = self._order(request, client, asked, deadline_ms)
+        wait_ms = number(request.query("wait_ms"), "wait_ms", WAIT_MS_MAX)
+        wait_ms = wait_ms or min(wants.wait_ms(request.headers), WAIT_MS_MAX)
+        asked, fields = await self._read_job(request)
+        order = self._order(request, client, asked, fields)
         watch = self._desk.watch(order.job)
         try:
             job_id = await self._desk.submit(order)
@@ -253,23 +257,23 @@ class Doors:
             ),
         )
 
-    async def _read_job(self, request: Request) -> tuple[Ask, int]:
+    async def _read_job(self, request: Request) -> tuple[Ask, Wants]:
         body = await request.body(max(BODY_BYTES_MAX.values()) + FORM_BYTES)
         if not request.header(b"content-type").startswith(FORM):
             wanted = _job_requests.read(body)
             row = pipeline(wanted.pipeline)
-            return ask(row, READERS[row.name].read(bytes(wanted.params))), wanted.deadline_ms
+            return ask(row, READERS[row.name].read(bytes(wanted.params))), wanted
         form = await self._form(request, body)
         row = pipeline(form.fields.get("pipeline", ""))
         params = READERS[row.name].read(form.fields.get("params", "{}").encode())
-        deadline_ms = _number(form.fields.get("deadline_ms", ""), "deadline_ms", 2**53)
+        fields = wants.in_form(form)
         media, measures = await read_files(row, form)
-        return ask(row, params, media, measures), deadline_ms
+        return ask(row, params, media, measures), fields
 
     async def jobs(self, request: Request) -> Reply | Feed:
         """`GET /v1/jobs`: the client's own, the newest first."""
         client = self._clients.identify(request)
-        limit = _number(request.query("limit"), "limit", LIST_JOBS_MAX) or LIST_JOBS
+        limit = number(request.query("limit"), "limit", LIST_JOBS_MAX) or LIST_JOBS
         machine = self._desk.machine
         own = []
         for job in reversed(machine.jobs.values()):
@@ -295,7 +299,7 @@ class Doors:
     async def events(self, request: Request) -> Reply | Feed:
         """`GET /v1/jobs/{id}/events`, from `Last-Event-ID` on."""
         job = await self._own(request)
-        cursor = _number(request.header(b"last-event-id"), "Last-Event-ID", 2**53)
+        cursor = number(request.header(b"last-event-id"), "Last-Event-ID", 2**53)
         events = streams.job_events(self._desk, job.client, job, cursor, _locate(request))
         return Feed(events, job_headers(job.id))
 
@@ -313,6 +317,12 @@ class Doors:
         if job.receipt is None:
             raise NotFound(f"job {job.id} is {job.phase.value}, and there is no receipt of it")
         return Reply(encode(receipt_value(job.receipt)), headers=job_headers(job.id))
+
+    async def why(self, request: Request) -> Reply | Feed:
+        """`GET /v1/jobs/{id}/why`: who could be chosen for it, and by what they were judged."""
+        job = await self._own(request)
+        value = why_value(self._desk.machine, job, self._desk.now())
+        return Reply(encode(value), headers=job_headers(job.id))
 
     async def media(self, request: Request) -> Reply | Feed:
         """`GET /media/{id}.0.wav`: an answer's file, for whoever was given its address."""
@@ -352,25 +362,27 @@ class Doors:
         except ShoalError as error:
             return error_reply(error, job_headers(job.id))
 
-    def _order(self, request: Request, client: ClientId, asked: Ask, deadline_ms: int = 0) -> Submitted:
+    def _order(self, request: Request, client: ClientId, asked: Ask, fields: Wants) -> Submitted:
         headers = request.headers
         key = headers.get(b"idempotency-key", b"").decode("latin-1")
         if len(key) > KEY_CHARACTERS_MAX:
             raise Refused(f"an idempotency key has at most {KEY_CHARACTERS_MAX} characters")
         limit = asked.row.price
         if b"shoal-max-price-wei" in headers:
-            given = Price(_number(request.header(b"shoal-max-price-wei"), "Shoal-Max-Price-Wei", 2**63))
+            given = Price(number(request.header(b"shoal-max-price-wei"), "Shoal-Max-Price-Wei", 2**63))
             limit = given if given.within(limit) else limit
-        if b"shoal-deadline-ms" in headers:
-            deadline_ms = _number(request.header(b"shoal-deadline-ms"), "Shoal-Deadline-Ms", 2**53)
-        if deadline_ms < 0:
-            raise Refused("a deadline lies ahead: deadline_ms is at least 1")
-        deadline_ms = deadline_ms or asked.row.deadline_ms
-        return Submitted(new_job_id(), client, asked.spec, asked.body, limit, deadline_ms, key)
+        said = wants.said(headers, fields)
+        spec = wants.in_session(asked.spec, self._gateway, client, said.session or asked.session)
+        preference = wants.preference(said, self._clients.grant(client))
+        deadline_ms = said.deadline_ms or asked.row.deadline_ms
+        return Submitted(new_job_id(), client, spec, asked.body, limit, deadline_ms, key, preference)
 
     async def _begin(self, request: Request, client: ClientId, asked: Ask) -> Begun:
         """Submit, and watch both the job and the client."""
-        order = self._order(request, client, asked)
+        # Who waits no longer than so has no use for a later answer, unless it can come back for it.
+        patient = asked.spec.stream or b"idempotency-key" in request.headers
+        fields = Wants(deadline_ms=0 if patient else wants.wait_ms(request.headers))
+        order = self._order(request, client, asked, fields)
         desk = self._desk
         watch = desk.watch(order.job)
         try:
@@ -429,15 +441,6 @@ class Doors:
         finally:
             watch = begun.watch
             self._let_go(begun, ended=ended or (watch.ended.done() and watch.ended.result() is not None))
-
-
-def _number(text: str, name: str, most: int) -> int:
-    """A whole number that a client wrote, 0 for none."""
-    if not text:
-        return 0
-    if not (text.isascii() and text.isdigit()) or len(text) > 20 or int(text) > most:
-        raise Refused(f"{name} is a whole number from 0 to {most}, not {text[:50]!r}")
-    return int(text)
 
 
 def _locate(request: Request) -> Locate:

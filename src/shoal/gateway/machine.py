@@ -13,10 +13,9 @@ from typing import ClassVar
 
 from shoal.errors import Failed, Lost, Refused, Untrusted
 from shoal.errors import Quarantined as QuarantinedError
-from shoal.gateway.books import Books
 from shoal.gateway.config import Rules
 from shoal.gateway.events import CancelAsked, Consumed, Notice, Reply, Streamed, Submitted
-from shoal.gateway.sellers import Sellers
+from shoal.gateway.placement import Placement
 from shoal.gateway.settlement import account, order_key, settlement, settlement_key
 from shoal.ids import Digest, JobId, NodeId, digest
 from shoal.machine import (
@@ -34,53 +33,45 @@ from shoal.machine import (
     Value,
 )
 from shoal.money.wei import Wei, part
-from shoal.policy.retries import began, retryable
-from shoal.policy.selection import Selection, quickest_free
+from shoal.policy.retries import began, counts, retryable
+from shoal.policy.views import size_class
 from shoal.units import Instant, later
 from shoal.wire import words
+from shoal.wire.codec import decode_payload
 from shoal.wire.faults import fault_of
+from shoal.wire.pipelines import PIPELINES
+from shoal.wire.references import is_whole
 from shoal.work.lease import Lease
 from shoal.work.lifecycle import (
     ENDED,
     Abandoned,
     Accepted,
     Answered,
+    Fallen,
     Job,
     Phase,
-    Placed,
     Returned,
     Withdrawn,
     expired,
 )
-from shoal.work.queue import Need
 from shoal.work.receipt import Terms
 from shoal.work.seal import signed_bytes
 from shoal.work.stream import Stream
 
 #: Tells whether a node signed these bytes.
 Verify = Callable[[NodeId, bytes, bytes], bool]
+MISFIT = "the orchestrator's receipt does not fit its answer"
+IN_PIECES = "the answer is not of its pipeline's form, or names a file that did not come with it"
 
 
-class GatewayMachine(Books):
+class GatewayMachine(Placement):
     """Decides over the books, by what it knows of its orchestrators."""
 
-    def __init__(self, rules: Rules, *, verify: Verify, select: Selection = quickest_free) -> None:
+    def __init__(self, rules: Rules, *, verify: Verify) -> None:
         super().__init__(rules)
-        self.sellers = Sellers()
         self._verify = verify
-        self._select = select
 
     # What the doors may ask
-
-    def position(self, job: JobId) -> int:
-        """How many waiting jobs go before this one; 0 if it does not wait."""
-        return self.queue.position(job) if job in self.queue else 0
-
-    def start_ms(self, job: JobId) -> int:
-        """An estimate of when a waiting job starts: the jobs before it, at the pace of late."""
-        if job not in self.queue:
-            return 0
-        return self.sellers.wait_ms(self.jobs[job].need, self.queue.position(job))
 
     def stream(self, job: JobId) -> Stream:
         """A job's stream as far as it has come."""
@@ -110,9 +101,11 @@ class GatewayMachine(Books):
             self.emit(Reply(event.job, None, words.Fault(QuarantinedError.code, QuarantinedError().message)))
 
     def _accept(self, event: Submitted, request: Digest, now: Instant) -> None:
+        self.policy_of(event.preference.policy)
         need = (event.spec.pipeline, event.spec.model)
         self.sellers.require(need, event.limit, self.rules.lease_ms)
-        self.queue.admit(event.client)
+        self.queue.admit(event.client, retry_after_ms=partial(self.next_start_ms, need))
+        self.require_time(event)
         most = event.limit.cost(event.spec.units_max)
         hold = Wei(most + part(most, self.rules.fee_ppm))
         self.ledger.require(account(event.client), hold)
@@ -135,7 +128,7 @@ class GatewayMachine(Books):
             now,
         )
         self.emit(Reply(event.job, event.job))
-        self._place(now)
+        self.place(now)
 
     def _on_cancel_asked(self, event: CancelAsked, now: Instant) -> None:
         job = self.jobs.get(event.job)
@@ -148,7 +141,7 @@ class GatewayMachine(Books):
             units = min(self.streams[job.id].acknowledged(job.epoch), job.spec.units_max)
         wei = job.price.cost(units)
         self.decide(Withdrawn(job.id, job.epoch, units, wei, part(wei, self.rules.fee_ppm)), now)
-        self._place(now)
+        self.place(now)
 
     def _on_consumed(self, event: Consumed, now: Instant) -> None:
         job = self.jobs.get(event.job)
@@ -162,15 +155,15 @@ class GatewayMachine(Books):
 
     def _on_connected(self, event: Connected, now: Instant) -> None:
         self.sellers.connect(event.peer)
-        held = tuple(words.Held(JobId(lease.task), lease.epoch) for lease in self.leases.of(event.peer))
+        held = tuple(words.Held(JobId(lease.task), lease.epoch) for _, lease in self.leased_to(event.peer))
         if held:  # that one has failed may have been said while nobody was here
             self.emit(Send(event.peer, words.Heartbeat(held)))
 
     def _on_disconnected(self, event: Disconnected, now: Instant) -> None:
         self.sellers.disconnect(event.peer)
         until = later(now, self.rules.reconnect_ms)
-        for lease in self.leases.of(event.peer):
-            self.leases.until(lease.task, min(lease.until, until))
+        for leases, lease in self.leased_to(event.peer):
+            leases.until(lease.task, min(lease.until, until))
 
     def _on_heard(self, event: Heard, now: Instant) -> None:
         listen = self._HEARD.get(type(event.word))
@@ -179,8 +172,8 @@ class GatewayMachine(Books):
         listen(self, event.peer, event.word, now)
 
     def _hear_capacity(self, peer: NodeId, word: words.Capacity, now: Instant) -> None:
-        self.sellers.quote(peer, word.quotes)
-        self._place(now)
+        self.sellers.quote(peer, word.quotes, word.region, now)
+        self.place(now)
 
     def _hear_lease(self, peer: NodeId, word: words.Lease, now: Instant) -> None:
         if self._renew(peer, words.Held(word.job, word.epoch), now):
@@ -205,38 +198,40 @@ class GatewayMachine(Books):
             self.emit(Notice(word.job))
 
     def _hear_result(self, peer: NodeId, word: words.Result, now: Instant) -> None:
-        if self.leases.find(word.job, word.epoch, peer) is None:
+        if self.live(word.job, word.epoch, peer) is None:
             self._refuse_late(peer, word.job, word.epoch)
             return
         job = self.jobs[word.job]
         receipt = word.receipt
         if receipt is None or not self._believes(job, word, receipt):
-            fault = words.Fault(Failed.code, "the orchestrator's receipt does not fit its answer")
-            self._return(job, fault, now)
+            self._fall(job, word.epoch, words.Fault(Failed.code, MISFIT), now)
             return
-        self.sellers.learn(peer, job.need, word.run_ms)
+        if PIPELINES[job.spec.pipeline].answers and not _is_whole(word.body):
+            self._fall(job, word.epoch, words.Fault(Failed.code, IN_PIECES), now)
+            return
+        took_ms = now - job.attempt(word.epoch).placed_at
+        self.sellers.answered(peer, job.need, size_class(job.spec.units_max), word.run_ms, took_ms, now)
         self.emit(Keep(word.digest, word.body, self.rules.body_keep_ms))
         fee = part(receipt.wei, self.rules.fee_ppm)
-        fact = Answered(job.id, job.epoch, receipt.units, receipt.wei, fee, word.digest, receipt, word.run_ms)
+        fact = Answered(
+            job.id, word.epoch, receipt.units, receipt.wei, fee, word.digest, receipt, word.run_ms
+        )
         self.decide(fact, now)
-        self._place(now)
+        self.place(now)
 
     def _believes(self, job: Job, word: words.Result, receipt: words.Receipt) -> bool:
-        terms = Terms(job.id, job.epoch, job.orchestrator, job.spec, job.price, job.request)
+        attempt = job.attempt(word.epoch)
+        terms = Terms(job.id, word.epoch, attempt.orchestrator, job.spec, attempt.price, job.request)
         return (
             word.units >= 0
             and word.digest == digest(word.body)
             and terms.fits(receipt, word.units, word.digest, word.run_ms)
-            and self._verify(job.orchestrator, signed_bytes(receipt), receipt.signature)
+            and self._verify(attempt.orchestrator, signed_bytes(receipt), receipt.signature)
         )
 
     def _hear_failure(self, peer: NodeId, word: words.Failure, now: Instant) -> None:
-        if self.leases.find(word.job, word.epoch, peer) is None:
-            return
-        job = self.jobs[word.job]
-        if not began(word.fault):
-            self.sellers.pause(peer, job.need, later(now, self.rules.busy_pause_ms))
-        self._return(job, word.fault, now)
+        if self.live(word.job, word.epoch, peer) is not None:
+            self._fall(self.jobs[word.job], word.epoch, word.fault, now)
 
     def _hear_settled(self, peer: NodeId, word: words.Settled, now: Instant) -> None:
         self.emit(Retire(settlement_key(peer, word.job, word.epoch)))
@@ -252,72 +247,71 @@ class GatewayMachine(Books):
         job = self.jobs.get(job_id)
         if job is not None and job.phase in ENDED and (job.orchestrator, job.epoch) == (peer, epoch):
             # The outbox has said so before; but a large order may be overtaken by its own settlement.
-            self.emit(Send(peer, settlement(job)))
+            self.emit(Send(peer, settlement(job, epoch)))
         else:
             self.emit(Send(peer, words.Cancel(job_id, epoch)))
 
     def _renew(self, peer: NodeId, held: words.Held, now: Instant) -> bool:
-        lease = self.leases.find(held.job, held.epoch, peer)
-        if lease is None:
+        leases = self.live(held.job, held.epoch, peer)
+        if leases is None:
             self._refuse_late(peer, held.job, held.epoch)
             return False
-        self.leases.until(held.job, max(lease.until, later(now, self.rules.lease_ms)))
+        leases.until(held.job, max(leases[held.job].until, later(now, self.rules.lease_ms)))
         return True
 
-    def _return(self, job: Job, fault: words.Fault, now: Instant) -> None:
-        """An attempt has failed: let the job wait again, or give it up."""
-        self.decide(Returned(job.id, job.epoch, fault, began(fault)), now)
-        job = self.jobs[job.id]
-        if not retryable(fault) or job.failures >= self.rules.attempts_max:
-            self.decide(Abandoned(job.id, fault), now)
-        self._place(now)
-
-    # Late binding
-
-    def _place(self, now: Instant) -> None:
-        """Bind waiting jobs to free slots, until there is no job or no slot that fits."""
-        for need in self.queue.needs():
-            while self.queue.waits_for(need) and (placed := self._next_placed(need, now)) is not None:
-                self.decide(placed, now)
-
-    def _next_placed(self, need: Need, now: Instant) -> Placed | None:
-        free = self.sellers.free(need, self.leases, now)
-        for job_id in self.queue.waiting(need) if free else ():
-            job = self.jobs[job_id]
-            fit = self.sellers.fit(need, job, free)
-            if fit:
-                node = self._select(fit)
-                return Placed(job.id, job.epoch + 1, node, self.sellers.price(node, need))
-        return None
+    def _fall(self, job: Job, epoch: int, fault: words.Fault, now: Instant) -> None:
+        """An attempt has failed: let the other one go on, or the job wait again, or give it up."""
+        peer = job.attempt(epoch).orchestrator
+        if not began(fault):
+            self.sellers.turned_away(peer, job.need, now)
+        elif retryable(fault):
+            self.sellers.failed(peer, job.need, now)
+        if job.hedge:
+            self.decide(Fallen(job.id, epoch, fault, counts(fault)), now)
+        else:
+            self.decide(Returned(job.id, epoch, fault, counts(fault)), now)
+            job = self.jobs[job.id]
+            tried = job.failures >= self.rules.attempts_max or len(job.attempts) >= self.rules.tries_max
+            if tried or not retryable(fault):
+                self.decide(Abandoned(job.id, fault), now)
+        self.place(now)
 
     # Time
 
     def _on_tick(self, event: Tick, now: Instant) -> None:
-        for lease in self.leases.lapsed(now):
-            self.guard(JobId(lease.task), partial(self._lapse, lease, now), now)
-        for job_id in [*self.queue, *(JobId(lease.task) for lease in self.leases)]:
-            if self.jobs[job_id].deadline <= now and self.jobs[job_id].phase not in ENDED:
-                self.guard(job_id, partial(self._expire, job_id, now), now)
-        self._place(now)
+        for leases in (self.leases, self.hedges):
+            for lease in leases.lapsed(now):
+                self.guard(JobId(lease.task), partial(self._lapse, lease, now), now)
+        for job_id in self.queue.expired(now):
+            self.guard(job_id, partial(self._expire, job_id, now), now)
+        for lease in list(self.leases):
+            job = self.jobs[JobId(lease.task)]
+            if job.preference.hedge:
+                self.guard(job.id, partial(self.hedge, job, now), now)
+        self.place(now)
 
     def _lapse(self, lease: Lease, now: Instant) -> None:
-        fault = words.Fault(Lost.code, f"{lease.holder} fell silent")
-        self._return(self.jobs[JobId(lease.task)], fault, now)
+        job = self.jobs[JobId(lease.task)]
+        if lease.epoch in (job.epoch, job.hedge):
+            self._fall(job, lease.epoch, words.Fault(Lost.code, f"{lease.holder} fell silent"), now)
 
     def _expire(self, job_id: JobId, now: Instant) -> None:
         self.decide(Abandoned(job_id, expired(self.jobs[job_id])), now)
 
     def _on_restarted(self, event: Restarted, now: Instant) -> None:
         """Nobody is judged by our own absence: every lease gets two leases' grace."""
-        for lease in list(self.leases):
-            self.leases.until(lease.task, later(now, 2 * self.rules.lease_ms))
+        self.sellers.views.begin(now)
+        for leases in (self.leases, self.hedges):
+            for lease in list(leases):
+                leases.until(lease.task, later(now, 2 * self.rules.lease_ms))
 
     def _on_absent(self, event: Absent, now: Instant) -> None:
-        for lease in list(self.leases):
-            self.leases.until(lease.task, later(lease.until, event.gap_ms))
+        for leases in (self.leases, self.hedges):
+            for lease in list(leases):
+                leases.until(lease.task, later(lease.until, event.gap_ms))
 
     handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
-        **Books.fact_handlers,
+        **Placement.fact_handlers,
         Submitted: _on_submitted,
         CancelAsked: _on_cancel_asked,
         Consumed: _on_consumed,
@@ -338,3 +332,10 @@ class GatewayMachine(Books):
         words.Failure: _hear_failure,
         words.Settled: _hear_settled,
     }
+
+
+def _is_whole(body: bytes) -> bool:
+    try:
+        return is_whole(decode_payload(body))
+    except Untrusted:
+        return False

@@ -18,6 +18,7 @@ from shoal.errors import Refused, TooLarge
 from shoal.gateway import picture
 from shoal.gateway.form import Form
 from shoal.gateway.sound import measure
+from shoal.ids import digest
 from shoal.units import KIB, SECOND_MS
 from shoal.wire.codec import encode_payload
 from shoal.wire.pipelines import PIPELINES, MediaField, Pipeline
@@ -39,6 +40,8 @@ class Ask(Struct, frozen=True):
     row: Pipeline
     spec: JobSpec
     body: bytes
+    #: What this and later requests of the same conversation have in common, "" if there is none.
+    session: str = ""
 
 
 class Json(Generic[T]):
@@ -117,14 +120,16 @@ def ask(row: Pipeline, request: Any, media: Sequence[Media] = (), measures: tupl
     if not set(wanted) <= {file.field for file in media}:
         raise Refused(f"{row.name} wants a form with the file {', '.join(wanted)}")
     model = getattr(request, row.model_field) or row.default_model
+    session = ""
     if isinstance(request, LlmRequest):
-        request = _plain(request)
+        request, session = _plain(request), request.prompt_cache_key or ""
+        session = session or _beginning(request)
     # What was said only to say the default is left away: the encoder leaves out the very default, not its like.
     like = {name: default for name, default in _DEFAULTS[row.name] if getattr(request, name) == default}
     request = replace(request, **{**like, row.model_field: model})
     stream = row.streams and isinstance(request, LlmRequest | EchoRequest) and request.stream
     spec = JobSpec(row.name, model, row.units_max(request, measures), stream)
-    return Ask(row, spec, encode_payload(Payload(_encode(request), tuple(media))))
+    return Ask(row, spec, encode_payload(Payload(_encode(request), tuple(media))), session)
 
 
 def _look(field: MediaField, data: bytes) -> tuple[str, int]:
@@ -149,7 +154,14 @@ def _plain(request: LlmRequest) -> LlmRequest:
         max_tokens=request.max_completion_tokens or request.max_tokens or 256,
         max_completion_tokens=None,
         seed=None if request.seed is None else request.seed % SEED_RANGE,
+        prompt_cache_key=None,
     )
+
+
+def _beginning(request: LlmRequest) -> str:
+    """What every turn of a conversation begins with: all up to the first thing that its user said."""
+    first = next((n for n, message in enumerate(request.messages) if message.role == "user"), 0)
+    return digest(_encode(request.messages[: first + 1]))
 
 
 def _plain_message(message: Message) -> Message:

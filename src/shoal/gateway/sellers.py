@@ -1,41 +1,56 @@
-"""What the gateway knows of its orchestrators: all of it volatile, rebuilt from what they say."""
+"""What the gateway knows of its orchestrators: all of it volatile, rebuilt from what they say and do.
+
+For each (pipeline, model) and size of job that was ever asked for there is a
+pool of candidates. It is kept up change by change, so that a choice among a
+thousand looks at a few; every change has a number by which it can be undone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from msgspec import Struct
+from collections.abc import Callable, Mapping, Sequence
+from math import sqrt
 
 from shoal.errors import NoCapacity, UnknownModel
+from shoal.gateway.config import Rules
+from shoal.gateway.standing import Standing, Stock
+from shoal.gateway.views import Views
 from shoal.ids import NodeId
 from shoal.money.wei import Price
-from shoal.policy.views import Candidate
-from shoal.units import Instant
+from shoal.policy.filters import available
+from shoal.policy.pace import Pace
+from shoal.policy.pool import Pool
+from shoal.units import Instant, later
 from shoal.wire.words import Quote
-from shoal.work.lease import Leases
-from shoal.work.lifecycle import Job
 from shoal.work.queue import Need
 
-#: The weight of the newest answer in a seller's mean run time.
-RUN_MS_WEIGHT = 0.2
 #: What a job is thought to take while nothing is known.
 RUN_MS_UNKNOWN = 1_000.0
-
-
-class Standing(Struct):
-    """One orchestrator: what it sells, how quick it has been, and for what it is left alone."""
-
-    connected: bool = False
-    quotes: dict[Need, Quote] = {}
-    run_ms: dict[Need, float] = {}
-    paused_until: dict[Need, Instant] = {}
+#: How many standard deviations a promise leaves for bad luck.
+CAUTION = 1.0
 
 
 class Sellers:
     """The orchestrators that have been connected since we started."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Rules, held: Callable[[NodeId, Need], int]) -> None:
+        self.views = Views(rules.views_max)
+        self._rules = rules
+        #: How many of a node's slots our leases hold.
+        self._held = held
         self._standings: dict[NodeId, Standing] = {}
+        self._pools: dict[Need, dict[int, Pool]] = {}
+        #: How long jobs take, whoever runs them: of each need, and of each size of it.
+        self._paces: dict[Need, dict[int, Pace]] = {}
+        self._overall: dict[Need, Pace] = {}
+        #: Who is left alone for now, and is looked at again with time.
+        self._resting: dict[tuple[NodeId, Need], None] = {}
+        #: Who has changed since the pools were last looked at.
+        self._behind: dict[Need, dict[NodeId, None]] = {}
+        #: How often anybody was chosen.
+        self._turns = 0
+        #: Who could take a job now.
+        self._open: dict[Need, set[NodeId]] = {}
+        self._slots: dict[Need, int] | None = None
 
     def __contains__(self, node: NodeId) -> bool:
         return node in self._standings
@@ -45,54 +60,155 @@ class Sellers:
         """What is known of each."""
         return self._standings
 
+    # What they say
+
     def connect(self, node: NodeId) -> None:
         """An orchestrator is here; what it sells it will say."""
-        standing = self._standings.setdefault(node, Standing())
+        standing = self._standings.get(node)
+        if standing is None:
+            stake, reputation = self._rules.stakes.get(node, 0), self._rules.reputations.get(node)
+            standing = self._standings[node] = Standing(stake=stake, reputation=reputation)
         standing.connected = True
-        standing.paused_until = {}
+        self._refresh(node)
 
     def disconnect(self, node: NodeId) -> None:
         """An orchestrator is gone; what it sold is remembered, but cannot be bought."""
         self._standings[node].connected = False
+        self._refresh(node)
 
-    def quote(self, node: NodeId, quotes: Sequence[Quote]) -> None:
+    def quote(self, node: NodeId, quotes: Sequence[Quote], region: str, now: Instant) -> None:
         """Take what an orchestrator sells in place of what it sold before."""
         standing = self._standings[node]
-        standing.quotes = {(quote.pipeline, quote.model): quote for quote in quotes}
-        standing.paused_until = {}
+        standing.region = region
+        for stock in standing.stocks.values():
+            stock.quote = None
+        for quote in quotes:
+            standing.stocks.setdefault((quote.pipeline, quote.model), Stock()).says(quote, now)
+        self._refresh(node)
 
-    def price(self, node: NodeId, need: Need) -> Price:
-        """What this orchestrator asks for a work unit."""
-        return self._standings[node].quotes[need].price
+    # What they do
 
-    def pause(self, node: NodeId, need: Need, until: Instant) -> None:
-        """Leave an orchestrator alone that turned a job away, until then or until it speaks."""
-        self._standings[node].paused_until[need] = until
+    def chosen(self, node: NodeId, need: Need) -> None:
+        """A job goes there."""
+        self._turns += 1
+        self._standings[node].stocks[need].chosen(self._turns)
+        self.touch(node, need)
 
-    def learn(self, node: NodeId, need: Need, run_ms: int) -> None:
-        """An orchestrator took so long for a job."""
-        times = self._standings[node].run_ms
-        mean = times.get(need, float(run_ms))
-        times[need] = mean + RUN_MS_WEIGHT * (run_ms - mean)
+    def turned_away(self, node: NodeId, need: Need, now: Instant) -> None:
+        """An orchestrator had no slot for us: leave it alone for a moment, or until it speaks."""
+        stock = self._stock(node, need)
+        if stock is not None:
+            stock.turned_away(self._held(node, need) - 1, later(now, self._rules.busy_pause_ms))
+            self._rest(node, need)
+
+    def failed(self, node: NodeId, need: Need, now: Instant) -> None:
+        """An attempt has failed there, and the fault was not the job's."""
+        stock = self._stock(node, need)
+        if stock is not None:
+            stock.failed(now, self._rules.breaker)
+            self._rest(node, need)
+
+    def answered(self, node: NodeId, need: Need, size: int, run_ms: int, took_ms: int, now: Instant) -> None:
+        """An orchestrator has answered: after so long, of which the run took a part."""
+        self._overall.setdefault(need, Pace()).learn(run_ms)
+        self._paces.setdefault(need, {}).setdefault(size, Pace()).learn(run_ms)
+        stock = self._stock(node, need)
+        if stock is not None:
+            stock.answered(size, run_ms, max(0, took_ms - run_ms), now)
+            self.touch(node, need)
+
+    def _stock(self, node: NodeId, need: Need) -> Stock | None:
+        """What is known of this; None if it has said nothing since we started."""
+        standing = self._standings.get(node)
+        return standing.stocks.get(need) if standing is not None else None
+
+    def _rest(self, node: NodeId, need: Need) -> None:
+        self._resting[node, need] = None
+        self.touch(node, need)
+
+    def wake(self, now: Instant) -> None:
+        """Look again at those who were left alone: for some of them that is over."""
+        pause_ms = self._rules.busy_pause_ms
+        for node, need in list(self._resting):
+            if self._standings[node].stocks[need].wakes(now, self._held(node, need), pause_ms):
+                del self._resting[node, need]
+            self.touch(node, need)
+
+    # The pools
+
+    def pool(self, need: Need, size: int) -> Pool:
+        """Who sells this to a job of this size, as they stand now."""
+        pools = self._pools.setdefault(need, {})
+        pool = pools.get(size)
+        if pool is None:
+            pool = pools[size] = Pool()
+            for node in self._standings:
+                self._put(pool, node, need, size)
+        self._catch_up(need)
+        return pool
+
+    def any_free(self, need: Need) -> bool:
+        """True if anybody could take a job of this now, if it fits."""
+        self._catch_up(need)
+        return bool(self._open.get(need))
+
+    def touch(self, node: NodeId, need: Need) -> None:
+        """Something about an orchestrator has changed: its candidates are made anew when somebody looks."""
+        if need in self._pools and node in self._standings:
+            self._behind.setdefault(need, {})[node] = None
+
+    def _catch_up(self, need: Need) -> None:
+        behind = self._behind.pop(need, None)
+        if behind is not None:
+            for size, pool in self._pools[need].items():
+                for node in behind:
+                    self._put(pool, node, need, size)
+
+    def _put(self, pool: Pool, node: NodeId, need: Need, size: int) -> None:
+        standing = self._standings[node]
+        stock = standing.stocks.get(need)
+        before = pool.get(node)
+        after = stock.candidate(node, size, self._held(node, need), standing) if stock is not None else None
+        if before == after:
+            return
+        self.views.note((need, size), node, before)
+        if after is None:
+            pool.drop(node)
+        else:
+            pool.put(after)
+        opened = self._open.setdefault(need, set())
+        if after is not None and available(after):
+            opened.add(node)
+        else:
+            opened.discard(node)
+
+    def _refresh(self, node: NodeId) -> None:
+        self._slots = None
+        for need in self._standings[node].stocks:
+            self.touch(node, need)
+
+    # What clients may ask
 
     def models(self) -> dict[Need, int]:
         """What can be bought now: slots by (pipeline, model)."""
-        found: dict[Need, int] = {}
-        for standing in self._standings.values():
-            if standing.connected:
-                for need, quote in standing.quotes.items():
-                    found[need] = found.get(need, 0) + quote.slots
-        return found
+        if self._slots is None:
+            self._slots = {}
+            for standing in self._standings.values():
+                for need, stock in standing.stocks.items():
+                    if standing.connected and stock.quote is not None:
+                        self._slots[need] = self._slots.get(need, 0) + stock.quote.slots
+        return self._slots
 
     def require(self, need: Need, limit: Price, retry_after_ms: int) -> None:
         """Raise `UnknownModel` or `NoCapacity` unless somebody connected sells this for `limit` or less."""
         pipeline, model = need
         asked = []
         for standing in self._standings.values():
-            if standing.connected and (quote := standing.quotes.get(need)) is not None:
-                if quote.price.within(limit):
+            stock = standing.stocks.get(need)
+            if standing.connected and stock is not None and stock.quote is not None:
+                if stock.quote.price.within(limit):
                     return
-                asked.append(quote.price)
+                asked.append(stock.quote.price)
         if asked:
             least = min(asked, key=lambda price: price.wei / price.per_units)
             raise NoCapacity(
@@ -100,7 +216,7 @@ class Sellers:
                 "offer more, or try again later",
                 retry_after_ms=retry_after_ms,
             )
-        known = {n for standing in self._standings.values() for n in standing.quotes}
+        known = {need for standing in self._standings.values() for need in standing.stocks}
         offered = sorted(m for p, m in known if p == pipeline)
         if offered and model not in offered:
             raise UnknownModel(f"nobody offers {model!r} for {pipeline}; there is {', '.join(offered)}")
@@ -109,41 +225,23 @@ class Sellers:
             retry_after_ms=retry_after_ms,
         )
 
-    def free(self, need: Need, leases: Leases, now: Instant) -> list[Candidate]:
-        """The orchestrators with a slot for this that neither our leases nor others' hold."""
-        candidates = []
-        for node, standing in self._standings.items():
-            quote = standing.quotes.get(need)
-            if quote is None or not standing.connected or standing.paused_until.get(need, 0) > now:
-                continue
-            free = quote.slots - quote.taken - leases.count(node, need)
-            if free > 0:
-                run_ms = standing.run_ms.get(need, 0.0)
-                candidates.append(
-                    Candidate(node=node, slots=quote.slots, free=free, price=quote.price, run_ms=run_ms)
-                )
-        return candidates
+    # What can be expected
 
-    def fit(self, need: Need, job: Job, free: Sequence[Candidate]) -> list[Candidate]:
-        """Of the free ones those that this job may go to: not too dear, and not where it has failed.
+    def wait_ms(self, need: Need, ahead: int) -> float:
+        """When a job starts that has so many before it, if every slot is taken: at the pace of late."""
+        overall = self._overall.get(need)
+        run_ms = overall.mean_ms if overall is not None else RUN_MS_UNKNOWN
+        return (ahead + 1) * run_ms / max(1, self.models().get(need, 0))
 
-        Where it has failed it may go again only if nobody else sells what it needs at its price.
-        """
-        affordable = [seller for seller in free if seller.price.within(job.limit)]
-        if not job.attempts:  # it has failed nowhere
-            return affordable
-        fresh = [seller for seller in affordable if not job.avoids(seller.node)]
-        others = any(
-            standing.connected
-            and (quote := standing.quotes.get(need)) is not None
-            and quote.price.within(job.limit)
-            and not job.avoids(node)
-            for node, standing in self._standings.items()
-        )
-        return fresh if others else affordable
+    def pace(self, need: Need, size: int) -> Pace | None:
+        """How long jobs of this size take, whoever runs them; None while there was none."""
+        return self._paces.get(need, {}).get(size)
 
-    def wait_ms(self, need: Need, position: int) -> int:
-        """An estimate of when a job starts that has so many before it, at the pace of late."""
-        times = [s.run_ms[need] for s in self._standings.values() if need in s.run_ms]
-        run_ms = sum(times) / len(times) if times else RUN_MS_UNKNOWN
-        return int((position + 1) * run_ms / max(1, self.models().get(need, 0)))
+    def promise_ms(self, need: Need, size: int, ahead: int) -> float:
+        """The time in which a job will be done that has to wait, bad luck allowed for; 0 while nothing is known."""
+        pace, overall = self.pace(need, size), self._overall.get(need)
+        if pace is None or overall is None:
+            return 0.0
+        slots = max(1, self.models().get(need, 0))
+        variance = pace.variance + (ahead + 1) * overall.variance / slots**2
+        return self.wait_ms(need, ahead) + pace.mean_ms + CAUTION * sqrt(variance)

@@ -25,13 +25,13 @@ class Service:
         """Raises `Refused` if its address is open to others and no keys are set."""
         self._settings = settings
         self._orchestrators = [Address.parse(text) for text in settings.orchestrators]
-        clients = Clients(settings.api_keys)
+        clients = Clients(settings.api_keys, settings.tenants)
         address = Address.parse(settings.http_addr)
         listener = bind(address.host, address.port, guarded=clients.closed)
         self.port: int = listener.getsockname()[1]
         self.node = Node("gateway", Path(settings.home), self._build, self._perform, complete=self._complete)
         self.desk = Desk(self.machine, self.node)
-        self._server = Server(Doors(self.desk, clients).door(), listener)
+        self._server = Server(Doors(self.desk, clients, self.node.key.id).door(), listener)
 
     async def start(self) -> None:
         """Go on from the journal, dial the orchestrators, and take requests."""

@@ -23,11 +23,13 @@ def credits(orchestrator: NodeId, wei: Wei, fee: Wei) -> dict[str, Wei]:
     return {f"orchestrator:{orchestrator}": wei, FEES: fee} if wei else {}
 
 
-def settlement(job: Job) -> Accept | Cancel:
-    """What the orchestrator of a job's latest attempt is told about its end."""
+def settlement(job: Job, epoch: int) -> Accept | Cancel:
+    """What the orchestrator of an attempt is told about its end: only the attempt that counts is paid."""
+    if epoch != job.epoch:
+        return Cancel(job.id, epoch)
     if job.phase is Phase.DONE:
-        return Accept(job.id, job.epoch, job.units, job.wei)
-    return Cancel(job.id, job.epoch, job.units, job.wei)
+        return Accept(job.id, epoch, job.units, job.wei)
+    return Cancel(job.id, epoch, job.units, job.wei)
 
 
 def order_key(orchestrator: NodeId, job: JobId, epoch: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from shoal.ids import JobId, NodeId
 from shoal.machine import Value
 from shoal.money.wei import Price
+from shoal.units import Instant
 
 #: Jobs of one size class differ in their work units by less than this factor.
 SIZE_FACTOR = 4
@@ -34,6 +35,19 @@ class Candidate(Value, frozen=True, kw_only=True):
     reputation: float | None = None
     #: It failed lately, and is tried with one job at a time: `policy.breaker`.
     on_trial: bool = False
+    #: ... and gets nothing until then, or until that one job has ended.
+    barred: bool = False
+    #: The number of our own choice that fell on it last, 0 if none ever did: for those who take turns.
+    turn: int = 0
+    #: When it last said how it stands, or answered, by the clock of the one who chooses.
+    heard_at: Instant = Instant(0)
+    #: How many of our choices have fallen on it since then.
+    uses: int = 0
+
+    @property
+    def taken(self) -> int:
+        """Slots that somebody's jobs hold."""
+        return self.slots - self.free
 
 
 class Wish(Value, frozen=True, kw_only=True):
@@ -42,6 +56,8 @@ class Wish(Value, frozen=True, kw_only=True):
     job: JobId
     #: 1 for the first attempt.
     attempt: int = 1
+    #: When it is chosen for, by the clock of `Candidate.heard_at`.
+    now: Instant = Instant(0)
     units: int = 1
     limit: Price = Price(0)
     #: Time until its deadline.

@@ -18,7 +18,7 @@ from shoal.runtime.virtual import Call
 from shoal.sim.evidence import Acknowledged, ClientWord, Consumed, Ended, Missing, TurnedAway
 from shoal.sim.houses import GatewayNode, View, answer_to
 from shoal.wire.words import JobSpec
-from shoal.work.lifecycle import Phase
+from shoal.work.lifecycle import Phase, Preference
 
 #: A request is sent again when no reply has come for so long.
 REPLY_MS = 4_000
@@ -33,6 +33,7 @@ class Wish(Struct, kw_only=True):
     limit: Price
     deadline_ms: int
     key: str = ""
+    preference: Preference = Preference()
     #: Ask so many times at once.
     abreast: int = 1
     #: Ask once more, later, under the same key.
@@ -97,7 +98,9 @@ class Client:
         sends = ask.sends
         job = job_id(self._rng.randbytes(JOB_ID_BYTES))
         wish = ask.wish
-        event = Submitted(job, self.name, wish.spec, wish.body, wish.limit, wish.deadline_ms, wish.key)
+        event = Submitted(
+            job, self.name, wish.spec, wish.body, wish.limit, wish.deadline_ms, wish.key, wish.preference
+        )
 
         def heard(reply: Reply) -> None:
             self._back(lambda: self._heard(ask, reply, sends))

@@ -11,10 +11,28 @@ from shoal.gateway.books import State
 from shoal.machine import Fact, Quarantined
 from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal, amounts
 from shoal.wire.words import Receipt
-from shoal.work.lifecycle import Abandoned, Accepted, Answered, Placed, Returned, Withdrawn
+from shoal.work.lifecycle import (
+    Abandoned,
+    Accepted,
+    Answered,
+    Fallen,
+    Hedged,
+    Placed,
+    Returned,
+    Withdrawn,
+)
 from shoal.work.seal import signed_bytes
 
 OPEN = ("queued", "running")
+
+
+class Running(Struct, frozen=True):
+    """One attempt as the facts tell it."""
+
+    epoch: int
+    orchestrator: str
+    price_wei: int
+    price_units: int
 
 
 class JobEntry(Struct):
@@ -30,11 +48,21 @@ class JobEntry(Struct):
     hold: int
     key: str
     at: int
+    hedges: bool = False
     phase: str = "queued"
     epoch: int = 0
     orchestrator: str = ""
     price_wei: int = 0
     price_units: int = 1
+    #: The second attempt that runs beside the one above, and the latest epoch that was issued.
+    hedge: Running | None = None
+    issued: int = 0
+
+    def stand_by(self, attempt: Running) -> None:
+        """This is the attempt that counts."""
+        self.epoch, self.orchestrator = attempt.epoch, attempt.orchestrator
+        self.price_wei, self.price_units = attempt.price_wei, attempt.price_units
+
     units: int = 0
     wei: int = 0
     fee: int = 0
@@ -97,16 +125,22 @@ class GatewayBooks:
                 job.hold,
                 job.key,
                 job.accepted_at,
+                job.preference.hedge,
                 job.phase.value,
                 job.epoch,
                 job.orchestrator,
                 job.price.wei,
                 job.price.per_units,
-                job.units,
-                job.wei,
-                job.fee,
-                job.answer,
+                issued=len(job.attempts),
+                units=job.units,
+                wei=job.wei,
+                fee=job.fee,
+                answer=job.answer,
             )
+            if job.hedge:
+                second = job.attempt(job.hedge)
+                price = second.price
+                entry.hedge = Running(job.hedge, second.orchestrator, price.wei, price.per_units)
             if job.key:
                 self._keys[job.client, job.key] = (job.id, job.accepted_at)
             if job.wei:
@@ -137,7 +171,8 @@ class GatewayBooks:
         if entry.phase not in phases:
             rule = "I2" if isinstance(fact, Answered) else "I1"
             self._find(rule, job, f"{what} while it is {entry.phase}")
-        if epoch >= 0 and epoch != entry.epoch:
+        second = entry.hedge.epoch if entry.hedge is not None else entry.epoch
+        if epoch >= 0 and epoch not in (entry.epoch, second):
             self._find("I2", job, f"{what} under epoch {epoch}, and {entry.epoch} is the live one")
         return entry
 
@@ -155,6 +190,7 @@ class GatewayBooks:
             fact.hold,
             fact.key,
             at,
+            fact.preference.hedge,
         )
         self.holds[fact.job] = fact.hold
         if fact.key:
@@ -165,23 +201,50 @@ class GatewayBooks:
 
     def _placed(self, fact: Placed, at: int) -> None:
         entry = self._entry(fact.job, -1, ("queued",), fact)
+        if entry is not None:
+            entry.phase = "running"
+            entry.stand_by(self._begun(entry, fact))
+
+    def _hedged(self, fact: Hedged, at: int) -> None:
+        entry = self._entry(fact.job, -1, ("running",), fact)
         if entry is None:
             return
-        if fact.epoch != entry.epoch + 1:
-            self._find("I2", fact.job, f"epoch {fact.epoch} follows epoch {entry.epoch}")
+        if not entry.hedges:
+            self._find("I2", fact.job, "a second attempt that its client did not ask for")
+        if entry.hedge is not None:
+            self._find("I2", fact.job, f"attempt {fact.epoch} beside {entry.epoch} and {entry.hedge.epoch}")
+        entry.hedge = self._begun(entry, fact)
+
+    def _begun(self, entry: JobEntry, fact: Placed | Hedged) -> Running:
+        if fact.epoch != entry.issued + 1:
+            self._find("I2", fact.job, f"epoch {fact.epoch} follows epoch {entry.issued}")
         if fact.price.wei * entry.limit_units > entry.limit_wei * fact.price.per_units:
             self._find("I2", fact.job, "placed at more than the client's limit")
-        entry.phase, entry.epoch, entry.orchestrator = "running", fact.epoch, fact.orchestrator
-        entry.price_wei, entry.price_units = fact.price.wei, fact.price.per_units
+        entry.issued = fact.epoch
+        return Running(fact.epoch, fact.orchestrator, fact.price.wei, fact.price.per_units)
+
+    def _fallen(self, fact: Fallen, at: int) -> None:
+        entry = self._entry(fact.job, fact.epoch, ("running",), fact)
+        if entry is None:
+            return
+        if entry.hedge is None:
+            self._find("I2", fact.job, f"attempt {fact.epoch} fell, and no other runs")
+        elif fact.epoch == entry.epoch:
+            entry.stand_by(entry.hedge)
+        entry.hedge = None
 
     def _returned(self, fact: Returned, at: int) -> None:
         entry = self._entry(fact.job, fact.epoch, ("running",), fact)
         if entry is not None:
             entry.phase = "queued"
+            if entry.hedge is not None:
+                self._find("I2", fact.job, f"it waits, and attempt {entry.hedge.epoch} runs")
 
     def _answered(self, fact: Answered, at: int) -> None:
         entry = self._entry(fact.job, fact.epoch, ("running",), fact)
         if entry is not None:
+            if entry.hedge is not None and fact.epoch == entry.hedge.epoch:
+                entry.stand_by(entry.hedge)
             self._end(fact.job, entry, "done", fact)
             entry.answer = fact.answer
             self._judge_receipt(fact, entry)
@@ -210,7 +273,7 @@ class GatewayBooks:
 
     def _end(self, job: str, entry: JobEntry, phase: str, fact: Answered | Withdrawn | None) -> None:
         """A job's one end: its hold is used once, and what it costs is what its units cost."""
-        entry.phase = phase
+        entry.phase, entry.hedge = phase, None
         hold = self.holds.pop(job, None)
         if hold is None:
             self._find("I3", job, f"{phase}, and its hold is not open")
@@ -286,6 +349,8 @@ class GatewayBooks:
     _FOLDS: ClassVar[dict[type[Fact], Callable[..., None]]] = {
         Accepted: _accepted,
         Placed: _placed,
+        Hedged: _hedged,
+        Fallen: _fallen,
         Returned: _returned,
         Answered: _answered,
         Withdrawn: _withdrawn,

@@ -17,6 +17,7 @@ from shoal.gateway.config import Rules as GatewayRules
 from shoal.ids import ClientId, NodeId
 from shoal.money.wei import Price
 from shoal.orchestrator.config import Rules as OrchestratorRules
+from shoal.policy.selection import POLICIES
 from shoal.runtime.host import Rules
 from shoal.runtime.virtual import Calendar, Network, Weather
 from shoal.sim.auditor import audit
@@ -27,7 +28,8 @@ from shoal.sim.journals import read_journal
 from shoal.sim.node import Node, Trace
 from shoal.units import MINUTE_MS, SECOND_MS
 from shoal.wire.words import JobSpec
-from shoal.work.queue import Need
+from shoal.work.lifecycle import Preference
+from shoal.work.queue import PRIORITIES, Need
 
 #: What everybody in a world wants: (pipeline, model).
 NEEDS: tuple[Need, ...] = (("echo", "small"), ("llm", "medium"), ("llm", "rare"))
@@ -154,7 +156,9 @@ class World:
 
     def _gateway(self, n: int) -> GatewayNode:
         rules = GatewayRules(
-            fee_ppm=self.rng.choice((0, 0, 50_000)), queue_jobs_per_client_max=self.rng.choice((5, 50))
+            fee_ppm=self.rng.choice((0, 0, 50_000)),
+            hedge_spreads=self.rng.choice((0.0, 2.0)),
+            queue_jobs_per_client_max=self.rng.choice((5, 50)),
         )
         return GatewayNode(NodeId(f"g{n}"), self.network, self.rng, self.trace, self._rules, rules)
 
@@ -203,6 +207,7 @@ class World:
                     limit=wish.limit,
                     deadline_ms=wish.deadline_ms,
                     key=wish.key,
+                    preference=wish.preference,
                 )
                 client.wish(other)
             count += 1
@@ -219,6 +224,12 @@ class World:
             limit=Price(10**9) if rng.random() < 0.9 else Price(500),
             deadline_ms=rng.choice((2_000, 20_000, 60_000, 60_000)),
             key=f"key {n}" if keyed else "",
+            preference=Preference(
+                policy=rng.choice(("", *POLICIES)),
+                priority=rng.choice(tuple(PRIORITIES)),
+                weight=rng.choice((1, 1, 3)),
+                hedge=rng.random() < 0.3,
+            ),
             abreast=rng.choice((1, 1, 3)) if keyed else 1,
             again_after_ms=rng.choice((0, 0, 2_000, 40_000)) if keyed else 0,
             cancel_after_ms=rng.randint(1, 6_000) if rng.random() < 0.15 else 0,

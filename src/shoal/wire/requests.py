@@ -58,6 +58,8 @@ class LlmRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stream: bool = False
     seed: int | None = None
     stop: str | tuple[str, ...] | None = None
+    #: OpenAI's name for a session: requests that begin alike. It stays at the gateway.
+    prompt_cache_key: Annotated[str, Meta(max_length=255)] | None = None
 
 
 class AudioToTextRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -7,7 +7,7 @@ is late, and is refused where it arrives.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
@@ -31,6 +31,8 @@ class Leases:
     """The live leases, by task; each holder's by what they are for."""
 
     def __init__(self) -> None:
+        #: Told whose leases have become more or fewer, and for what.
+        self.heed: Callable[[NodeId, Need], None] | None = None
         self._by_task: dict[str, Lease] = {}
         self._by_holder: dict[NodeId, dict[Need, set[str]]] = {}
 
@@ -52,6 +54,8 @@ class Leases:
             raise Broken(f"{lease.task} is leased twice")
         self._by_task[lease.task] = lease
         self._by_holder.setdefault(lease.holder, {}).setdefault(lease.need, set()).add(lease.task)
+        if self.heed is not None:
+            self.heed(lease.holder, lease.need)
 
     def find(self, task: str, epoch: int, holder: NodeId) -> Lease | None:
         """The live lease that this word speaks for, or None if the word is late or false."""
@@ -76,6 +80,8 @@ class Leases:
             del held[lease.need]
         if not held:
             del self._by_holder[lease.holder]
+        if self.heed is not None:
+            self.heed(lease.holder, lease.need)
 
     def count(self, holder: NodeId, need: Need) -> int:
         """How many of a holder's slots for this are leased."""

@@ -81,8 +81,29 @@ class Placed(Fact, frozen=True):
     home: NodeId = NodeId("")
 
 
+class Hedged(Fact, frozen=True):
+    """The attempt takes long: a second one, `epoch`, runs beside it, and the first answer of the two counts."""
+
+    job: JobId
+    epoch: int
+    orchestrator: NodeId
+    price: Price
+    policy: str = ""
+    view: int = 0
+    home: NodeId = NodeId("")
+
+
+class Fallen(Fact, frozen=True):
+    """One of two attempts ended without an answer; the other one goes on."""
+
+    job: JobId
+    epoch: int
+    fault: Fault
+    counts: bool = True
+
+
 class Returned(Fact, frozen=True):
-    """An attempt ended without an answer, and the job waits again. `counts` against the attempts it has."""
+    """The only attempt ended without an answer, and the job waits again. `counts` against the attempts it has."""
 
     job: JobId
     epoch: int
@@ -126,6 +147,8 @@ MOVES: dict[tuple[Phase, type[Fact]], Phase] = {
     (Phase.QUEUED, Abandoned): Phase.FAILED,
     (Phase.QUEUED, Withdrawn): Phase.CANCELLED,
     (Phase.QUEUED, Quarantined): Phase.FAILED,
+    (Phase.LEASED, Hedged): Phase.LEASED,
+    (Phase.LEASED, Fallen): Phase.LEASED,
     (Phase.LEASED, Returned): Phase.QUEUED,
     (Phase.LEASED, Answered): Phase.DONE,
     (Phase.LEASED, Abandoned): Phase.FAILED,
@@ -140,6 +163,7 @@ class Attempt(Struct, frozen=True, array_like=True, gc=False):
     epoch: int
     orchestrator: NodeId
     placed_at: Instant
+    price: Price = Price(0)
     fault: Fault | None = None
     counts: bool = True
     #: How it was chosen: the policy, the version of the view, and where the session was at home.
@@ -162,7 +186,6 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
     key: str = ""
     phase: Phase = Phase.QUEUED
     attempts: tuple[Attempt, ...] = ()
-    price: Price = Price(0)
     ended_at: Instant = Instant(0)
     units: int = 0
     wei: Wei = Wei(0)
@@ -172,6 +195,10 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
     run_ms: int = 0
     fault: Fault | None = None
     preference: Preference = Preference()
+    #: The epoch of the attempt that the job stands by, or ended with; 0 before the first.
+    epoch: int = 0
+    #: The epoch of a second attempt that runs beside it, 0 if there is none.
+    hedge: int = 0
 
     @property
     def need(self) -> Need:
@@ -179,14 +206,23 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
         return (self.spec.pipeline, self.spec.model)
 
     @property
-    def epoch(self) -> int:
-        """The epoch of the latest attempt, 0 before the first."""
-        return self.attempts[-1].epoch if self.attempts else 0
+    def orchestrator(self) -> NodeId:
+        """Who has, or had, the attempt that the job stands by."""
+        return self.attempt(self.epoch).orchestrator if self.epoch else NodeId("")
 
     @property
-    def orchestrator(self) -> NodeId:
-        """Who has, or had, the latest attempt."""
-        return self.attempts[-1].orchestrator if self.attempts else NodeId("")
+    def price(self) -> Price:
+        """What that attempt costs a work unit."""
+        return self.attempt(self.epoch).price if self.epoch else Price(0)
+
+    @property
+    def next_epoch(self) -> int:
+        """The epoch that the next attempt will have: none is used twice."""
+        return len(self.attempts) + 1
+
+    def attempt(self, epoch: int) -> Attempt:
+        """The attempt of an epoch that there has been."""
+        return self.attempts[epoch - 1]
 
     @property
     def failures(self) -> int:
@@ -195,8 +231,8 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def queue_ms(self) -> int:
-        """Time from acceptance to the start of the latest attempt (or to the end, if none began)."""
-        until = self.attempts[-1].placed_at if self.attempts else self.ended_at
+        """Time from acceptance to the start of the attempt that counts (or to the end, if none began)."""
+        until = self.attempt(self.epoch).placed_at if self.epoch else self.ended_at
         return max(0, until - self.accepted_at)
 
     def avoids(self, orchestrator: NodeId) -> bool:
@@ -212,20 +248,30 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
             raise IllegalMove(f"{type(fact).__name__} while job {self.id} is {self.phase.value}")
         match fact:
             case Placed():
-                self._expect(fact.epoch, self.epoch + 1)
-                attempt = Attempt(
-                    fact.epoch, fact.orchestrator, now, policy=fact.policy, view=fact.view, home=fact.home
-                )
-                return replace(self, phase=phase, attempts=(*self.attempts, attempt), price=fact.price)
+                self._expect(fact.epoch, self.next_epoch)
+                return replace(self, phase=phase, attempts=self._begun(fact, now), epoch=fact.epoch)
+            case Hedged():
+                self._expect(fact.epoch, self.next_epoch)
+                self._expect(self.hedge, 0)
+                return replace(self, phase=phase, attempts=self._begun(fact, now), hedge=fact.epoch)
+            case Fallen():
+                other = self.epoch if fact.epoch == self.hedge else self.hedge
+                self._expect_live(fact.epoch)
+                self._expect_live(other)
+                attempts = self._failed(fact.epoch, fact.fault, fact.counts)
+                return replace(self, phase=phase, attempts=attempts, epoch=other, hedge=0)
             case Returned():
                 self._expect(fact.epoch, self.epoch)
-                return replace(self, phase=phase, attempts=self._failed(fact.fault, fact.counts))
+                self._expect(self.hedge, 0)
+                return replace(self, phase=phase, attempts=self._failed(fact.epoch, fact.fault, fact.counts))
             case Answered():
-                self._expect(fact.epoch, self.epoch)
+                self._expect_live(fact.epoch)
                 return self._answered(fact, phase, now)
             case Withdrawn():
                 self._expect(fact.epoch, self.epoch)
-                return replace(self, phase=phase, ended_at=now, units=fact.units, wei=fact.wei, fee=fact.fee)
+                return replace(
+                    self, phase=phase, ended_at=now, hedge=0, units=fact.units, wei=fact.wei, fee=fact.fee
+                )
             case Abandoned():
                 return self._abandoned(fact.fault, phase, now)
             case Quarantined():
@@ -236,11 +282,29 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
         if epoch != expected:
             raise IllegalMove(f"job {self.id} is told of epoch {epoch}, and {expected} is due")
 
+    def _expect_live(self, epoch: int) -> None:
+        if epoch not in (self.epoch, self.hedge) or not epoch:
+            raise IllegalMove(f"job {self.id} is told of epoch {epoch}, and that one does not run")
+
+    def _begun(self, fact: Placed | Hedged, now: Instant) -> tuple[Attempt, ...]:
+        attempt = Attempt(
+            fact.epoch,
+            fact.orchestrator,
+            now,
+            fact.price,
+            policy=fact.policy,
+            view=fact.view,
+            home=fact.home,
+        )
+        return (*self.attempts, attempt)
+
     def _answered(self, fact: Answered, phase: Phase, now: Instant) -> Job:
         return replace(
             self,
             phase=phase,
             ended_at=now,
+            epoch=fact.epoch,
+            hedge=0,
             units=fact.units,
             wei=fact.wei,
             fee=fact.fee,
@@ -250,11 +314,14 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
         )
 
     def _abandoned(self, fault: Fault, phase: Phase, now: Instant) -> Job:
-        attempts = self._failed(fault, counts=True) if self.phase is Phase.LEASED else self.attempts
-        return replace(self, phase=phase, ended_at=now, fault=fault, attempts=attempts)
+        attempts = self.attempts
+        if self.phase is Phase.LEASED:
+            attempts = self._failed(self.epoch, fault, counts=True)
+        return replace(self, phase=phase, ended_at=now, hedge=0, fault=fault, attempts=attempts)
 
-    def _failed(self, fault: Fault, counts: bool) -> tuple[Attempt, ...]:
-        return (*self.attempts[:-1], replace(self.attempts[-1], fault=fault, counts=counts))
+    def _failed(self, epoch: int, fault: Fault, counts: bool) -> tuple[Attempt, ...]:
+        failed = replace(self.attempts[epoch - 1], fault=fault, counts=counts)
+        return (*self.attempts[: epoch - 1], failed, *self.attempts[epoch:])
 
 
 def expired(job: Job) -> Fault:

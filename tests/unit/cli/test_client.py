@@ -11,7 +11,7 @@ import pytest
 
 from shoal.cli.buyer import Buyer, File, form
 from shoal.cli.client import Client
-from shoal.errors import Failed, NotFound, Refused, Unreachable
+from shoal.errors import Busy, Failed, NotFound, Refused, Unreachable
 
 Route = Callable[[BaseHTTPRequestHandler, bytes], None]
 
@@ -55,10 +55,12 @@ def server() -> Iterator[Server]:
     made.server_close()
 
 
-def answer(status: int, body: bytes, length: int | None = None) -> Route:
+def answer(status: int, body: bytes, length: int | None = None, **headers: str) -> Route:
     def route(handler: BaseHTTPRequestHandler, _: bytes) -> None:
         handler.send_response(status)
         handler.send_header("Content-Length", str(len(body) if length is None else length))
+        for name, value in headers.items():
+            handler.send_header(name, value)
         handler.end_headers()
         handler.wfile.write(body)
 
@@ -72,6 +74,27 @@ def test_a_job_is_submitted_with_its_key(server: Server) -> None:
     method, path, headers, body = server.seen[0]
     assert (method, path, headers["Idempotency-Key"]) == ("POST", "/v1/jobs", "once")
     assert body == b'{"pipeline": "echo", "params": {"text": "x"}, "deadline_ms": 5}'
+
+
+def test_how_a_job_is_wanted_goes_along_where_it_is_said(server: Server) -> None:
+    server.routes = [answer(202, b'{"id": "job_1"}')] * 2
+    wants = {"policy": "", "priority": "low", "hedge": True}
+    buyer = Buyer(Client(server.url))
+    buyer.submit("echo", {}, wants=wants)
+    buyer.submit("audio-to-text", {}, file=File("audio", "a.wav", b"sound"), wants=wants)
+    (*_, plain), (*_, form) = server.seen
+    assert plain == b'{"pipeline": "echo", "params": {}, "priority": "low", "hedge": true}'
+    for name, value in (("priority", b"low"), ("hedge", b"true")):
+        assert b'name="%b"\r\n\r\n%b\r\n' % (name.encode(), value) in form
+    assert b"policy" not in form
+
+
+def test_a_refusal_says_when_to_come_back(server: Server) -> None:
+    body = b'{"error": {"code": "busy", "message": "the queue is full"}}'
+    server.routes = [answer(503, body, **{"Retry-After": "7"})]
+    with pytest.raises(Busy) as refusal:
+        Client(server.url).get("/")
+    assert refusal.value.retry_after_ms == 7_000
 
 
 @pytest.mark.parametrize(

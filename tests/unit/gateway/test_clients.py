@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.errors import Unauthorized
-from shoal.gateway.clients import ANONYMOUS, Clients, ForeignPage
+from shoal.errors import Refused, Unauthorized
+from shoal.gateway.clients import ANONYMOUS, Clients, ForeignPage, Grant, NotGranted
+from shoal.gateway.config import Tenant
 from shoal.runtime.body import Body, Intake
 from shoal.runtime.door import Presence, Request
 
@@ -55,3 +56,46 @@ def test_pages_from_elsewhere_do_not(headers: dict[str, str]) -> None:
     with pytest.raises(ForeignPage):
         Clients(()).identify(request(**headers))
     Clients(["k"]).identify(request(authorization="Bearer k", **headers))
+
+
+def test_a_tenant_has_what_it_is_granted_a_key_the_usual_and_an_open_gateways_user_all() -> None:
+    tenants = (Tenant(name="a", key="a's", weight=3, priority_max="high"), Tenant(name="b", key="b's"))
+    clients = Clients(["plain"], tenants)
+    grants = {
+        key: clients.grant(clients.identify(request(authorization=f"Bearer {key}")))
+        for key in ("a's", "b's", "plain")
+    }
+    assert grants == {"a's": Grant(3, "high"), "b's": Grant(1, "normal"), "plain": Grant(1, "normal")}
+    assert Clients(()).grant(ANONYMOUS) == Grant(1, "high")
+
+
+def test_tenants_alone_close_a_gateway() -> None:
+    clients = Clients((), [Tenant(name="a", key="a's")])
+    assert clients.closed
+    with pytest.raises(Unauthorized):
+        clients.identify(request())
+
+
+@pytest.mark.parametrize(("most", "granted"), [("high", 3), ("normal", 2), ("low", 1)])
+def test_a_class_above_the_granted_one_is_refused(most: str, granted: int) -> None:
+    classes = ("low", "normal", "high")
+    for priority in classes[:granted]:
+        Grant(priority_max=most).require(priority)
+    for priority in classes[granted:]:
+        with pytest.raises(NotGranted, match=f"priority {most} at most"):
+            Grant(priority_max=most).require(priority)
+
+
+@pytest.mark.parametrize(
+    ("keys", "tenants"),
+    [
+        ([], [("a", "same"), ("b", "same")]),
+        (["same"], [("a", "same")]),
+        ([], [("same", "a"), ("same", "b")]),
+        ([""], []),
+        ([], [("a", "")]),
+    ],
+)
+def test_keys_and_names_are_each_ones_own(keys: list[str], tenants: list[tuple[str, str]]) -> None:
+    with pytest.raises(Refused, match="its own"):
+        Clients(keys, [Tenant(name=name, key=key) for name, key in tenants])

@@ -55,6 +55,37 @@ def test_what_says_something_is_kept(change: dict[str, Any]) -> None:
     assert params(found).items() >= change.items()
 
 
+SYSTEM = {"role": "system", "content": "be short"}
+TURNS = [
+    SYSTEM,
+    {"role": "user", "content": "hello"},
+    {"role": "assistant", "content": "hi"},
+    {"role": "user", "content": "go on"},
+]
+
+
+def test_the_turns_of_a_conversation_begin_alike() -> None:
+    first, second = (asked("llm", {"messages": TURNS[:n], "max_tokens": n}).session for n in (2, 4))
+    assert first == second != ""
+
+
+@pytest.mark.parametrize("messages", [TURNS[1:], [SYSTEM, {"role": "user", "content": "hullo"}], [SYSTEM]])
+def test_other_conversations_begin_otherwise(messages: list[dict[str, Any]]) -> None:
+    assert asked("llm", {"messages": messages}).session != asked("llm", {"messages": TURNS}).session
+
+
+def test_a_conversation_may_be_named_and_its_name_stays_here() -> None:
+    named = asked("llm", {"messages": TURNS, "prompt_cache_key": "talk"})
+    plain = asked("llm", {"messages": TURNS})
+    assert (named.session, named.body) == ("talk", plain.body)
+    # Whose conversation it is does not say how it begins.
+    assert asked("llm", {"messages": TURNS, "user": "me"}) == plain
+
+
+def test_only_conversations_begin_alike_by_themselves() -> None:
+    assert {asked(name, {"text": "a"}).session for name in ("echo", "text-to-speech")} == {""}
+
+
 def test_the_model_is_always_named() -> None:
     for row in PIPELINES.values():
         if not row.media:

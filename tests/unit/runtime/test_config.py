@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shoal.errors import Refused
-from shoal.gateway.config import Settings
+from shoal.gateway.config import Settings, Tenant
 from shoal.runtime.config import home, read_settings
 
 TOML = """
@@ -61,6 +61,28 @@ def test_what_does_not_fit_is_refused_by_its_name(tmp_path: Path, text: str, nam
 def test_a_number_that_makes_no_sense_is_refused_by_its_name(flag: str, value: str, bounds: str) -> None:
     with pytest.raises(Refused, match=rf"{flag}: {value} is out of bounds, it takes {bounds}"):
         read_settings(Settings, role="gateway", environment={}, flags={"home": "/x", flag: value})
+
+
+def test_tenants_are_tables_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text('home = "x"\n[[tenants]]\nname = "a"\nkey = "k"\nweight = 2\npriority_max = "high"\n')
+    found = read_settings(Settings, role="gateway", environment={}, file=file)
+    assert found.tenants == (Tenant(name="a", key="k", weight=2, priority_max="high"),)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("weight = 0", r"tenants\[0\].weight: expected int >= 1"),
+        ("weigth = 2", r"there is no key tenants\[0\].weigth"),
+        ('priority_max = "urgent"', r"tenants\[0\].priority_max: invalid enum value 'urgent'"),
+    ],
+)
+def test_a_tenant_that_does_not_fit_is_refused_by_its_key(tmp_path: Path, line: str, said: str) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(f'home = "x"\n[[tenants]]\nname = "a"\nkey = "k"\n{line}\n')
+    with pytest.raises(Refused, match=said):
+        read_settings(Settings, role="gateway", environment={}, file=file)
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ Change = Callable[[Fact], list[Fact]]
 @pytest.fixture(scope="module")
 def world() -> World:
     """A run in which jobs are done, fail and are cancelled."""
-    made = World(21, Plan(jobs=60, faults=Faults(runner_fail_ppm=300_000)))
+    made = World(22, Plan(jobs=60, faults=Faults(runner_fail_ppm=300_000)))
     assert made.run().findings == ()
     return made
 
@@ -178,7 +178,7 @@ def test_what_is_missing_is_not_checked_and_said_so(sound: Evidence) -> None:
 
 @pytest.mark.parametrize("with_snapshot", [True, False])
 def test_a_history_without_its_beginning_is_audited_from_there(with_snapshot: bool) -> None:
-    world = World(21, Plan(jobs=60, faults=Faults(runner_fail_ppm=300_000)))
+    world = World(22, Plan(jobs=60, faults=Faults(runner_fail_ppm=300_000)))
     assert world.run().findings == ()
     journals = []
     for node in (*world.gateways, *world.orchestrators):

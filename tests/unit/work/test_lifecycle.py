@@ -14,7 +14,17 @@ from shoal.money.wei import Price, Wei
 from shoal.units import Instant
 from shoal.wire.words import Fault, JobSpec, Receipt
 from shoal.work import lifecycle, task
-from shoal.work.lifecycle import Abandoned, Accepted, Answered, Job, Placed, Returned, Withdrawn
+from shoal.work.lifecycle import (
+    Abandoned,
+    Accepted,
+    Answered,
+    Fallen,
+    Hedged,
+    Job,
+    Placed,
+    Returned,
+    Withdrawn,
+)
 from shoal.work.task import Earned, Leased, Released, Task
 
 NOW = Instant(100)
@@ -22,12 +32,15 @@ JOB = JobId("job")
 SPEC = JobSpec("echo", "echo", 10)
 FAULT = Fault("failed", "it did not work")
 SELLER, BUYER, WORKER = NodeId("o"), NodeId("g"), NodeId("w")
+OTHER = NodeId("other")
 RECEIPT = Receipt(JOB, 1, SELLER, WORKER, "echo", "echo", 4, Wei(4), Digest("q"), Digest("a"), 5)
 LEASED = Leased(JOB, 1, BUYER, WORKER, "boot", SPEC, Price(1), 800_000, Digest("q"), 60_000)
 
 #: Every fact of a job's life; those with an epoch speak of the one given.
 JOB_FACTS: dict[type[Fact], Callable[[int], Fact]] = {
     Placed: lambda epoch: Placed(JOB, epoch, SELLER, Price(1)),
+    Hedged: lambda epoch: Hedged(JOB, epoch, OTHER, Price(2)),
+    Fallen: lambda epoch: Fallen(JOB, epoch, FAULT),
     Returned: lambda epoch: Returned(JOB, epoch, FAULT),
     Answered: lambda epoch: Answered(JOB, epoch, 4, Wei(4), Wei(1), Digest("a"), RECEIPT, 5),
     Withdrawn: lambda epoch: Withdrawn(JOB, epoch, 2, Wei(2)),
@@ -43,6 +56,8 @@ JOB_MOVES = {
     (QUEUED, Abandoned): FAILED,
     (QUEUED, Quarantined): FAILED,
     (QUEUED, Withdrawn): CANCELLED,
+    (RUNNING, Hedged): RUNNING,
+    (RUNNING, Fallen): RUNNING,
     (RUNNING, Returned): QUEUED,
     (RUNNING, Answered): DONE,
     (RUNNING, Abandoned): FAILED,
@@ -65,7 +80,9 @@ def job_in(phase: lifecycle.Phase) -> Job:
 @pytest.mark.parametrize("phase", lifecycle.Phase)
 def test_every_fact_in_every_phase_of_a_job(phase: lifecycle.Phase, kind: type[Fact]) -> None:
     job = job_in(phase)
-    due = job.epoch + 1 if kind is Placed else job.epoch
+    if kind is Fallen and phase is RUNNING:
+        job = job.move(JOB_FACTS[Hedged](2), NOW)
+    due = job.next_epoch if kind in (Placed, Hedged) else job.epoch
     expected = JOB_MOVES.get((phase, kind))
     if expected is None:
         with pytest.raises(IllegalMove):
@@ -74,11 +91,11 @@ def test_every_fact_in_every_phase_of_a_job(phase: lifecycle.Phase, kind: type[F
         assert job.move(JOB_FACTS[kind](due), NOW).phase is expected
 
 
-@pytest.mark.parametrize("kind", [Placed, Returned, Answered, Withdrawn])
+@pytest.mark.parametrize("kind", [Placed, Hedged, Fallen, Returned, Answered, Withdrawn])
 @pytest.mark.parametrize("wrong", [-1, 1])
 def test_a_fact_of_another_epoch_is_illegal(kind: type[Fact], wrong: int) -> None:
     job = job_in(QUEUED if kind is Placed else RUNNING)
-    due = job.epoch + 1 if kind is Placed else job.epoch
+    due = job.next_epoch if kind in (Placed, Hedged) else job.epoch
     with pytest.raises(IllegalMove):
         job.move(JOB_FACTS[kind](due + wrong), NOW)
 
@@ -95,6 +112,31 @@ def test_attempts_are_counted_unless_they_never_began() -> None:
     assert (len(job.attempts), job.failures, job.epoch) == (2, 1, 2)
     assert job.avoids(SELLER)
     assert not job.avoids(NodeId("other"))
+
+
+def test_of_two_attempts_either_may_answer_and_the_job_stands_by_it() -> None:
+    hedged = job_in(RUNNING).move(Hedged(JOB, 2, OTHER, Price(2)), NOW)
+    assert (hedged.epoch, hedged.hedge, hedged.orchestrator) == (1, 2, SELLER)
+    second = hedged.move(JOB_FACTS[Answered](2), NOW)
+    assert (second.epoch, second.hedge, second.orchestrator, second.price) == (2, 0, OTHER, Price(2))
+    first = hedged.move(JOB_FACTS[Answered](1), NOW)
+    assert (first.epoch, first.hedge, first.orchestrator, first.price) == (1, 0, SELLER, Price(1))
+
+
+@pytest.mark.parametrize(("fallen", "stands"), [(1, 2), (2, 1)])
+def test_when_one_of_two_attempts_falls_the_job_stands_by_the_other(fallen: int, stands: int) -> None:
+    job = job_in(RUNNING).move(Hedged(JOB, 2, OTHER, Price(2)), NOW).move(Fallen(JOB, fallen, FAULT), NOW)
+    assert (job.phase, job.epoch, job.hedge, job.failures, job.next_epoch) == (RUNNING, stands, 0, 1, 3)
+    assert job.attempt(fallen).fault == FAULT
+    with pytest.raises(IllegalMove):
+        job.move(JOB_FACTS[Answered](fallen), NOW)
+
+
+def test_with_two_attempts_running_a_job_neither_waits_nor_gets_a_third() -> None:
+    hedged = job_in(RUNNING).move(Hedged(JOB, 2, OTHER, Price(2)), NOW)
+    for fact in (Returned(JOB, 1, FAULT), Hedged(JOB, 3, OTHER, Price(2))):
+        with pytest.raises(IllegalMove):
+            hedged.move(fact, NOW)
 
 
 LIVE, EARNED, RELEASED = task.Phase

@@ -8,6 +8,7 @@ from random import Random
 from shoal.errors import Refused
 from shoal.ids import NodeId
 from shoal.machine import Value
+from shoal.policy.presets import DEFAULT, POLICIES
 from shoal.runtime.virtual import Network
 from shoal.sim.load.livepeer import Early, Present
 from shoal.sim.load.rivals import BoundByLot, BoundInTurn, Rival
@@ -18,8 +19,10 @@ from shoal.sim.load.trace import Trace
 #: Makes a rival, given luck and the stakes of a fleet.
 MakeRival = Callable[[Random, Mapping[NodeId, int]], Rival]
 
-#: Our own policies, by the names that `GatewayRules.policy` knows.
-OURS: tuple[str, ...] = ("quickest-free",)
+#: Added to the name of one of our policies: every job asks a second node if the first takes too long.
+HEDGED = "+hedge"
+#: What is put to every load unless somebody says otherwise.
+OURS: tuple[str, ...] = (*POLICIES, DEFAULT + HEDGED)
 
 
 class Entrant(Value, frozen=True):
@@ -57,10 +60,11 @@ def names() -> tuple[str, ...]:
 
 def contender(name: str, trace: Trace) -> MakeGateway:
     """How to make this contender's gateway. Raises `Refused` with the names that there are."""
-    if name in OURS:
+    policy = name.removesuffix(HEDGED)
+    if policy in POLICIES:
 
         def ours(node: NodeId, network: Network, rng: Random) -> OurGateway:
-            return OurGateway(node, network, rng, our_rules())
+            return OurGateway(node, network, rng, our_rules(trace, policy), hedge=policy != name)
 
         return ours
     entrant = RIVALS.get(name)

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from heapq import heapify, heapreplace
 from itertools import pairwise
+from math import ceil
 
 from msgspec import Struct
 
@@ -81,7 +82,8 @@ def bound(arrivals: Sequence[Arrival], fleet: Fleet, need: Need) -> list[Arrival
     if not operators:
         return []
     fastest = max(operator.speed for operator in operators)
-    longest_ms = max((max(o.run_ms(a.work_ms) for o in operators) for a in arrivals), default=0)
+    slowest = min(operator.speed for operator in operators)
+    longest_ms = 1 + ceil(max((arrival.work_ms for arrival in arrivals), default=0) / slowest)
     work_done = _capacity(operators, need, longest_ms)
     kept: list[Job] = []
     due, free = 0.0, 0.0

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from msgspec.structs import replace
+
 from shoal.errors import Failed
 from shoal.gateway.config import Rules as GatewayRules
 from shoal.gateway.events import Notice, Reply, Submitted
@@ -28,13 +30,15 @@ from shoal.wire import words
 from shoal.wire.codec import encode_payload
 from shoal.wire.words import Fault, Payload
 from shoal.work.lifecycle import Job, Phase
-from shoal.worker.machine import Run, RunnerAnswered
+from shoal.worker.config import Rules as WorkerRules
+from shoal.worker.machine import Run, RunnerAnswered, WorkerMachine
 
 #: How long a request's body runs on a node of this operator, in milliseconds.
 Work = Callable[[bytes, Operator], int]
 Told = Callable[[Outcome], None]
 
 HOST_RULES = Rules()
+WORKER_RULES = WorkerRules(tick_ms=5_000)
 ANSWER = encode_payload(Payload(b"{}"))
 #: How soon a runner that fails gives up.
 FAIL_MS = 50
@@ -58,13 +62,18 @@ class OurGateway(GatewayNode):
 
     watched = False
 
-    def __init__(self, name: NodeId, network: Network, rng: Random, rules: GatewayRules) -> None:
+    def __init__(
+        self, name: NodeId, network: Network, rng: Random, rules: GatewayRules, *, hedge: bool = False
+    ) -> None:
         super().__init__(name, network, rng, SILENT, HOST_RULES, rules)
+        self._hedge = hedge
         self._told: dict[JobId, Told] = {}
 
     def ask(self, event: Submitted, told: Told) -> None:
         """Take a job, and say once what became of it."""
         self._told[event.job] = told
+        if self._hedge:
+            event = replace(event, preference=replace(event.preference, hedge=True))
         self.post(event)
 
     def perform(self, effect: Effect) -> None:
@@ -87,18 +96,22 @@ class OurGateway(GatewayNode):
 
 def outcome(job: Job) -> Outcome:
     """What our gateway's books say of an ended job."""
-    faults = [attempt.fault for attempt in job.attempts if attempt.fault is not None]
-    turned_away = sum(not began(fault) for fault in faults)
+    turned_away = failed = 0
+    for attempt in job.attempts:
+        if attempt.fault is not None and not began(attempt.fault):
+            turned_away += 1
+        elif attempt.fault is not None or attempt.epoch != job.epoch or job.phase is not Phase.DONE:
+            failed += 1
     return Outcome(
         job=job.id,
         accepted=True,
         done=job.phase is Phase.DONE,
         code=job.fault.code if job.fault is not None else "",
-        placed_at=job.attempts[-1].placed_at if job.attempts else job.ended_at,
+        placed_at=job.attempt(job.epoch).placed_at if job.epoch else job.ended_at,
         run_ms=job.run_ms,
         attempts=len(job.attempts),
         turned_away=turned_away,
-        failed=len(faults) - turned_away,
+        failed=failed,
         wei=job.wei + job.fee,
         orchestrator=job.orchestrator,
     )
@@ -155,6 +168,10 @@ class Hands(WorkerNode):
         self.slowness = 1.0
         self._work = work
         self._cold = {ware.need: ware.cold_ms for ware in operator.wares if ware.cold_ms}
+
+    def machine(self) -> Machine[Any]:
+        """A worker that looks at its clock as seldom as it can."""
+        return WorkerMachine(WORKER_RULES)
 
     def begun(self) -> None:
         """What was loaded is not any more."""

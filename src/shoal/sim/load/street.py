@@ -16,7 +16,7 @@ from msgspec import Struct
 from shoal.gateway.config import Rules as GatewayRules
 from shoal.gateway.events import Submitted
 from shoal.ids import ClientId, JobId, NodeId
-from shoal.money.wei import Price, Wei
+from shoal.money.wei import Price
 from shoal.orchestrator.config import Rules as OrchestratorRules
 from shoal.runtime.virtual import Calendar, Network, Weather
 from shoal.sim.load.rivals import Insistent, Outcome
@@ -25,11 +25,14 @@ from shoal.sim.load.trace import Arrival, Ended, Operator, Taken, Trace, Trouble
 from shoal.sim.node import Node
 from shoal.units import MINUTE_MS, SECOND_MS
 from shoal.wire.words import JobSpec
+from shoal.work.lifecycle import Preference
 
 #: The trace begins when everybody has found everybody.
 OPENING_MS = 10 * SECOND_MS
 #: After the last job's deadline, everything must have been told within this.
 CLOSING_MS = 1 * MINUTE_MS
+#: How often an orchestrator looks at its clock: a load has too many of them for the usual quarter of a second.
+TICK_MS = 1 * SECOND_MS
 #: How often progress is told.
 STEP_MS = 1 * SECOND_MS
 LIMIT = Price(10**12)
@@ -123,6 +126,7 @@ class Street:
             b"%d" % index,
             LIMIT,
             arrival.deadline_ms,
+            preference=Preference(priority=arrival.priority),
         )
         self.gateway.ask(event, lambda told: self._note(index, arrival, told))
         self._submit_next(index + 1)
@@ -211,20 +215,17 @@ def run(trace: Trace, gateway: MakeGateway, progress: Progress | None = None) ->
     return Report(ended=tuple(ended), virtual_ms=street.calendar.now - OPENING_MS, words=street.network.words)
 
 
-def our_rules(**changes: object) -> GatewayRules:
-    """The gateway's defaults, but for limits that a load of few tenants would meet by itself."""
-    return GatewayRules(
-        queue_jobs_per_client_max=1_000,
-        client_credit_wei=Wei(10**18),
-        **changes,  # type: ignore[arg-type]
-    )
+def our_rules(trace: Trace, policy: str) -> GatewayRules:
+    """The gateway's defaults under a policy, but for a limit that a load of few tenants would meet by itself."""
+    stakes = {NodeId(operator.name): operator.stake for operator in trace.fleet.orchestrators}
+    return GatewayRules(policy=policy, stakes=stakes, queue_jobs_per_client_max=1_000)
 
 
 def _rules(operator: Operator) -> OrchestratorRules:
     prices = {
         f"{ware.pipeline}/{ware.model}": Price(ware.wei) for ware in operator.wares if ware.wei is not None
     }
-    return OrchestratorRules(prices=prices)
+    return OrchestratorRules(prices=prices, tick_ms=TICK_MS)
 
 
 def _index(ended: Ended) -> int:

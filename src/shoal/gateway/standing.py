@@ -1,0 +1,124 @@
+"""What is known of one orchestrator: what it sells, how that has gone of late, and what follows for the next job."""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+from shoal.ids import NodeId
+from shoal.policy.breaker import Breaker
+from shoal.policy.breaker import Limits as BreakerLimits
+from shoal.policy.pace import Pace
+from shoal.policy.success import Outcomes
+from shoal.policy.views import Candidate
+from shoal.units import Instant, later
+from shoal.wire.words import Quote
+from shoal.work.queue import Need
+
+#: The weight of the newest answer in the mean time that answers spend on their way.
+LINK_WEIGHT = 0.1
+
+
+class Stock(Struct, kw_only=True):
+    """One thing that an orchestrator sells, or has sold: how that went is remembered."""
+
+    #: None if it does not sell this now.
+    quote: Quote | None = None
+    breaker: Breaker = Breaker()
+    outcomes: Outcomes = Outcomes()
+    #: Run times, all of them and by the job's size class.
+    pace: Pace = field(default_factory=Pace)
+    paces: dict[int, Pace] = field(default_factory=dict)
+    link_ms: float = 0.0
+    heard_at: Instant = Instant(0)
+    #: The number of the choice that fell on it last, and how many did since it was heard.
+    turn: int = 0
+    uses: int = 0
+    #: It turned a job away as busy: it gets no more than it held of ours then ...
+    held_max: int | None = None
+    #: ... and from time to time one more, until it turns one away again or speaks for itself.
+    more_at: Instant = Instant(0)
+
+    def candidate(self, node: NodeId, size: int, held: int, standing: Standing) -> Candidate | None:
+        """As a policy sees it, while our leases hold so many of its slots; None if it cannot be bought."""
+        quote = self.quote
+        if quote is None or not standing.connected:
+            return None
+        pace = self.paces.get(size)
+        most = quote.slots - quote.taken
+        if self.held_max is not None and self.held_max < most:
+            most = self.held_max
+        return Candidate(
+            node=node,
+            slots=quote.slots,
+            free=max(0, most - held),
+            price=quote.price,
+            run_ms=pace.mean_ms if pace is not None else 0.0,
+            success=self.outcomes.least,
+            cold_ms=quote.cold_ms,
+            batch=quote.batch,
+            link_ms=self.link_ms,
+            region=standing.region,
+            stake=standing.stake,
+            reputation=standing.reputation,
+            on_trial=self.breaker.on_trial,
+            barred=self.breaker.barred,
+            turn=self.turn,
+            heard_at=self.heard_at,
+            uses=self.uses,
+        )
+
+    def says(self, quote: Quote, now: Instant) -> None:
+        """It says how it stands: what was learned of its slots from its refusals is of no use any more."""
+        self.quote = quote
+        self.held_max = None
+        self.heard(now)
+
+    def heard(self, now: Instant) -> None:
+        """It gave a sign of life."""
+        self.heard_at, self.uses = now, 0
+
+    def chosen(self, turn: int) -> None:
+        """A job goes there."""
+        self.turn = turn
+        self.uses += 1
+        self.breaker = self.breaker.tried()
+
+    def turned_away(self, held: int, more_at: Instant) -> None:
+        """It had no slot for a job of ours: what we hold there beside it is all that it gives us, for all we know."""
+        self.breaker = self.breaker.spared()
+        self.held_max, self.more_at = held, more_at
+
+    def failed(self, now: Instant, limits: BreakerLimits) -> None:
+        """An attempt failed there, and the fault was not the job's."""
+        self.outcomes = self.outcomes.after(False, now)
+        self.breaker = self.breaker.failed(now, limits)
+
+    def answered(self, size: int, run_ms: int, link_ms: int, now: Instant) -> None:
+        """It took so long for a job, and so long beside the run."""
+        self.outcomes = self.outcomes.after(True, now)
+        self.breaker = self.breaker.succeeded()
+        self.pace.learn(run_ms)
+        self.paces.setdefault(size, Pace()).learn(run_ms)
+        self.link_ms += (LINK_WEIGHT if self.link_ms else 1.0) * (link_ms - self.link_ms)
+        self.heard(now)
+
+    def wakes(self, now: Instant, held: int, pause_ms: int) -> bool:
+        """Look at it again, while we hold so many of its slots; True once it needs no more looking at."""
+        if self.held_max is not None and self.more_at <= now:
+            self.held_max, self.more_at = self.held_max + 1, later(now, pause_ms)
+            if self.quote is None or self.held_max >= self.quote.slots:
+                self.held_max = None
+        self.breaker = self.breaker.at(now)
+        if self.breaker.barred and not held:  # the one job that it was tried with has left in another way
+            self.breaker = self.breaker.spared()
+        return self.held_max is None and not self.breaker.on_trial
+
+
+class Standing(Struct, kw_only=True):
+    """One orchestrator."""
+
+    stake: int = 0
+    reputation: float | None = None
+    connected: bool = False
+    region: str = ""
+    stocks: dict[Need, Stock] = field(default_factory=dict)

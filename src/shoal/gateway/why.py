@@ -1,0 +1,92 @@
+"""Why a job ran where it ran, and why it waits: each choice made again from what the gateway knew then."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from shoal.gateway.machine import GatewayMachine
+from shoal.gateway.placement import wish_of
+from shoal.ids import NodeId
+from shoal.policy.selection import Explanation, explain
+from shoal.policy.views import Candidate, size_class
+from shoal.units import Instant
+from shoal.work.lifecycle import Attempt, Job, Phase
+
+FORGOTTEN = (
+    "what this gateway knew then is forgotten: it keeps the latest changes only, and none over a restart"
+)
+
+
+def why_value(machine: GatewayMachine, job: Job, now: Instant) -> dict[str, Any]:
+    """A job's choices as JSON: for each attempt the best candidates with facts and scores, and who was left out."""
+    return {
+        "id": job.id,
+        "pipeline": job.spec.pipeline,
+        "model": job.spec.model,
+        "state": job.phase.value,
+        "attempts": [_attempt_value(machine, job, attempt) for attempt in job.attempts],
+        "waiting": _waiting_value(machine, job, now) if job.phase is Phase.QUEUED else None,
+    }
+
+
+def _attempt_value(machine: GatewayMachine, job: Job, attempt: Attempt) -> dict[str, Any]:
+    kind = (job.need, size_class(job.spec.units_max))
+    then = machine.sellers.views.at(attempt.view, kind, machine.sellers.pool(*kind))
+    value: dict[str, Any] = {
+        "epoch": attempt.epoch,
+        "orchestrator": attempt.orchestrator,
+        "waited_ms": attempt.placed_at - job.accepted_at,
+        "policy": attempt.policy,
+        "view": attempt.view,
+        "ended": attempt.fault.message if attempt.fault is not None else _ending(job, attempt),
+    }
+    if then is None:
+        return {**value, "forgotten": FORGOTTEN}
+    wish = wish_of(job, attempt.epoch, attempt.home, attempt.placed_at, then)
+    return {**value, **_choice_value(explain(machine.policy_of(attempt.policy), then, wish), then)}
+
+
+def _waiting_value(machine: GatewayMachine, job: Job, now: Instant) -> dict[str, Any]:
+    pool = list(machine.sellers.pool(job.need, size_class(job.spec.units_max)))
+    home = machine.homes.home((job.spec.session,), now) if job.spec.session else NodeId("")
+    wish = wish_of(job, job.next_epoch, home, now, pool)
+    return {
+        "position": machine.position(job.id),
+        "start_estimate_ms": machine.start_ms(job.id),
+        **_choice_value(explain(machine.policy_of(job.preference.policy), pool, wish), pool),
+    }
+
+
+def _choice_value(choice: Explanation, then: Sequence[Candidate]) -> dict[str, Any]:
+    known = {candidate.node: candidate for candidate in then}
+    return {
+        "chosen": choice.chosen,
+        "formula": choice.formula,
+        "draw": choice.draw,
+        "candidates_in_all": choice.passed,
+        "candidates": [
+            {
+                "node": standing.node,
+                "chosen": standing.node == choice.chosen,
+                "score": standing.score,
+                "terms": {term.name: term.value for term in standing.terms},
+                "units": {term.name: term.unit for term in standing.terms},
+                "facts": msgspec.to_builtins(known[standing.node]),
+            }
+            for standing in choice.best
+        ],
+        "excluded": [
+            {"filter": out.filter, "why": out.why, "count": out.count, "example": out.example}
+            for out in choice.excluded
+        ],
+        "lifted": choice.lifted,
+    }
+
+
+def _ending(job: Job, attempt: Attempt) -> str:
+    if attempt.epoch == job.epoch:
+        return job.phase.value
+    return "running" if attempt.epoch == job.hedge else "the other attempt was quicker"

@@ -1,0 +1,170 @@
+"""Draws: which one of those who may be chosen is, by their ranks and by luck.
+
+Nothing here looks at more candidates than it must; only what excludes many of
+them (a low limit, a region) makes a draw look further.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
+from math import exp
+from operator import itemgetter
+
+from shoal.ids import NodeId
+from shoal.machine import Value
+from shoal.money.wei import MILLION
+from shoal.policy.filters import available
+from shoal.policy.luck import Luck
+from shoal.policy.pool import Entry, Pool
+from shoal.policy.ranks import PPM, RANKS, unit_price
+from shoal.policy.recipe import Policy
+from shoal.policy.views import Candidate, Wish
+
+#: So often a lot that falls on somebody who is excluded is drawn again, before the excluded are sorted out.
+TRIES = 8
+
+#: True for a candidate that passes every filter.
+Passes = Callable[[Candidate], bool]
+Choose = Callable[[Policy, Pool, Wish, Passes, Luck], Candidate | None]
+
+
+class Draw(Value, frozen=True, kw_only=True):
+    """How one is taken."""
+
+    about: str
+    choose: Choose
+
+
+def drawn(
+    entries: Sequence[Entry], passes: Passes, luck: Luck, low: int = 0, high: int = -1
+) -> Candidate | None:
+    """One of the entries from `low` to before `high` that pass, each as likely as the other."""
+    high = len(entries) if high < 0 else high
+    for _ in range(TRIES if high > low else 0):
+        candidate = entries[low + luck.below(high - low)][2]
+        if passes(candidate):
+            return candidate
+    passing = [entry[2] for entry in entries[low:high] if passes(entry[2])]
+    return passing[luck.below(len(passing))] if passing else None
+
+
+def few(
+    entries: Sequence[Entry], count: int, passes: Passes, luck: Luck, low: int = 0, high: int = -1
+) -> list[Candidate]:
+    """So many of the entries from `low` to before `high` that pass, or all if they are fewer, as they were drawn."""
+    high = len(entries) if high < 0 else high
+    picked: dict[NodeId, Candidate] = {}
+    for _ in range(TRIES * count if high - low > count else 0):
+        candidate = entries[low + luck.below(high - low)][2]
+        if passes(candidate):
+            picked[candidate.node] = candidate
+            if len(picked) == count:
+                return list(picked.values())
+    passing = [entry[2] for entry in entries[low:high] if entry[1] not in picked and passes(entry[2])]
+    while passing and len(picked) < count:
+        candidate = passing.pop(luck.below(len(passing)))
+        picked[candidate.node] = candidate
+    return list(picked.values())
+
+
+def near(policy: Policy, pool: Pool, wish: Wish, passes: Passes, luck: Luck) -> Candidate | None:
+    """The best, or by luck one that is nearly as good; the session's home if it is nearly as good."""
+    entries = pool.by_rank(policy)
+    first = next((place for place, entry in enumerate(entries) if passes(entry[2])), -1)
+    if first < 0:
+        return None
+    bound = entries[first][0] * (1.0 + policy.margin_ppm * PPM)
+    if wish.home and (home := _at_home(policy, pool, wish, passes, bound)) is not None:
+        return home
+    if first + 1 == len(entries) or entries[first + 1][0] > bound:
+        return entries[first][2]
+    end = bisect_right(entries, bound, lo=first, key=itemgetter(0))
+    if policy.then:
+        return _best(policy.then, policy, pool, wish, few(entries, policy.choices, passes, luck, first, end))
+    return drawn(entries, passes, luck, first, end)
+
+
+def _at_home(policy: Policy, pool: Pool, wish: Wish, passes: Passes, bound: float) -> Candidate | None:
+    rank = RANKS[policy.rank]
+    home = pool.get(wish.home)
+    if not rank.homely or home is None or not available(home) or not passes(home):
+        return None
+    return home if rank.score(home, policy, pool.scale, True) <= bound else None
+
+
+def anybody(policy: Policy, pool: Pool, wish: Wish, passes: Passes, luck: Luck) -> Candidate | None:
+    """Anybody, each as likely as the other."""
+    return drawn(pool.by_node(), passes, luck)
+
+
+def sample(policy: Policy, pool: Pool, wish: Wish, passes: Passes, luck: Luck) -> Candidate | None:
+    """The best of `choices` that are drawn; among equals the one that was drawn first."""
+    return _best(policy.rank, policy, pool, wish, few(pool.by_node(), policy.choices, passes, luck))
+
+
+def _best(
+    rank: str, policy: Policy, pool: Pool, wish: Wish, candidates: Sequence[Candidate]
+) -> Candidate | None:
+    """The best by this rank, the first of them if there are several."""
+    score, scale = RANKS[rank].score, pool.scale
+    return min(candidates, key=lambda c: score(c, policy, scale, c.node == wish.home), default=None)
+
+
+def by_stake(policy: Policy, pool: Pool, wish: Wish, passes: Passes, luck: Luck) -> Candidate | None:
+    """One by the shares of stake, price and pure luck that the policy gives."""
+    entries = pool.by_node()
+    lot = luck.below(MILLION)
+    if lot < policy.stake_ppm:
+        weights = [float(entry[2].stake) for entry in entries]
+    elif lot < policy.stake_ppm + policy.stake_price_ppm:
+        weights = [exp(-unit_price(entry[2]) / policy.stake_price_wei) for entry in entries]
+    else:
+        return drawn(entries, passes, luck)
+    chosen = _weighted(entries, weights, passes, luck)
+    return chosen if chosen is not None else drawn(entries, passes, luck)
+
+
+def _weighted(
+    entries: Sequence[Entry], weights: Sequence[float], passes: Passes, luck: Luck
+) -> Candidate | None:
+    """One that passes, each as likely as it weighs; None if they weigh nothing together."""
+    sums = list(accumulate(weights))
+    if not sums or not sums[-1]:
+        return None
+    for _ in range(TRIES):
+        candidate = entries[bisect_right(sums, luck.share() * sums[-1])][2]
+        if passes(candidate):
+            return candidate
+    places = [place for place, entry in enumerate(entries) if passes(entry[2])]
+    sums = list(accumulate(weights[place] for place in places))
+    if not sums or not sums[-1]:
+        return None
+    return entries[places[bisect_right(sums, luck.share() * sums[-1])]][2]
+
+
+def hot_cold(policy: Policy, pool: Pool, wish: Wish, passes: Passes, luck: Luck) -> Candidate | None:
+    """Of those heard of late, without the hot ones, the best; anybody if nobody was."""
+    answers: list[Candidate] = []
+    for _, _, candidate in pool.by_news():
+        if wish.now - candidate.heard_at > policy.answer_age_ms or len(answers) == policy.answers_max:
+            break
+        if candidate.uses < policy.answer_uses_max and passes(candidate):
+            answers.append(candidate)
+    if not answers:
+        return drawn(pool.by_node(), passes, luck)
+    flights = sorted(candidate.taken for candidate in answers)
+    hottest = flights[min(len(flights) - 1, len(flights) * policy.hot_ppm // MILLION)]
+    return _best(
+        policy.rank, policy, pool, wish, [candidate for candidate in answers if candidate.taken <= hottest]
+    )
+
+
+DRAWS: Mapping[str, Draw] = {
+    "near": Draw(about="one of those that score within a margin of the best", choose=near),
+    "any": Draw(about="anybody, each as likely as the other", choose=anybody),
+    "sample": Draw(about="the best of a few that are drawn", choose=sample),
+    "stake": Draw(about="by lots that are dealt out by stake, by price and evenly", choose=by_stake),
+    "hot-cold": Draw(about="of those heard of late the best that is not hot", choose=hot_cold),
+}
