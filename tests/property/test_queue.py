@@ -116,9 +116,11 @@ class QueueMachine(RuleBasedStateMachine):
         waiter = Waiter(need, client, priority, self.count, span, deadline, charge)
         self.account(waiter).charges.append(charge)
         self.waiting[job] = waiter
+        ahead = self.queue.ahead(need, client, cost=cost, weight=WEIGHTS[client], priority=priority)
         self.queue.push(
             job, need, client, cost=cost, weight=WEIGHTS[client], priority=priority, deadline=deadline
         )
+        assert self.queue.position(job) == ahead  # as it was told before it came
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data(), first=st.booleans())

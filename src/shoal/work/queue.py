@@ -182,9 +182,7 @@ class FairQueue:
         """Let a job wait that costs so much work; or again, where it stood before it was served."""
         turn = self._served.pop(job, None)
         if turn is None:
-            turn = self._new_turn(
-                need, (client, priority), cost * TAG_SCALE // (weight * PRIORITIES[priority])
-            )
+            turn = self._new_turn(need, (client, priority), _span(cost, weight, priority))
             turn.line.charge(turn)
             self._count += 1
             turn.place = (turn.end, self._count, job)
@@ -217,6 +215,15 @@ class FairQueue:
         """How many jobs would be taken before this one."""
         turn = self._waiting[job]
         return bisect_left(turn.line.places, turn.place)
+
+    def ahead(self, need: Need, client: ClientId, *, cost: int, weight: int, priority: str) -> int:
+        """How many jobs would be taken before one that this client pushed now."""
+        line = self._lines.get(need)
+        if line is None:
+            return 0
+        flow = line.flows.get((client, priority))
+        start = line.clock if flow is None else max(line.clock, flow.end)
+        return bisect_left(line.places, (start + _span(cost, weight, priority), self._count + 1, JobId("")))
 
     def remove(self, job: JobId) -> None:
         """A job is being served: it either comes back with `push` or leaves."""
@@ -257,7 +264,7 @@ class FairQueue:
         line = self._lines.get(need)
         if line is None:
             line = self._lines[need] = Line(need)
-        return Turn(line, line.flows.get(key) or Flow(key), max(1, span))
+        return Turn(line, line.flows.get(key) or Flow(key), span)
 
     def _step_out(self, job: JobId) -> Turn:
         turn = self._waiting.pop(job)
@@ -266,3 +273,8 @@ class FairQueue:
         if not self._per_client[client]:
             del self._per_client[client]
         return turn
+
+
+def _span(cost: int, weight: int, priority: str) -> int:
+    """What a job takes of its client's share, in tags."""
+    return max(1, cost * TAG_SCALE // (weight * PRIORITIES[priority]))
