@@ -121,8 +121,9 @@ class Breaker(Value, frozen=True):
 
     def failed(self, now: Instant, limits: Limits) -> Breaker:
         """An attempt failed there."""
-        few = self.phase is Phase.CLOSED and self.failures + 1 < limits.failures_max
-        if few or self.phase is Phase.OPEN:
+        if self.phase is Phase.OPEN:
+            return self._move(Stumbled())
+        if self.phase is Phase.CLOSED and self.failures + 1 < limits.failures_max:
             return replace(self._move(Stumbled()), failures=self.failures + 1)
         open_ms = min(limits.open_ms << min(self.openings, 32), limits.open_ms_max)
         return replace(self._move(Broke()), failures=0, openings=self.openings + 1, until=later(now, open_ms))

@@ -80,7 +80,7 @@ FILTERS: Mapping[str, Filter] = {
         why="nobody knows it yet",
         excludes=lambda candidate, wish, policy: candidate.reputation is None,
     ),
-    "near": Filter(
+    "link": Filter(
         why="it is farther away than the policy allows",
         excludes=lambda candidate, wish, policy: candidate.link_ms > policy.link_ms_max,
     ),

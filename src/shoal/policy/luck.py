@@ -7,31 +7,35 @@ Whoever asks again why a node was chosen draws the same lots. A job's id holds
 from __future__ import annotations
 
 from hashlib import blake2b
+from struct import unpack
 
 from shoal.ids import JobId
 
-BITS = 64
+#: A lot is a number of so many bits; one hash gives eight of them.
+LOT_BITS = 64
 
 
 class Luck:
     """The lots that one attempt draws, one after the other."""
 
-    __slots__ = ("_drawn", "_from")
+    __slots__ = ("_hashes", "_lots", "_source")
 
     def __init__(self, job: JobId, attempt: int) -> None:
-        self._from = f"{job}/{attempt}/"
-        self._drawn = 0
+        self._source = f"{job}/{attempt}/"
+        self._hashes = 0
+        self._lots: list[int] = []
 
-    def bits(self) -> int:
-        """The next lot: any number of `BITS` bits, each as likely as the other."""
-        self._drawn += 1
-        lot = blake2b(f"{self._from}{self._drawn}".encode(), digest_size=BITS // 8)
-        return int.from_bytes(lot.digest())
+    def lot(self) -> int:
+        """The next lot: each number of `LOT_BITS` bits is as likely as the other."""
+        if not self._lots:
+            self._hashes += 1
+            self._lots = list(unpack("<8Q", blake2b(f"{self._source}{self._hashes}".encode()).digest()))
+        return self._lots.pop()
 
     def below(self, count: int) -> int:
         """One of the whole numbers from 0 to `count` - 1."""
-        return self.bits() * count >> BITS
+        return self.lot() * count >> LOT_BITS
 
     def share(self) -> float:
         """A number from 0 to 1, 1 itself left out."""
-        return (self.bits() >> BITS - 53) / 2**53
+        return (self.lot() >> LOT_BITS - 53) / 2**53

@@ -62,9 +62,11 @@ _PRESETS = (
     ),
     Policy(
         name="cheapest",
-        about="the least price; among equals by luck",
+        about="the least price; of those who ask the same, the quickest",
         rank="price",
         draw="near",
+        then="time",
+        choices=8,
     ),
     Policy(
         name="stake-weighted",
@@ -90,10 +92,12 @@ _PRESETS = (
     ),
     Policy(
         name="local",
-        about="the shortest way there and back",
+        about="the shortest way there and back; of those as near, the quickest",
         rank="link",
         draw="near",
         margin_ppm=200_000,
+        then="time",
+        choices=8,
     ),
 )
 

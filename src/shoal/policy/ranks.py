@@ -17,14 +17,14 @@ from shoal.policy.views import Candidate
 PPM = 1e-6
 #: Nobody is thought to succeed less often than this: a score must not grow without end.
 SUCCESS_MIN = 0.01
-#: What a job is thought to take while nobody's time is known.
-RUN_MS_UNKNOWN = 1_000.0
-#: Of what is typical only so many steps to a doubling count, so that it seldom changes.
+#: What a job is thought to take while nobody's time is known; `coarse` leaves it as it is.
+RUN_MS_UNKNOWN = 1_024.0
+#: Of typical times only so many steps to a doubling count: so they do not change with every answer.
 STEPS = 4
 
 
 class Scale(Value, frozen=True):
-    """What is typical among those who sell the same: the middle price, the middle and the lower quarter's run time."""
+    """What is typical among those who sell the same: the middle price, the middle and the least run time."""
 
     price: float = 0.0
     run_ms: float = RUN_MS_UNKNOWN
@@ -69,9 +69,9 @@ def unit_price(candidate: Candidate) -> float:
 
 
 def run_ms(candidate: Candidate, scale: Scale) -> float:
-    """What a run takes there. Who is untried is taken for quick while idle, and else for typical.
+    """What a run takes there. Who is untried is taken for the quickest while idle, and else for typical.
 
-    So a newcomer gets its first job soon, and not many before it has answered one.
+    So a newcomer gets its first job at once, and not many before it has answered one.
     """
     if candidate.run_ms:
         return candidate.run_ms

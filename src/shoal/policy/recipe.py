@@ -23,7 +23,9 @@ class Policy(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, cache
 
     #: Draw `near`: whoever scores at most this much above the best is as good as the best.
     margin_ppm: int = 0
-    #: Draw `sample`: so many are drawn, and the best of them is taken.
+    #: ... and among those the best by this rank is taken, "" for luck alone.
+    then: str = ""
+    #: Draw `sample`, and `near` with `then`: so many are drawn, and the best of them is taken.
     choices: int = 2
     #: The part of first attempts that goes to anybody who passes: else nobody would notice who has become better.
     explore_ppm: int = 0
@@ -41,7 +43,7 @@ class Policy(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, cache
 
     #: Filter `reputation`: a node whose reputation is known has at least this.
     reputation_min: float = 0.5
-    #: Filter `near`: what an answer may take beside the run.
+    #: Filter `link`: what an answer may take beside the run.
     link_ms_max: int = 100
 
     #: Draw `stake`: the parts of the lots that are drawn by stake and by price; the rest falls on anybody.

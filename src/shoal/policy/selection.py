@@ -92,6 +92,9 @@ def _passes(policy: Policy, wish: Wish, *, lifted: bool) -> Passes:
     excludes = [filter_.excludes for filter_ in filters if not (lifted and filter_.gives_way)]
     if not excludes:
         return lambda candidate: fits(candidate, wish)
+    if len(excludes) == 1:  # said apart, because it is asked of every candidate
+        (excluded,) = excludes
+        return lambda candidate: fits(candidate, wish) and not excluded(candidate, wish, policy)
     return lambda candidate: (
         fits(candidate, wish) and not any(test(candidate, wish, policy) for test in excludes)
     )
@@ -124,8 +127,9 @@ class Explanation(Value, frozen=True, kw_only=True):
     chosen: NodeId | None
     #: How the score is made of the terms.
     formula: str
-    #: How one of those who passed was taken.
+    #: How one of those who passed was taken; `explored` if it was one of the few that anybody may get.
     draw: str
+    explored: bool
     #: Who passed every filter, in all and the best of them; the chosen one is always among these.
     passed: int
     best: tuple[Standing, ...]
@@ -154,6 +158,7 @@ def explain(policy: Policy, candidates: Sequence[Candidate], wish: Wish) -> Expl
         chosen=chosen.node if chosen is not None else None,
         formula=rank.formula,
         draw=DRAWS[policy.draw].about,
+        explored=len(pool) > 1 and _explores(policy, wish, Luck(wish.job, wish.attempt)),
         passed=len(passing),
         best=tuple(
             Standing(node, score, rank.terms(candidate, policy, pool.scale, node == wish.home))
@@ -204,6 +209,8 @@ def _sound(name: str, recipe: Policy) -> Policy:
         raise Refused(f"policies.{name}: we have a policy of this name; choose another")
     _one_of(f"policies.{name}.rank", recipe.rank, RANKS)
     _one_of(f"policies.{name}.draw", recipe.draw, DRAWS)
+    if recipe.then:
+        _one_of(f"policies.{name}.then", recipe.then, RANKS)
     for filter_ in recipe.filters:
         _one_of(f"policies.{name}.filters", filter_, FILTERS)
     for key, most in _PARTS.items():
