@@ -116,8 +116,8 @@ class Placement(Books):
         for job_id in self.queue.waiting(need) if self.sellers.any_free(need) else ():
             job = self.jobs[job_id]
             size = size_class(job.spec.units_max)
-            kind = (size, job.limit, job.preference)
-            if not self.retries.retries if job.attempts else kind in barren:
+            kind = (size, job.limit, job.preference, job.attempts)
+            if kind in barren or (job.attempts and not self.retries.retries):
                 continue
             if self._too_late(job, size, now):
                 return Abandoned(job.id, expired(job))
