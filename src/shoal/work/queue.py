@@ -205,6 +205,11 @@ class FairQueue:
         line = self._lines.get(need)
         return line is not None and bool(line.places)
 
+    def count(self, need: Need) -> int:
+        """How many jobs wait for this."""
+        line = self._lines.get(need)
+        return len(line.places) if line is not None else 0
+
     def waiting(self, need: Need) -> Iterator[JobId]:
         """The jobs that wait for this, in the order in which free slots would take them."""
         line = self._lines.get(need)
