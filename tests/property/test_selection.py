@@ -26,6 +26,7 @@ RECIPES = (
     Policy(name="b", rank="load", draw="near", then="cost", choices=2, filters=("link",), margin_ppm=500_000),
     Policy(name="c", rank="time", draw="sample", choices=3, filters=("in-time", "reputation")),
     Policy(name="d", rank="price", draw="stake", stake_ppm=300_000, stake_price_ppm=300_000),
+    Policy(name="e", rank="stake", draw="near", margin_ppm=300_000),
 )
 NODES = [NodeId(f"0x{number}") for number in range(12)]
 REGIONS = ("", "eu", "us")
