@@ -104,7 +104,6 @@ class Placement(Books):
         """Bind waiting jobs to free slots, until there is no job or no slot that fits."""
         if not self.queue and not self._demands:
             return
-        self.sellers.wake(now)
         for need in self.queue.needs():
             while self.queue.waits_for(need) and (step := self._next_step(need, now)) is not None:
                 self.decide(step, now)

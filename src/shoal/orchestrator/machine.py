@@ -136,9 +136,13 @@ class OrchestratorMachine(Books):
         )
         return words.Capacity(quotes, self.rules.region)
 
+    def _contended(self, need: Need) -> bool:
+        """True if a gateway waits for this, and is not the only one here."""
+        return len(self.gateways) > 1 and self.shares.contended(need)
+
     def _taken(self, gateway: NodeId, need: Need, slots: int) -> int:
         others = self.holdings.of_others(gateway, need)
-        if not self.shares.contended(need):
+        if not self._contended(need):
             return others
         return max(others, slots - self.shares.most(gateway, need, slots, self.holdings.by_gateway(need)))
 
@@ -235,7 +239,7 @@ class OrchestratorMachine(Books):
         need = (word.spec.pipeline, word.spec.model)
         news = self.roster.tried(worker, need)
         self.shares.served(peer, need)
-        self._announce(but=None if news or self.shares.contended(need) else peer)
+        self._announce(but=None if news or self._contended(need) else peer)
 
     def _turn_away(self, peer: NodeId, word: words.Job, fault: words.Fault) -> None:
         self.emit(
@@ -288,7 +292,7 @@ class OrchestratorMachine(Books):
         share = part(word.wei, lease.share_ppm)
         self.decide(Earned(lease.job, lease.epoch, lease.gateway, word.units, word.wei, share), now)
         if task.phase is Phase.LEASED:
-            self._announce(but=None if self.shares.contended(task.need) else lease.gateway)
+            self._announce(but=None if self._contended(task.need) else lease.gateway)
 
     def _hear_demand(self, peer: NodeId, word: words.Demand, now: Instant) -> None:
         need = (word.pipeline, word.model)
@@ -404,7 +408,7 @@ class OrchestratorMachine(Books):
         self.emit(SendAtOnce(lease.worker, words.Cancel(lease.job, lease.epoch)))
         if tell:
             self.emit(Send(lease.gateway, words.Failure(lease.job, lease.epoch, fault)))
-        self._announce(but=None if news or self.shares.contended(task.need) else lease.gateway)
+        self._announce(but=None if news or self._contended(task.need) else lease.gateway)
 
     def _end(self, was: Task, task: Task) -> None:
         super()._end(was, task)
