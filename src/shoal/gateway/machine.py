@@ -291,6 +291,7 @@ class GatewayMachine(Placement):
             job = self.jobs[JobId(lease.task)]
             if job.preference.hedge:
                 self.guard(job.id, partial(self.hedge, job, now), now)
+        self.sellers.wake(now)
         self.place(now)
 
     def _lapse(self, lease: Lease, now: Instant) -> None:

@@ -15,13 +15,14 @@ from shoal.gateway.config import Rules
 from shoal.gateway.events import Submitted
 from shoal.gateway.sellers import Sellers
 from shoal.ids import JobId, NodeId
+from shoal.machine import Send
 from shoal.policy.affinity import Homes
 from shoal.policy.patience import Finish, waits
 from shoal.policy.retries import RetryBudget
 from shoal.policy.selection import POLICIES, Policy, choose, own_policies, policy
 from shoal.policy.views import Candidate, Wish, size_class
-from shoal.units import Instant
-from shoal.wire.words import Fault
+from shoal.units import Instant, later
+from shoal.wire import words
 from shoal.work.lifecycle import Abandoned, Hedged, Job, Placed
 from shoal.work.queue import Need
 
@@ -42,6 +43,8 @@ class Placement(Books):
         self.leases.heed = self.hedges.heed = self.sellers.touch
         self.homes = Homes(homes_max=rules.homes_max, keep_ms=rules.home_keep_ms)
         self.retries = RetryBudget(share_ppm=rules.retry_share_ppm, burst=rules.retry_burst)
+        #: What waits here, as orchestrators have been told, and when they are told again.
+        self._demands: dict[Need, Instant] = {}
         self._policies = {**POLICIES, **own_policies(rules.policies)}
         self._policies[""] = policy(rules.policy, self._policies)
 
@@ -119,14 +122,28 @@ class Placement(Books):
 
     def place(self, now: Instant) -> None:
         """Bind waiting jobs to free slots, until there is no job or no slot that fits."""
-        if not self.queue:
+        if not self.queue and not self._demands:
             return
-        self.sellers.wake(now)
         for need in self.queue.needs():
             while self.queue.waits_for(need) and (step := self._next_step(need, now)) is not None:
                 self.decide(step, now)
                 if isinstance(step, Placed):
                     self._note_placed(step, now)
+        self._say_demands(now)
+
+    def _say_demands(self, now: Instant) -> None:
+        """Let those who sell it know what waits here, when that begins or ends, and now and then between."""
+        for need in {*self.queue.needs(), *self._demands}:
+            jobs = self.queue.count(need)
+            due = self._demands.get(need, now)
+            if jobs and due > now:
+                continue
+            for node in self.sellers.selling(need):
+                self.emit(Send(node, words.Demand(*need, jobs)))
+            if jobs:
+                self._demands[need] = later(now, self.rules.demand_ms)
+            else:
+                del self._demands[need]
 
     def _next_step(self, need: Need, now: Instant) -> Placed | Abandoned | None:
         """The first waiting job that a free slot fits, bound to it; or one that is too late for any."""
@@ -141,7 +158,7 @@ class Placement(Books):
             if kind in barren or (job.attempts and not self.retries.retries):
                 continue
             if self._too_late(job, size, now):
-                return Abandoned(job.id, Fault(Expired.code, HARDLY))
+                return Abandoned(job.id, words.Fault(Expired.code, HARDLY))
             chosen, wish = self._choose(job, size, now)
             if chosen is None:
                 barren.add(kind)

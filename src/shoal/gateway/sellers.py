@@ -250,6 +250,16 @@ class Sellers:
             retry_after_ms=retry_after_ms,
         )
 
+    def selling(self, need: Need) -> list[NodeId]:
+        """Who sells this now."""
+        return [
+            node
+            for node, standing in self._standings.items()
+            if standing.connected
+            and (stock := standing.stocks.get(need)) is not None
+            and stock.quote is not None
+        ]
+
     # What can be expected
 
     def wait_ms(self, need: Need, ahead: int) -> float:
