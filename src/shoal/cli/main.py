@@ -46,6 +46,7 @@ COMMANDS: dict[str, Entry] = {
     "why": Entry("shoal.cli.why", "say why a job ran where it ran"),
     "cancel": Entry("shoal.cli.cancel", "stop a job"),
     "models": Entry("shoal.cli.models", "list the models that can be run"),
+    "sim": Entry("shoal.cli.sim", "put the gateway and its rivals to a load in virtual time"),
     "gateway": Entry("shoal.cli.gateway", "run a gateway: it buys work for its clients"),
     "orchestrator": Entry("shoal.cli.orchestrator", "run an orchestrator: it sells the work of its workers"),
     "worker": Entry("shoal.cli.worker", "run a worker: it does the work"),
