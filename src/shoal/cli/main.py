@@ -45,6 +45,7 @@ COMMANDS: dict[str, Entry] = {
     "jobs": Entry("shoal.cli.jobs", "list jobs, or say all about one"),
     "why": Entry("shoal.cli.why", "say why a job ran where it ran"),
     "cancel": Entry("shoal.cli.cancel", "stop a job"),
+    "load": Entry("shoal.cli.load", "put a network under load, and say how it held"),
     "models": Entry("shoal.cli.models", "list the models that can be run"),
     "sim": Entry("shoal.cli.sim", "put the gateway and its rivals to a load in virtual time"),
     "gateway": Entry("shoal.cli.gateway", "run a gateway: it buys work for its clients"),

@@ -1,0 +1,286 @@
+"""Whether the simulator tells the truth: the same traces in virtual time and on real processes, time scaled.
+
+`python -m benchmarks.agreement [SCENARIO ...]` starts the fleet of each trace anew, with runners that sleep,
+sends the trace to it over HTTP, and compares how long jobs waited with what the simulator says. Prints markdown;
+with `--record` it goes into `benchmarks/README.md`, and every trace's figures into `benchmarks/results/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import sqrt
+from pathlib import Path
+from statistics import mean, stdev
+
+import msgspec
+import uvloop
+from msgspec.structs import replace
+
+from benchmarks.look import Look
+from benchmarks.report import machine, table, write_block
+from benchmarks.samples import append
+from benchmarks.town import Town
+from shoal.cli.driver import Driver, Rules, Tally
+from shoal.cli.lines import Lines
+from shoal.cli.mix import Writer, echoed
+from shoal.sim.load.contenders import OURS, contender
+from shoal.sim.load.figures import Figures, Interval, figures_of, interval, paired, quantile, student_t
+from shoal.sim.load.scenarios import scenario
+from shoal.sim.load.street import our_rules, run
+from shoal.sim.load.trace import Arrival, Ended, Fleet, Trace
+from shoal.units import SECOND_MS
+
+LINES_MAX = 1_000
+#: The calm before each comparison: so many jobs, one after the other, this far apart and this long.
+PROBES, PROBE_EVERY_MS, PROBE_WORK_MS = 40, 120, 60
+#: Delays of a link in the simulator among which the one is chosen that makes its calm like the real one.
+LINKS_MS = range(1, 13)
+#: So different are the seeds of a trace's noise.
+NOISE_STEP = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a scenario is run for real."""
+
+    #: Of the scenario's own rate.
+    rate: float
+    #: Real time for scenario time.
+    scale: float
+
+
+#: Loads at which jobs wait, but not for ever.
+PLANS = {
+    "load-test": Plan(rate=3, scale=1 / 40),
+    "event": Plan(rate=3, scale=1 / 40),
+    "uneven": Plan(rate=0.8, scale=1 / 20),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One trace, both ways. Times are those of the scaled trace."""
+
+    seed: int
+    real: Figures
+    #: In virtual time, once for each seed of its noise.
+    simulated: tuple[Figures, ...]
+    late_p99_ms: float
+    foreign_cores: float
+
+    @property
+    def simulated_ms(self) -> float:
+        return mean(figures.queue_mean_ms for figures in self.simulated)
+
+    @property
+    def spread(self) -> Interval:
+        """Where one more run of this trace would lie, with 95 % confidence, if noise were all that differs."""
+        values = [figures.queue_mean_ms for figures in self.simulated]
+        half = student_t(0.95, len(values) - 1) * stdev(values) * sqrt(1 + 1 / len(values))
+        return Interval(mean(values), mean(values) - half, mean(values) + half, len(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Calm:
+    """What a job costs beside its work where nothing waits: for real, and with the chosen link in the simulator."""
+
+    real_ms: float
+    simulated_ms: float
+    link_ms: int
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+# For real
+
+
+def real(trace: Trace) -> tuple[list[Ended], float, float]:
+    """What became of each job on real processes, how late the client was, and how busy strangers were."""
+    rules = msgspec.to_builtins(our_rules())
+    defaults = msgspec.to_builtins(type(our_rules())())
+    changed = {name: value for name, value in rules.items() if value != defaults[name]}
+    with (
+        tempfile.TemporaryDirectory(prefix="town-", ignore_cleanup_errors=True) as folder,
+        Town(trace.fleet, Path(folder), changed) as town,
+    ):
+        before = Look.now()
+        ended, late_ms = uvloop.run(drive(town.url, trace))
+        used = Look.now().since(before, crew=town.crew.pids(), ours=[os.getpid()])
+        named = [replace(job, orchestrator=town.names.get(job.orchestrator, "")) for job in ended]
+    return named, late_ms, used.foreign_ns / used.wall_ns
+
+
+async def drive(url: str, trace: Trace) -> tuple[list[Ended], float]:
+    tally = Tally(len(trace.arrivals))
+    lines = Lines(url, lines_max=LINES_MAX)
+    driver = Driver(lines, Writer(run=f"agree-{trace.seed}"), tally, Rules(lines_max=LINES_MAX))
+    await driver.drive(trace.arrivals, asyncio.Event())
+    return driver.ended, quantile(sorted(tally.late_ms), 0.99)
+
+
+# In virtual time
+
+
+def simulated(trace: Trace, link_ms: int, noise: int) -> list[Ended]:
+    """What the simulator says, with these links and this luck."""
+    operators = tuple(replace(operator, link_ms=link_ms) for operator in trace.fleet.orchestrators)
+    drawn = replace(trace, fleet=Fleet(orchestrators=operators), seed=trace.seed + NOISE_STEP * noise)
+    return list(run(drawn, contender(OURS[0], drawn)).ended)
+
+
+# The calm
+
+
+def calm(fleet: Fleet) -> Calm:
+    """Choose the simulator's links by jobs that meet nobody, before anything is compared."""
+    pipeline, model = fleet.needs()[0]
+    arrivals = tuple(
+        Arrival(
+            at_ms=number * PROBE_EVERY_MS,
+            pipeline=pipeline,
+            model=model,
+            work_ms=PROBE_WORK_MS,
+            deadline_ms=30 * SECOND_MS,
+        )
+        for number in range(PROBES)
+    )
+    probe = Trace(name="calm", fleet=fleet, arrivals=arrivals)
+    found = beside_work(probe, real(probe)[0])
+    tried = {link_ms: beside_work(probe, simulated(probe, link_ms, 0)) for link_ms in LINKS_MS}
+    link_ms = min(tried, key=lambda one: abs(tried[one] - found))
+    return Calm(found, tried[link_ms], link_ms)
+
+
+def beside_work(trace: Trace, ended: Sequence[Ended]) -> float:
+    """The time of a job beside waiting and working: words on their way, commits, turns of the loops."""
+    operators = {operator.name: operator for operator in trace.fleet.orchestrators}
+    found = [
+        job.total_ms - job.queue_ms - operators[job.orchestrator].run_ms(job.work_ms)
+        for job in ended
+        if job.done
+    ]
+    if len(found) < len(ended):
+        raise RuntimeError(f"{len(ended) - len(found)} of {len(ended)} jobs failed in the calm")
+    return mean(found)
+
+
+# Side by side
+
+
+def compare(name: str, plan: Plan, *, traces: int, noise: int) -> tuple[Calm, list[Pair]]:
+    """Every trace both ways."""
+    made = [echoed(scenario(name).make(seed, plan.rate).scaled(plan.scale)) for seed in range(traces)]
+    quiet = calm(made[0].fleet)
+    say(
+        f"{name}: a job takes {quiet.real_ms:.1f} ms beside its work; "
+        f"links of {quiet.link_ms} ms make it {quiet.simulated_ms:.1f} in the simulator"
+    )
+    pairs = []
+    for trace in made:
+        ended, late_ms, foreign = real(trace)
+        figures = figures_of(trace, ended)
+        virtual = [figures_of(trace, simulated(trace, quiet.link_ms, number)) for number in range(noise)]
+        pair = Pair(trace.seed, figures, tuple(virtual), late_ms, foreign)
+        pairs.append(pair)
+        say(
+            f"{name} {trace.seed}: waited {figures.queue_mean_ms:.1f} ms for real, "
+            f"{pair.spread.low:.1f} to {pair.spread.high:.1f} simulated; strangers {foreign:.2f} cores"
+        )
+    return quiet, pairs
+
+
+def verdict(name: str, plan: Plan, quiet: Calm, pairs: Sequence[Pair]) -> str:
+    """The comparison in markdown, in the scenario's own time."""
+
+    def own_s(value_ms: float) -> str:
+        return f"{value_ms / plan.scale / SECOND_MS:.2f}"
+
+    def own(found: Interval) -> str:
+        return f"{own_s(found.low)} to {own_s(found.high)}"
+
+    head = (
+        "trace",
+        "real s",
+        "simulated s",
+        "one run, 95 %",
+        "inside",
+        "answered real, simulated",
+        "strangers",
+    )
+    rows = [
+        (
+            str(pair.seed),
+            own_s(pair.real.queue_mean_ms),
+            own_s(pair.simulated_ms),
+            own(pair.spread),
+            "yes" if pair.real.queue_mean_ms in pair.spread else "no",
+            f"{pair.real.success_share:.1%}, {mean(f.success_share for f in pair.simulated):.1%}",
+            f"{pair.foreign_cores:.2f}",
+        )
+        for pair in pairs
+    ]
+    real_ms = [pair.real.queue_mean_ms for pair in pairs]
+    over = interval([pair.simulated_ms for pair in pairs])
+    apart = paired(real_ms, [pair.simulated_ms for pair in pairs])
+    inside = sum(pair.real.queue_mean_ms in pair.spread for pair in pairs)
+    lines = [
+        (
+            f"**{scenario(name).title}** at rate {plan.rate:g} ({scenario(name).rate_unit}), time scaled "
+            f"1:{1 / plan.scale:g}; the times below are the scenario's own. In the calm a job takes "
+            f"{quiet.real_ms:.1f} ms of real time beside its work; with links of {quiet.link_ms} ms "
+            f"{quiet.simulated_ms:.1f} ms in the simulator."
+        ),
+        table(head, rows),
+        (
+            f"Mean wait over {len(pairs)} traces: real {own_s(mean(real_ms))} s; simulated {own_s(over.mean)} s, "
+            f"95 % interval {own(over)}: the real mean is **{'inside' if mean(real_ms) in over else 'outside'}**. "
+            f"Real less simulated, trace by trace: {own_s(apart.mean)} s, 95 % interval {own(apart)}. "
+            f"{inside} of {len(pairs)} traces lie where one more simulated run would."
+        ),
+    ]
+    return "\n\n".join(lines)
+
+
+def arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks.agreement", description=__doc__)
+    parser.add_argument("scenarios", nargs="*", default=["load-test", "uneven"], metavar="SCENARIO")
+    parser.add_argument("--traces", type=int, default=10, metavar="N", help="seeds (%(default)s)")
+    parser.add_argument(
+        "--noise", type=int, default=6, metavar="N", help="simulated runs of each (%(default)s)"
+    )
+    parser.add_argument("--scale", type=float, default=0, metavar="X", help="real time for the scenario's")
+    parser.add_argument("--rate", type=float, default=0, metavar="X", help="as the scenario counts it")
+    parser.add_argument("--record", action="store_true", help="write the tables into benchmarks/README.md")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> int:
+    # Told to end, we still end every process that we started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    asked = arguments(argv)
+    at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    parts = [f"{at}; {machine()}."]
+    for name in asked.scenarios:
+        plan = Plan(asked.rate or PLANS[name].rate, asked.scale or PLANS[name].scale)
+        quiet, pairs = compare(name, plan, traces=asked.traces, noise=asked.noise)
+        append("agreement", [{"run": at, "scenario": name, **msgspec.to_builtins(pair)} for pair in pairs])
+        parts.append(verdict(name, plan, quiet, pairs))
+    text = "\n\n".join(parts)
+    print(text)
+    if asked.record:
+        write_block("agreement", text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
