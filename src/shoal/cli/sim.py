@@ -17,6 +17,7 @@ from msgspec import json
 from shoal.errors import Refused
 from shoal.runtime.clock import SystemClock
 from shoal.sim.load import contenders
+from shoal.sim.load.goals import summary
 from shoal.sim.load.runs import (
     REPORTED,
     Mark,
@@ -153,11 +154,15 @@ def _lines(options: argparse.Namespace, rounds: Sequence[Round], marks: Sequence
     elif options.csv:
         yield from csv_lines(rounds)
     else:
-        yield from page(rounds, marks)
+        yield from _tables(rounds, marks)
+
+
+def _tables(rounds: Sequence[Round], marks: Sequence[Mark]) -> list[str]:
+    return [*summary(rounds, marks), *page(rounds, marks)]
 
 
 def _write(options: argparse.Namespace, rounds: Sequence[Round], marks: Sequence[Mark]) -> None:
-    tables = "\n".join(page(rounds, marks)) + "\n"
+    tables = "\n".join(_tables(rounds, marks)) + "\n"
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "rounds.jsonl").write_bytes(b"".join(round_lines(rounds)))
