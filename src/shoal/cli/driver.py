@@ -115,7 +115,8 @@ class _Story:
             run_ms=told.run_ms,
             attempts=len(told.attempts),
             turned_away=turned_away,
-            failed=len(faults) - turned_away,
+            # All but the one that answered: a hedge's loser has no fault, and brought nothing either.
+            failed=len(told.attempts) - turned_away - done,
             wei=told.charged_wei,
             orchestrator=told.orchestrator,
         )
