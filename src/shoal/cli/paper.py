@@ -136,7 +136,7 @@ def _compared(table: Table, name: str) -> str:
         f"Means of {runs} runs; the bar is the 95 % interval of the mean." if runs > 1 else "One run of each."
     )
     rows = [
-        (one, *(_with_interval(found[field][place], show) for field, _, show, _ in COMPARED))
+        (escape(one), *(_with_interval(found[field][place], show) for field, _, show, _ in COMPARED))
         for place, one in enumerate(table.runs)
     ]
     return (
