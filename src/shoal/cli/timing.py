@@ -29,6 +29,7 @@ from shoal.worker.config import RunnerSettings
 from shoal.worker.machine import RunnerGone, RunnerReady
 from shoal.worker.models import Model, write_whole
 from shoal.worker.runners import Runner
+from shoal.worker.starts import Starts
 
 READY_S = 120.0
 CALLS = 2
@@ -75,7 +76,8 @@ async def _measure(model: Model, folder: Path) -> Speed:
 
     with tempfile.TemporaryDirectory(prefix="shoal-") as scratch:
         settings = RunnerSettings(pipeline=row.name, model=model.id, threads=os.cpu_count() or 1)
-        runner = Runner(settings, folder, Path(scratch) / "runner.sock", post)
+        starts = Starts(Path(scratch) / "starts.json")
+        runner = Runner(settings, folder, Path(scratch) / "runner.sock", post, starts)
         keeping = asyncio.create_task(runner.run())
         try:
             await asyncio.wait_for(asyncio.shield(state), READY_S)

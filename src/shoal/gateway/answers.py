@@ -234,7 +234,7 @@ def network_value(machine: GatewayMachine) -> dict[str, Any]:
                         "taken_by_others": quote.taken,
                         "leased": machine.held(node, need),
                         "price": _price_value(quote.price),
-                        "run_ms": round(stock.pace.mean_ms, 1),
+                        "run_ms": round(stock.run_ms, 1),
                     }
                     for need, stock in standing.stocks.items()
                     if (quote := stock.quote) is not None

@@ -37,10 +37,9 @@ from shoal.policy.retries import began, counts, retryable
 from shoal.policy.views import size_class
 from shoal.units import Instant, later
 from shoal.wire import words
-from shoal.wire.codec import decode_payload
+from shoal.wire.codec import is_whole
 from shoal.wire.faults import fault_of
 from shoal.wire.pipelines import PIPELINES
-from shoal.wire.references import is_whole
 from shoal.work.lease import Lease
 from shoal.work.lifecycle import (
     ENDED,
@@ -206,7 +205,7 @@ class GatewayMachine(Placement):
         if receipt is None or not self._believes(job, word, receipt):
             self._fall(job, word.epoch, words.Fault(Failed.code, MISFIT), now)
             return
-        if PIPELINES[job.spec.pipeline].answers and not _is_whole(word.body):
+        if PIPELINES[job.spec.pipeline].answers and not is_whole(word.body):
             self._fall(job, word.epoch, words.Fault(Failed.code, IN_PIECES), now)
             return
         took_ms = now - job.attempt(word.epoch).placed_at
@@ -332,10 +331,3 @@ class GatewayMachine(Placement):
         words.Failure: _hear_failure,
         words.Settled: _hear_settled,
     }
-
-
-def _is_whole(body: bytes) -> bool:
-    try:
-        return is_whole(decode_payload(body))
-    except Untrusted:
-        return False

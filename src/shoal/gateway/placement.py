@@ -17,7 +17,7 @@ from shoal.gateway.sellers import Sellers
 from shoal.ids import JobId, NodeId
 from shoal.policy.affinity import Homes
 from shoal.policy.retries import RetryBudget
-from shoal.policy.selection import Policy, choose, policy
+from shoal.policy.selection import POLICIES, Policy, choose, own_policies, policy
 from shoal.policy.views import Candidate, Wish, size_class
 from shoal.units import Instant
 from shoal.work.lifecycle import Abandoned, Hedged, Job, Placed, expired
@@ -33,6 +33,8 @@ class Placement(Books):
         self.leases.heed = self.hedges.heed = self.sellers.touch
         self.homes = Homes(homes_max=rules.homes_max, keep_ms=rules.home_keep_ms)
         self.retries = RetryBudget(share_ppm=rules.retry_share_ppm, burst=rules.retry_burst)
+        self._policies = {**POLICIES, **own_policies(rules.policies)}
+        self._policies[""] = policy(rules.policy, self._policies)
 
     def held(self, node: NodeId, need: Need) -> int:
         """How many of a node's slots our leases hold."""
@@ -58,11 +60,13 @@ class Placement(Books):
 
     def policy_of(self, name: str) -> Policy:
         """The policy of this name, the gateway's own for "". Raises `Refused` with those that there are."""
-        return policy(name or self.rules.policy, self.rules.policies)
+        return self._policies.get(name) or policy(name, self._policies)
 
     def require_time(self, event: Submitted) -> None:
         """Raise `Busy` if a job would have to wait, and its deadline could not be kept then."""
         need = (event.spec.pipeline, event.spec.model)
+        if not self.queue.waits_for(need) and self.sellers.any_free(need):
+            return
         size = size_class(event.spec.units_max)
         wants = event.preference
         ahead = self.queue.ahead(
@@ -72,9 +76,6 @@ class Placement(Books):
             weight=wants.weight,
             priority=wants.priority,
         )
-        self.sellers.pool(need, size)
-        if not ahead and self.sellers.any_free(need):
-            return
         promise_ms = self.sellers.promise_ms(need, size, ahead)
         if promise_ms > event.deadline_ms:
             late_ms = int(promise_ms - event.deadline_ms)
@@ -88,16 +89,17 @@ class Placement(Books):
 
     def place(self, now: Instant) -> None:
         """Bind waiting jobs to free slots, until there is no job or no slot that fits."""
+        if not self.queue:
+            return
         self.sellers.wake(now)
         for need in self.queue.needs():
-            while (step := self._next_step(need, now)) is not None:
+            while self.queue.waits_for(need) and (step := self._next_step(need, now)) is not None:
                 self.decide(step, now)
                 if isinstance(step, Placed):
                     self._note_placed(step, now)
 
     def _next_step(self, need: Need, now: Instant) -> Placed | Abandoned | None:
         """The first waiting job that a free slot fits, bound to it; or one that is too late for any."""
-        self.sellers.pool(need, 0)
         barren: set[tuple[object, ...]] = set()
         for job_id in self.queue.waiting(need) if self.sellers.any_free(need) else ():
             job = self.jobs[job_id]

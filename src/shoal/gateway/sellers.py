@@ -149,6 +149,8 @@ class Sellers:
 
     def any_free(self, need: Need) -> bool:
         """True if anybody could take a job of this now, if it fits."""
+        if need not in self._pools:
+            self.pool(need, 0)
         self._catch_up(need)
         return bool(self._open.get(need))
 
@@ -158,8 +160,8 @@ class Sellers:
             self._behind.setdefault(need, {})[node] = None
 
     def _catch_up(self, need: Need) -> None:
-        behind = self._behind.pop(need, None)
-        if behind is not None:
+        if need in self._behind:
+            behind = self._behind.pop(need)
             for size, pool in self._pools[need].items():
                 for node in behind:
                     self._put(pool, node, need, size)

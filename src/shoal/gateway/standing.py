@@ -25,8 +25,7 @@ class Stock(Struct, kw_only=True):
     quote: Quote | None = None
     breaker: Breaker = Breaker()
     outcomes: Outcomes = Outcomes()
-    #: Run times, all of them and by the job's size class.
-    pace: Pace = field(default_factory=Pace)
+    #: Run times, by the job's size class.
     paces: dict[int, Pace] = field(default_factory=dict)
     link_ms: float = 0.0
     heard_at: Instant = Instant(0)
@@ -67,6 +66,12 @@ class Stock(Struct, kw_only=True):
             uses=self.uses,
         )
 
+    @property
+    def run_ms(self) -> float:
+        """The mean of its run times over all sizes; 0 while there are none."""
+        answers = sum(pace.answers for pace in self.paces.values())
+        return sum(pace.answers * pace.mean_ms for pace in self.paces.values()) / max(1, answers)
+
     def says(self, quote: Quote, now: Instant) -> None:
         """It says how it stands: what was learned of its slots from its refusals is of no use any more."""
         self.quote = quote
@@ -97,7 +102,6 @@ class Stock(Struct, kw_only=True):
         """It took so long for a job, and so long beside the run."""
         self.outcomes = self.outcomes.after(True, now)
         self.breaker = self.breaker.succeeded()
-        self.pace.learn(run_ms)
         self.paces.setdefault(size, Pace()).learn(run_ms)
         self.link_ms += (LINK_WEIGHT if self.link_ms else 1.0) * (link_ms - self.link_ms)
         self.heard(now)

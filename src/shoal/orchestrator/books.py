@@ -19,6 +19,7 @@ from shoal.machine import Event, Machine, Quarantined, Send
 from shoal.money.ledger import Book, Ledger
 from shoal.money.wei import Wei
 from shoal.orchestrator.config import Rules
+from shoal.orchestrator.holdings import Holdings
 from shoal.orchestrator.relay import Relay
 from shoal.units import Instant, later
 from shoal.wire import words
@@ -48,6 +49,7 @@ class Books(Machine[State]):
         self.tasks: dict[str, Task] = {}
         self.ledger = Ledger(default_floor=Wei(-rules.gateway_credit_wei))
         self.leases = Leases()
+        self.holdings = Holdings()
         #: What passes through of running attempts: volatile, and forgotten with its task.
         self._relays: dict[str, Relay] = {}
         self._ended: deque[str] = deque()
@@ -62,8 +64,8 @@ class Books(Machine[State]):
         self._grant(task, later(now, self.rules.lease_ms))
 
     def _grant(self, task: Task, until: Instant) -> None:
-        need = (task.lease.spec.pipeline, task.lease.spec.model)
-        self.leases.grant(Lease(task.id, task.lease.epoch, task.lease.worker, need, until))
+        self.leases.grant(Lease(task.id, task.lease.epoch, task.lease.worker, task.need, until))
+        self.holdings.add(task.lease.gateway, task.need)
 
     def _earned(self, fact: Earned, now: Instant) -> None:
         task = self.tasks[task_id(fact.job, fact.epoch)]
@@ -97,6 +99,7 @@ class Books(Machine[State]):
         self.leases.end(task.id)
         self._relays.pop(task.id, None)
         if was.phase is Phase.LEASED:
+            self.holdings.remove(task.lease.gateway, task.need)
             self._ended.append(task.id)
             if len(self._ended) > self.rules.ended_tasks_max:
                 del self.tasks[self._ended.popleft()]
@@ -109,6 +112,7 @@ class Books(Machine[State]):
         live = {task.id for task in self.tasks.values() if task.phase is Phase.LEASED}
         if live != {lease.task for lease in self.leases}:
             raise Broken("the leases and the live tasks differ")
+        self.holdings.check((self.tasks[name].lease.gateway, self.tasks[name].need) for name in live)
         if live != set(self.ledger.holds):
             raise Broken("the holds and the live tasks differ")
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from shoal.money.wei import Price, Wei
-from shoal.units import SECOND_MS
+from shoal.policy.breaker import Limits
+from shoal.policy.presets import DEFAULT
+from shoal.policy.recipe import Policy
+from shoal.units import MINUTE_MS, SECOND_MS
 
 
 class Rules(Struct, frozen=True, kw_only=True):
@@ -23,6 +28,19 @@ class Rules(Struct, frozen=True, kw_only=True):
     prices: dict[str, Price] = {}
     #: Streamed units that may be on their way to a gateway unacknowledged.
     window_units_max: int = 64
+    #: Where this is, in whatever names its gateways ask for; "" if nobody needs to know.
+    region: str = ""
+    #: How a worker is chosen: the name of a policy, ours or one of those composed here.
+    policy: str = DEFAULT
+    policies: dict[str, Policy] = {}
+    #: When a worker that fails is left alone, and for how long.
+    breaker: Limits = Limits()
+    #: Sessions whose last worker is remembered, and for how long.
+    homes_max: Annotated[int, Meta(ge=1)] = 20_000
+    home_keep_ms: int = 30 * MINUTE_MS
+    #: Words about capacity that may leave in a second, to all gateways together. Beyond that, what changes
+    #: meanwhile is said once.
+    capacity_words_per_s_max: Annotated[int, Meta(ge=1)] = 2_000
     #: What a gateway may owe for open leases.
     gateway_credit_wei: Wei = Wei(10**21)
     #: Ended tasks that are remembered, so that a repeated word finds its answer.

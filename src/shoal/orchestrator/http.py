@@ -11,7 +11,7 @@ def operator_door(machine: OrchestratorMachine) -> Door:
     """`GET /health`, `GET /status` and `GET /jobs/ID`."""
 
     async def health(request: Request) -> Reply:
-        ready = bool(machine.roster.slots())
+        ready = any(slots for _, slots in machine.roster.slots())
         return Reply(encode({"ready": ready, "node": machine.node}), 200 if ready else 503)
 
     async def status(request: Request) -> Reply:
@@ -56,10 +56,11 @@ def _status(machine: OrchestratorMachine) -> dict[str, object]:
                     {
                         "pipeline": pipeline,
                         "model": model,
-                        "slots": slots,
+                        "slots": offer.slots,
+                        "cold_ms": offer.cold_ms,
                         "leased": machine.leases.count(worker.node, (pipeline, model)),
                     }
-                    for (pipeline, model), slots in worker.offers.items()
+                    for (pipeline, model), offer in worker.offers.items()
                 ],
                 "share_wei": shares.get(worker.node, 0),
             }

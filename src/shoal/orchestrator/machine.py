@@ -32,9 +32,12 @@ from shoal.machine import (
 from shoal.money.wei import WEI_MAX, Price, Wei, part
 from shoal.orchestrator.books import Books, account
 from shoal.orchestrator.config import Rules
+from shoal.orchestrator.news import News
 from shoal.orchestrator.relay import Relay
 from shoal.orchestrator.roster import Roster
-from shoal.policy.selection import Selection, quickest_free
+from shoal.policy.affinity import Homes
+from shoal.policy.selection import own_policies, policy
+from shoal.policy.views import Wish, size_class
 from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.wire.pipelines import PIPELINES
@@ -46,17 +49,25 @@ from shoal.work.task import Earned, Leased, Phase, Released, Task, task_id
 #: Signs bytes with this node's key.
 Sign = Callable[[bytes], bytes]
 
+#: Faults that speak against the worker; the others are the job's, the gateway's, or nobody's.
+BLAMED = frozenset((Failed.code, Lost.code))
+#: So many of a job's earlier attempts are looked at.
+EPOCHS_MAX = 8
+
 
 class OrchestratorMachine(Books):
     """Decides over the books, by what it knows of its workers."""
 
-    def __init__(self, rules: Rules, *, node: NodeId, sign: Sign, select: Selection = quickest_free) -> None:
+    def __init__(self, rules: Rules, *, node: NodeId, sign: Sign) -> None:
         super().__init__(rules)
         self.node = node
-        self.roster = Roster()
+        chosen_by = policy(rules.policy, own_policies(rules.policies))
+        self.roster = Roster(chosen_by, self.leases, self.price, rules.breaker)
+        self._homes = Homes(homes_max=rules.homes_max, keep_ms=rules.home_keep_ms)
         self.gateways: set[NodeId] = set()
+        self._news = News(rules.capacity_words_per_s_max)
+        self._gathering = False
         self._sign = sign
-        self._select = select
         self._heartbeat_due = Instant(0)
         #: Leases of which the gateway does not know: a quick job is answered before it is worth a word.
         self._untold: list[str] = []
@@ -68,7 +79,8 @@ class OrchestratorMachine(Books):
     def _on_connected(self, event: Connected, now: Instant) -> None:
         if event.role == "gateway":
             self.gateways.add(event.peer)
-            self.emit(Send(event.peer, words.Capacity(self.quotes(event.peer))))
+            self._news.meet(event.peer)
+            self.emit(Send(event.peer, self.capacity(event.peer)))
             self._doubt_answers(event.peer, now)
         elif event.role == "worker":
             self.roster.connect(event.peer, event.boot)
@@ -93,6 +105,7 @@ class OrchestratorMachine(Books):
 
     def _on_disconnected(self, event: Disconnected, now: Instant) -> None:
         self.gateways.discard(event.peer)
+        self._news.leave(event.peer)
         if self.roster.disconnect(event.peer):
             until = later(now, self.rules.reconnect_ms)
             for lease in self.leases.of(event.peer):
@@ -106,18 +119,19 @@ class OrchestratorMachine(Books):
             raise Untrusted(f"{event.peer} may not send {type(event.word).__name__} to an orchestrator")
         listen(self, event.peer, event.word, now)
 
-    def quotes(self, gateway: NodeId) -> tuple[words.Quote, ...]:
+    def capacity(self, gateway: NodeId) -> words.Capacity:
         """What this gateway can buy: all slots, those that others hold, and the price."""
-        taken: dict[Need, int] = {}
-        for lease in self.leases:
-            if self.tasks[lease.task].lease.gateway != gateway:
-                taken[lease.need] = taken.get(lease.need, 0) + 1
-        return tuple(
+        quotes = tuple(
             words.Quote(
-                pipeline, model, slots, taken.get((pipeline, model), 0), self.price((pipeline, model))
+                *need,
+                slots,
+                self.holdings.of_others(gateway, need),
+                self.price(need),
+                *self.roster.terms(need),
             )
-            for (pipeline, model), slots in self.roster.slots().items()
+            for need, slots in self.roster.slots()
         )
+        return words.Capacity(quotes, self.rules.region)
 
     def price(self, need: Need) -> Price:
         """What is asked for a work unit of this."""
@@ -126,9 +140,18 @@ class OrchestratorMachine(Books):
         return prices.get(f"{pipeline}/{model}") or prices.get(pipeline) or PIPELINES[pipeline].price
 
     def _announce(self, but: NodeId | None = None) -> None:
-        for gateway in sorted(self.gateways):
-            if gateway != but:
-                self.emit(Send(gateway, words.Capacity(self.quotes(gateway))))
+        """Capacity has changed: let the gateways know, once all that comes in this moment has been handled."""
+        if self._news.change(but):
+            self._gather()
+
+    def _gather(self) -> None:
+        if not self._gathering:
+            self._gathering = True
+            self.emit(Gather())
+
+    def _tell_news(self, now: Instant) -> None:
+        for gateway in self._news.due(now):
+            self.emit(Send(gateway, self.capacity(gateway)))
 
     # Gateways
 
@@ -144,19 +167,43 @@ class OrchestratorMachine(Books):
         if word.digest != digest(word.body):
             raise Untrusted(f"{peer} sent job {word.job} with another body than it names")
         need = (word.spec.pipeline, word.spec.model)
-        if need not in self.roster.slots():
+        most = word.price.cost(word.spec.units_max)
+        if not self.roster.sells(need):
             self._turn_away(peer, word, words.Fault(NoCapacity.code, f"nobody here runs {need[1]}"))
         elif not self.price(need).within(word.price):
             self._turn_away(peer, word, words.Fault(Busy.code, "the price has risen"))
+        elif most > self.ledger.available(account(peer)):
+            self._turn_away(peer, word, words.Fault(Busy.code, "you owe too much already"))
+        elif (worker := self._choose(peer, word, need, now)) is None:
+            self._turn_away(peer, word, words.Fault(Busy.code, "every slot is taken"))
         else:
-            free = self.roster.free(need, self.leases, self.price(need))
-            most = word.price.cost(word.spec.units_max)
-            if not free:
-                self._turn_away(peer, word, words.Fault(Busy.code, "every slot is taken"))
-            elif most > self.ledger.available(account(peer)):
-                self._turn_away(peer, word, words.Fault(Busy.code, "you owe too much already"))
-            else:
-                self._lease(peer, word, self._select(free), now)
+            self._lease(peer, word, worker, now)
+
+    def _choose(self, peer: NodeId, word: words.Job, need: Need, now: Instant) -> NodeId | None:
+        """The worker for a job: where its session is at home, if that is nearly as good, and not where it failed."""
+        if self.roster.rest(now):
+            self._announce()
+        spec = word.spec
+        session = (peer, *need, spec.session) if spec.session else None
+        wish = Wish(
+            job=word.job,
+            attempt=word.epoch,
+            now=now,
+            units=spec.units_max,
+            limit=word.price,
+            left_ms=word.deadline_ms,
+            home=self._homes.home(session, now) if session else NodeId(""),
+            avoid=self._failed_at(word) if word.epoch > 1 else (),
+        )
+        worker = self.roster.choose(need, size_class(spec.units_max), wish)
+        if worker is not None and session:
+            self._homes.settle(session, worker, now)
+        return worker
+
+    def _failed_at(self, word: words.Job) -> tuple[NodeId, ...]:
+        """The workers that had this job before."""
+        before = (self.tasks.get(task_id(word.job, epoch)) for epoch in range(1, word.epoch)[-EPOCHS_MAX:])
+        return tuple(task.lease.worker for task in before if task is not None)
 
     def _lease(self, peer: NodeId, word: words.Job, worker: NodeId, now: Instant) -> None:
         leased = Leased(
@@ -176,12 +223,13 @@ class OrchestratorMachine(Books):
         # Nobody hears of an answer before the lease is on disk; if it never gets there, the worker ran for nothing.
         self.emit(SendAtOnce(worker, order))
         self._untold.append(task_id(word.job, word.epoch))
-        self._announce(but=peer)
+        news = self.roster.tried(worker, (word.spec.pipeline, word.spec.model))
+        self._announce(but=None if news else peer)
 
     def _turn_away(self, peer: NodeId, word: words.Job, fault: words.Fault) -> None:
         self.emit(
             Send(peer, words.Failure(word.job, word.epoch, fault)),
-            Send(peer, words.Capacity(self.quotes(peer))),
+            Send(peer, self.capacity(peer)),
         )
 
     def _repeat(self, task: Task) -> None:
@@ -228,7 +276,8 @@ class OrchestratorMachine(Books):
         lease = task.lease
         share = part(word.wei, lease.share_ppm)
         self.decide(Earned(lease.job, lease.epoch, lease.gateway, word.units, word.wei, share), now)
-        self._announce(but=lease.gateway)
+        if task.phase is Phase.LEASED:
+            self._announce(but=lease.gateway)
 
     def _hear_acknowledge(self, peer: NodeId, word: words.Acknowledge, now: Instant) -> None:
         task = self.tasks.get(task_id(word.job, word.epoch))
@@ -247,7 +296,7 @@ class OrchestratorMachine(Books):
     # Workers
 
     def _hear_offers(self, peer: NodeId, word: words.Offers, now: Instant) -> None:
-        self.roster.offer(peer, [o for o in word.offers if o.pipeline in PIPELINES and o.slots > 0])
+        self.roster.offer(peer, [o for o in word.offers if o.pipeline in PIPELINES and o.slots > 0], now)
         self._announce()
 
     def _hear_progress(self, peer: NodeId, word: words.Progress, now: Instant) -> None:
@@ -268,12 +317,13 @@ class OrchestratorMachine(Books):
         relay = self._relay(task)
         if not relay.answered:
             relay.answered = True
-            self.roster.learn(peer, (task.lease.spec.pipeline, task.lease.spec.model), word.run_ms)
+            size = size_class(task.lease.spec.units_max)
+            if self.roster.answered(peer, task.need, size, word.run_ms, now):
+                self._announce()
         answer = words.Result(
             word.job, word.epoch, word.units, word.run_ms, word.digest, word.body, self._receipt(task, word)
         )
-        if not self._unsealed:
-            self.emit(Gather())
+        self._gather()
         self._unsealed.append((task.lease.gateway, answer))
 
     def _receipt(self, task: Task, word: words.Result) -> words.Receipt:
@@ -282,11 +332,14 @@ class OrchestratorMachine(Books):
         return terms.receipt(lease.worker, word.units, word.digest, word.run_ms)
 
     def _on_gathered(self, event: Gathered, now: Instant) -> None:
-        """Sign what has been answered, all at once, and pass it on."""
+        """Sign what has been answered, all at once, and pass it on; say what has become of the capacity."""
+        self._gathering = False
         answers, self._unsealed = self._unsealed, []
         receipts = seal([answer.receipt for _, answer in answers if answer.receipt], self._sign)
         for (gateway, answer), receipt in zip(answers, receipts, strict=True):
             self.emit(Send(gateway, replace(answer, receipt=receipt)))
+        if self._news.waits:
+            self._tell_news(now)
 
     def _hear_failure(self, peer: NodeId, word: words.Failure, now: Instant) -> None:
         task = self._live(peer, word.job, word.epoch, now)
@@ -327,17 +380,27 @@ class OrchestratorMachine(Books):
         if task.phase is not Phase.LEASED:
             return
         lease = task.lease
+        news = fault.code in BLAMED and self.roster.failed(lease.worker, task.need, now)
         self.decide(Released(lease.job, lease.epoch, lease.gateway, fault), now)
         # As soon as the order that takes its slot; whoever lives on after us asks for it again.
         self.emit(SendAtOnce(lease.worker, words.Cancel(lease.job, lease.epoch)))
         if tell:
             self.emit(Send(lease.gateway, words.Failure(lease.job, lease.epoch, fault)))
-        self._announce(but=lease.gateway)
+        self._announce(but=None if news else lease.gateway)
+
+    def _end(self, was: Task, task: Task) -> None:
+        super()._end(was, task)
+        if was.phase is Phase.LEASED and self.roster.ended(task.lease.worker, task.need):
+            self._announce()
 
     def _tasks_of(self, worker: NodeId) -> list[Task]:
         return [self.tasks[lease.task] for lease in self.leases.of(worker)]
 
     # Time
+
+    def busy(self) -> bool:
+        """True while leases live, a gateway has yet to hear something, or a worker is left alone for a while."""
+        return super().busy() or self._news.waits or self.roster.resting
 
     def _on_tick(self, event: Tick, now: Instant) -> None:
         for lease in list(self.leases):
@@ -347,6 +410,10 @@ class OrchestratorMachine(Books):
         for task_name in untold:
             if task_name in self.leases:
                 self._repeat(self.tasks[task_name])
+        if self.roster.rest(now):
+            self._announce()
+        if self._news.waits:
+            self._tell_news(now)
         if self._heartbeat_due <= now:
             self._heartbeat_due = later(now, self.rules.heartbeat_ms)
             self._send_heartbeats(now)

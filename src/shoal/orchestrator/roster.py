@@ -1,25 +1,58 @@
-"""The roster: who works here, what each offers, and how quick each has been.
+"""The roster: who works here, what each offers, and how quick and how reliable each has been.
 
-All of it is volatile: workers say it again whenever they connect.
+All of it is volatile: workers say what they offer whenever they connect.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from functools import partial
 
-from msgspec import Struct
+from msgspec import Struct, field
+from msgspec.structs import replace
 
-from shoal.ids import NodeId
+from shoal.ids import JobId, NodeId
 from shoal.money.wei import Price
-from shoal.policy.views import Candidate
+from shoal.orchestrator.shelf import Shelf
+from shoal.policy.breaker import Breaker, Limits, Phase
+from shoal.policy.selection import Policy, choose
+from shoal.policy.success import Outcomes
+from shoal.policy.views import Candidate, Wish
+from shoal.units import Instant
 from shoal.wire.words import Offer
 from shoal.work.lease import Leases
 from shoal.work.queue import Need
 
 #: The weight of the newest answer in a worker's mean run time.
 RUN_MS_WEIGHT = 0.2
+#: A mean that has changed by less than this part of it is no news: nothing is put in order anew for it.
+RUN_MS_NEWS = 0.05
+#: Whom a shelf is asked for that nobody has ordered from yet.
+ANY_JOB = JobId("")
 #: So many of those who are gone are remembered, the last to go: anybody may come with ever new keys.
 GONE_MAX = 1_000
+
+
+class Standing(Struct):
+    """How a worker has done with one thing that it offers."""
+
+    #: The mean of its run times of late, by the size class of the job; and what is shown of it to policies.
+    mean_ms: dict[int, float] = field(default_factory=dict)
+    run_ms: dict[int, float] = field(default_factory=dict)
+    outcomes: Outcomes = Outcomes()
+    breaker: Breaker = Breaker()
+    #: The number of the choice that fell on it last, when it was heard of last, and how often it was chosen since.
+    turn: int = 0
+    heard_at: Instant = Instant(0)
+    uses: int = 0
+
+    def learn(self, size: int, run_ms: int) -> None:
+        """It took so long for a job of this size."""
+        mean = self.mean_ms.get(size, float(run_ms))
+        mean += RUN_MS_WEIGHT * (run_ms - mean)
+        self.mean_ms[size] = mean
+        if abs(mean - self.run_ms.get(size, 0.0)) > RUN_MS_NEWS * mean:
+            self.run_ms[size] = mean
 
 
 class Member(Struct):
@@ -28,46 +61,83 @@ class Member(Struct):
     node: NodeId
     boot: str
     connected: bool = True
-    offers: dict[Need, int] = {}
-    run_ms: dict[Need, float] = {}
+    offers: dict[Need, Offer] = {}
+    standings: dict[Need, Standing] = {}
 
 
 class Roster:
     """The workers that have been here since we started, but for those who left long ago."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, policy: Policy, leases: Leases, price: Callable[[Need], Price], limits: Limits
+    ) -> None:
+        self._policy = policy
+        self._leases = leases
+        self._price = price
+        self._limits = limits
         self._members: dict[NodeId, Member] = {}
         self._gone: dict[NodeId, None] = {}
-        self._slots: dict[Need, int] | None = None
+        self._shelves: dict[Need, Shelf] = {}
+        #: Whoever failed lately, until it has shown that it works.
+        self._on_trial: dict[tuple[NodeId, Need], None] = {}
+        self._turn = 0
 
     def __contains__(self, worker: NodeId) -> bool:
         return worker in self._members
 
+    # Who is here
+
     def connect(self, worker: NodeId, boot: str) -> None:
         """A worker is here; it will say what it offers."""
         known = self._members.get(worker)
-        self._members[worker] = Member(worker, boot, run_ms=known.run_ms if known else {})
+        if known is not None:
+            self._withdraw(known)
+        self._members[worker] = Member(worker, boot, standings=known.standings if known else {})
         self._gone.pop(worker, None)
-        self._slots = None
 
     def disconnect(self, worker: NodeId) -> bool:
         """A worker is gone; False if it never was one of ours."""
-        if worker not in self._members:
+        member = self._members.get(worker)
+        if member is None:
             return False
-        self._members[worker].connected = False
+        self._withdraw(member)
+        member.connected = False
         self._gone[worker] = None
         if len(self._gone) > GONE_MAX:
             self._forget(next(iter(self._gone)))
-        self._slots = None
         return True
 
     def _forget(self, worker: NodeId) -> None:
+        for need in self._members[worker].standings:
+            self._on_trial.pop((worker, need), None)
         del self._gone[worker], self._members[worker]
 
-    def offer(self, worker: NodeId, offers: Sequence[Offer]) -> None:
+    def offer(self, worker: NodeId, offers: Sequence[Offer], now: Instant) -> None:
         """Take what a worker offers in place of what it offered before."""
-        self._members[worker].offers = {(o.pipeline, o.model): o.slots for o in offers}
-        self._slots = None
+        member = self._members[worker]
+        said = {(offer.pipeline, offer.model): offer for offer in offers}
+        self._withdraw(member, but=said)
+        for need, offer in said.items():
+            standing = member.standings.setdefault(need, Standing())
+            standing.heard_at, standing.uses = now, 0
+            if member.offers.get(need) != offer:
+                self._shelf(need).put(worker, offer)
+        member.offers = said
+
+    def _shelf(self, need: Need) -> Shelf:
+        shelf = self._shelves.get(need)
+        if shelf is None:
+            see = partial(self._see, need, self._price(need))
+            shelf = self._shelves[need] = Shelf(see, partial(self._room, need))
+        return shelf
+
+    def _withdraw(self, member: Member, but: Container[Need] = ()) -> None:
+        """Take what a member offers from the shelves."""
+        for need in member.offers:
+            if need not in but and (shelf := self._shelves.get(need)) is not None:
+                shelf.drop(member.node)
+                if not shelf.offers:
+                    del self._shelves[need]
 
     def members(self) -> list[Member]:
         """Everybody who has been here, to be looked at."""
@@ -77,29 +147,125 @@ class Roster:
         """Which start of the worker's process is connected."""
         return self._members[worker].boot
 
-    def learn(self, worker: NodeId, need: Need, run_ms: int) -> None:
-        """A worker took so long for a job."""
-        times = self._members[worker].run_ms
-        mean = times.get(need, float(run_ms))
-        times[need] = mean + RUN_MS_WEIGHT * (run_ms - mean)
+    # What is here
 
-    def slots(self) -> dict[Need, int]:
-        """How many jobs of each (pipeline, model) the connected workers can run at once."""
-        if self._slots is None:
-            self._slots = {}
-            for member in self._members.values():
-                if member.connected:
-                    for need, slots in member.offers.items():
-                        self._slots[need] = self._slots.get(need, 0) + slots
-        return self._slots
+    def sells(self, need: Need) -> bool:
+        """True if a connected worker offers this."""
+        return need in self._shelves
 
-    def free(self, need: Need, leases: Leases, price: Price) -> list[Candidate]:
-        """The workers with a slot for this that no lease holds."""
-        candidates = []
-        for node, member in self._members.items():
-            slots = member.offers.get(need, 0) if member.connected else 0
-            free = slots - leases.count(node, need)
-            if free > 0:
-                run_ms = member.run_ms.get(need, 0.0)
-                candidates.append(Candidate(node=node, slots=slots, free=free, price=price, run_ms=run_ms))
-        return candidates
+    def slots(self) -> Iterator[tuple[Need, int]]:
+        """How many jobs of each (pipeline, model) may run at once now."""
+        for need, shelf in self._shelves.items():
+            yield need, shelf.slots
+
+    def terms(self, need: Need) -> tuple[int, int]:
+        """The (cold_ms, batch) of whoever would get the next job of this."""
+        shelf = self._shelves[need]
+        if len(shelf.terms) == 1:
+            return next(iter(shelf.terms))
+        price = self._price(need)
+        chosen = choose(self._policy, shelf.pool(shelf.any_size()), Wish(job=ANY_JOB, limit=price))
+        return min(shelf.terms) if chosen is None else (chosen.cold_ms, chosen.batch)
+
+    def choose(self, need: Need, size: int, wish: Wish) -> NodeId | None:
+        """The worker that gets this job; None if every slot is taken."""
+        pool = self._shelves[need].pool(size)
+        chosen = choose(self._policy, pool, wish)
+        if chosen is None and wish.avoid:
+            chosen = choose(self._policy, pool, replace(wish, avoid=()))
+        return chosen.node if chosen is not None else None
+
+    def _see(self, need: Need, price: Price, node: NodeId, offer: Offer, size: int) -> Candidate:
+        standing = self._members[node].standings[need]
+        return Candidate(
+            node=node,
+            slots=offer.slots,
+            free=offer.slots - self._leases.count(node, need),
+            price=price,
+            run_ms=standing.run_ms.get(size, 0.0),
+            success=standing.outcomes.least,
+            cold_ms=offer.cold_ms,
+            batch=offer.batch,
+            on_trial=standing.breaker.on_trial,
+            barred=standing.breaker.barred,
+            turn=standing.turn,
+            heard_at=standing.heard_at,
+            uses=standing.uses,
+        )
+
+    def _room(self, need: Need, worker: NodeId, offer: Offer) -> int:
+        """A worker that is left alone has room for what it has already; one on trial for one job more."""
+        breaker = self._members[worker].standings[need].breaker
+        if not breaker.on_trial:
+            return offer.slots
+        return min(offer.slots, self._leases.count(worker, need) + (not breaker.barred))
+
+    # How they do
+
+    # Each says whether there is more or less room now than before.
+
+    def tried(self, worker: NodeId, need: Need) -> bool:
+        """A worker was given a job."""
+        standing = self._members[worker].standings[need]
+        self._turn += 1
+        standing.turn = self._turn
+        standing.uses += 1
+        return self._judge(worker, need, standing, standing.breaker.tried())
+
+    def answered(self, worker: NodeId, need: Need, size: int, run_ms: int, now: Instant) -> bool:
+        """A worker took so long for a job of this size."""
+        standing = self._standing(worker, need)
+        standing.learn(size, run_ms)
+        standing.outcomes = standing.outcomes.after(True, now)
+        standing.heard_at, standing.uses = now, 0
+        return self._judge(worker, need, standing, standing.breaker.succeeded())
+
+    def failed(self, worker: NodeId, need: Need, now: Instant) -> bool:
+        """A worker's attempt came to nothing, and that was its fault."""
+        if worker not in self._members:
+            return False
+        standing = self._standing(worker, need)
+        standing.outcomes = standing.outcomes.after(False, now)
+        return self._judge(worker, need, standing, standing.breaker.failed(now, self._limits))
+
+    def ended(self, worker: NodeId, need: Need) -> bool:
+        """A worker's attempt is over, and its slot free; of the worker that says nothing."""
+        if (worker, need) in self._on_trial:
+            standing = self._members[worker].standings[need]
+            return self._judge(worker, need, standing, standing.breaker.spared())
+        if (shelf := self._shelves.get(need)) is not None:
+            shelf.touch(worker)
+        return False
+
+    def rest(self, now: Instant) -> bool:
+        """Let those be tried that were left alone for long enough."""
+        if not self._on_trial:
+            return False
+        news = False
+        for worker, need in list(self._on_trial):
+            standing = self._members[worker].standings[need]
+            news |= self._judge(worker, need, standing, standing.breaker.at(now))
+        return news
+
+    @property
+    def resting(self) -> bool:
+        """True while somebody is left alone until some time."""
+        return any(
+            self._members[node].standings[need].breaker.phase is Phase.OPEN for node, need in self._on_trial
+        )
+
+    def _standing(self, worker: NodeId, need: Need) -> Standing:
+        return self._members[worker].standings.setdefault(need, Standing())
+
+    def _judge(self, worker: NodeId, need: Need, standing: Standing, breaker: Breaker) -> bool:
+        shelf = self._shelves.get(need)
+        if shelf is not None:
+            shelf.touch(worker)
+        if breaker is standing.breaker and (worker, need) not in self._on_trial:
+            return False
+        standing.breaker = breaker
+        if breaker.on_trial:
+            self._on_trial[worker, need] = None
+        else:
+            self._on_trial.pop((worker, need), None)
+        return shelf is not None and shelf.fit(worker)

@@ -24,6 +24,11 @@ from shoal.policy.views import Candidate, Wish
 
 #: So often a lot that falls on somebody who is excluded is drawn again, before the excluded are sorted out.
 TRIES = 8
+#: ... and so often one that is weighed against a chance.
+LOTS_MAX = 64
+
+#: The order in which whoever weighs most comes first.
+_BY_STAKE = Policy(name="stake", rank="stake")
 
 #: True for a candidate that passes every filter.
 Passes = Callable[[Candidate], bool]
@@ -72,7 +77,7 @@ def few(
 def near(policy: Policy, pool: Pool, wish: Wish, passes: Passes, luck: Luck) -> Candidate | None:
     """The best, or by luck one that is nearly as good; the session's home if it is nearly as good."""
     entries = pool.by_rank(policy)
-    first = next((place for place, entry in enumerate(entries) if passes(entry[2])), -1)
+    first = _first(entries, passes)
     if first < 0:
         return None
     bound = entries[first][0] * (1.0 + policy.margin_ppm * PPM)
@@ -82,8 +87,17 @@ def near(policy: Policy, pool: Pool, wish: Wish, passes: Passes, luck: Luck) -> 
         return entries[first][2]
     end = bisect_right(entries, bound, lo=first, key=itemgetter(0))
     if policy.then:
-        return _best(policy.then, policy, pool, wish, few(entries, policy.choices, passes, luck, first, end))
+        drawn_few = few(entries, policy.choices, passes, luck, first, end)
+        return _best(policy.then, policy, pool, wish, drawn_few, luck)
     return drawn(entries, passes, luck, first, end)
+
+
+def _first(entries: Sequence[Entry], passes: Passes) -> int:
+    """The place of the first that passes, -1 if none does."""
+    for place, entry in enumerate(entries):
+        if passes(entry[2]):
+            return place
+    return -1
 
 
 def _at_home(policy: Policy, pool: Pool, wish: Wish, passes: Passes, bound: float) -> Candidate | None:
@@ -100,48 +114,55 @@ def anybody(policy: Policy, pool: Pool, wish: Wish, passes: Passes, luck: Luck) 
 
 
 def sample(policy: Policy, pool: Pool, wish: Wish, passes: Passes, luck: Luck) -> Candidate | None:
-    """The best of `choices` that are drawn; among equals the one that was drawn first."""
-    return _best(policy.rank, policy, pool, wish, few(pool.by_node(), policy.choices, passes, luck))
+    """The best of `choices` that are drawn."""
+    return _best(policy.rank, policy, pool, wish, few(pool.by_node(), policy.choices, passes, luck), luck)
 
 
 def _best(
-    rank: str, policy: Policy, pool: Pool, wish: Wish, candidates: Sequence[Candidate]
+    rank: str, policy: Policy, pool: Pool, wish: Wish, candidates: Sequence[Candidate], luck: Luck
 ) -> Candidate | None:
-    """The best by this rank, the first of them if there are several."""
+    """The best by this rank, by luck if there are several."""
+    if not candidates:
+        return None
     score, scale = RANKS[rank].score, pool.scale
-    return min(candidates, key=lambda c: score(c, policy, scale, c.node == wish.home), default=None)
+    scores = [score(candidate, policy, scale, candidate.node == wish.home) for candidate in candidates]
+    best = min(scores)
+    equals = [candidate for candidate, found in zip(candidates, scores, strict=True) if found <= best]
+    return equals[luck.below(len(equals))] if len(equals) > 1 else equals[0]
 
 
 def by_stake(policy: Policy, pool: Pool, wish: Wish, passes: Passes, luck: Luck) -> Candidate | None:
     """One by the shares of stake, price and pure luck that the policy gives."""
-    entries = pool.by_node()
+    entries = pool.by_rank(_BY_STAKE)
+    if not entries:
+        return None
     lot = luck.below(MILLION)
+    chosen: Candidate | None = None
     if lot < policy.stake_ppm:
-        weights = [float(entry[2].stake) for entry in entries]
+        chosen = _weighted(entries, lambda c: float(c.stake), entries[0][2].stake, passes, luck)
     elif lot < policy.stake_ppm + policy.stake_price_ppm:
-        weights = [exp(-unit_price(entry[2]) / policy.stake_price_wei) for entry in entries]
-    else:
-        return drawn(entries, passes, luck)
-    chosen = _weighted(entries, weights, passes, luck)
-    return chosen if chosen is not None else drawn(entries, passes, luck)
+        chosen = _weighted(entries, lambda c: exp(-unit_price(c) / policy.stake_price_wei), 1, passes, luck)
+    return chosen or drawn(entries, passes, luck)
 
 
 def _weighted(
-    entries: Sequence[Entry], weights: Sequence[float], passes: Passes, luck: Luck
+    entries: Sequence[Entry],
+    weight: Callable[[Candidate], float],
+    most: float,
+    passes: Passes,
+    luck: Luck,
 ) -> Candidate | None:
-    """One that passes, each as likely as it weighs; None if they weigh nothing together."""
-    sums = list(accumulate(weights))
-    if not sums or not sums[-1]:
-        return None
-    for _ in range(TRIES):
-        candidate = entries[bisect_right(sums, luck.share() * sums[-1])][2]
-        if passes(candidate):
+    """One that passes, each as likely as it weighs, which is at `most` so much; None if they weigh nothing.
+
+    A lot that falls on somebody counts with the chance of their weight: so few need to be looked at.
+    """
+    for _ in range(LOTS_MAX if most > 0 else 0):
+        candidate = entries[luck.below(len(entries))][2]
+        if luck.share() * most < weight(candidate) and passes(candidate):
             return candidate
-    places = [place for place, entry in enumerate(entries) if passes(entry[2])]
-    sums = list(accumulate(weights[place] for place in places))
-    if not sums or not sums[-1]:
-        return None
-    return entries[places[bisect_right(sums, luck.share() * sums[-1])]][2]
+    passing = [entry[2] for entry in entries if passes(entry[2])]
+    sums = list(accumulate(weight(candidate) for candidate in passing))
+    return passing[bisect_right(sums, luck.share() * sums[-1])] if sums and sums[-1] > 0 else None
 
 
 def hot_cold(policy: Policy, pool: Pool, wish: Wish, passes: Passes, luck: Luck) -> Candidate | None:
@@ -156,9 +177,8 @@ def hot_cold(policy: Policy, pool: Pool, wish: Wish, passes: Passes, luck: Luck)
         return drawn(pool.by_node(), passes, luck)
     flights = sorted(candidate.taken for candidate in answers)
     hottest = flights[min(len(flights) - 1, len(flights) * policy.hot_ppm // MILLION)]
-    return _best(
-        policy.rank, policy, pool, wish, [candidate for candidate in answers if candidate.taken <= hottest]
-    )
+    cold = [candidate for candidate in answers if candidate.taken <= hottest]
+    return _best(policy.rank, policy, pool, wish, cold, luck)
 
 
 DRAWS: Mapping[str, Draw] = {

@@ -92,6 +92,9 @@ def _passes(policy: Policy, wish: Wish, *, lifted: bool) -> Passes:
     excludes = [filter_.excludes for filter_ in filters if not (lifted and filter_.gives_way)]
     if not excludes:
         return lambda candidate: fits(candidate, wish)
+    if len(excludes) == 1:  # said apart, because it is asked of every candidate
+        (excluded,) = excludes
+        return lambda candidate: fits(candidate, wish) and not excluded(candidate, wish, policy)
     return lambda candidate: (
         fits(candidate, wish) and not any(test(candidate, wish, policy) for test in excludes)
     )

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar, Union
 import msgspec
 
 from shoal.errors import Refused, Untrusted
+from shoal.wire.references import names_of
 from shoal.wire.words import WORDS, Payload, Receipt, Word
 
 T = TypeVar("T")
@@ -41,6 +42,16 @@ encode = _words.encode
 decode = _words.decode
 encode_payload = _payloads.encode
 decode_payload = _payloads.decode
+
+
+def is_whole(answer: bytes) -> bool:
+    """True if an encoded payload holds JSON, and every file that this names came with it."""
+    try:
+        payload = decode_payload(answer)
+        names = names_of(msgspec.json.decode(payload.params))
+    except (Untrusted, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return {media.field for media in payload.media}.issuperset(names)
 
 
 def receipt_bytes(receipt: Receipt) -> bytes:

@@ -7,10 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
-from shoal.wire.words import Payload
-
 #: How deep an answer is looked into; what lies deeper names no file.
 DEPTH_MAX = 8
 
@@ -34,17 +30,13 @@ def file_name(number: int, content_type: str) -> str:
     return f"{number}.{content_type.rpartition('/')[2]}"
 
 
-def is_whole(answer: Payload) -> bool:
-    """True if an answer is JSON, and every file that it names came with it."""
-    files = {media.field for media in answer.media}
+def names_of(value: object) -> list[str]:
+    """Every `url` in a value."""
     named: list[str] = []
 
     def note(name: str) -> str:
         named.append(name)
         return name
 
-    try:
-        with_urls(msgspec.json.decode(answer.params), note)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return files.issuperset(named)
+    with_urls(value, note)
+    return named

@@ -18,6 +18,7 @@ from shoal.machine import Fact, Quarantined
 from shoal.money.wei import Price, Wei
 from shoal.units import Instant
 from shoal.wire.words import Fault, JobSpec
+from shoal.work.queue import Need
 
 
 class Phase(Enum):
@@ -89,6 +90,11 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     def id(self) -> str:
         """The attempt's name."""
         return task_id(self.lease.job, self.lease.epoch)
+
+    @property
+    def need(self) -> Need:
+        """What it takes to run this attempt."""
+        return (self.lease.spec.pipeline, self.lease.spec.model)
 
     def move(self, fact: Fact, now: Instant) -> Task:
         """The task after this fact. Raises `IllegalMove` for what `MOVES` does not allow."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
 
 from shoal.units import MIB, SECOND_MS
 
@@ -28,6 +30,11 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
     slots: int = 1
     threads: int = 1
     nice: int = 0
+    #: Of so many jobs at once none takes notably longer than one alone. Say no more than was measured here.
+    batch: Annotated[int, Meta(ge=1)] = 1
+    #: "warm": loaded from the start. "cold": loaded for the first job, and put away when nobody asked for so long.
+    keep: Literal["warm", "cold"] = "warm"
+    idle_ms: Annotated[int, Meta(ge=100)] = 300 * SECOND_MS
     #: What to start instead of our own runner; the same flags are added.
     command: tuple[str, ...] = ()
 

@@ -41,10 +41,12 @@ from shoal.worker.config import Rules
 
 
 class RunnerReady(Event, frozen=True):
-    """A runner has loaded its model and takes so many jobs at once."""
+    """A runner takes so many jobs at once: now, or if it is cold, the first of them after `cold_ms`."""
 
     need: Need
     slots: int
+    cold_ms: int = 0
+    batch: int = 1
 
 
 class RunnerGone(Event, frozen=True):
@@ -133,7 +135,7 @@ class WorkerMachine(Machine[Nothing]):
     def __init__(self, rules: Rules) -> None:
         super().__init__(rules.tick_ms)
         self.rules = rules
-        self.runners: dict[Need, int] = {}
+        self.runners: dict[Need, RunnerReady] = {}
         self.tasks: dict[tuple[JobId, int], Task] = {}
         #: The running ones, and for whom: what is left of a runner's slots is free.
         self._running: dict[Need, dict[tuple[JobId, int], NodeId]] = {}
@@ -175,7 +177,8 @@ class WorkerMachine(Machine[Nothing]):
             return
         if digest(word.body) != word.digest:
             raise Untrusted(f"{peer} sent job {word.job} with another body than it names")
-        if self._draining or len(self._running.get(need, ())) >= self.runners.get(need, 0):
+        runner = self.runners.get(need)
+        if self._draining or runner is None or len(self._running.get(need, ())) >= runner.slots:
             fault = words.Fault(Busy.code, "the worker has no free slot for this")
             self.emit(Send(peer, words.Failure(word.job, word.epoch, fault)))
             return
@@ -219,7 +222,7 @@ class WorkerMachine(Machine[Nothing]):
     # Runners
 
     def _on_runner_ready(self, event: RunnerReady, now: Instant) -> None:
-        self.runners[event.need] = event.slots
+        self.runners[event.need] = event
         self._announce()
 
     def _on_runner_gone(self, event: RunnerGone, now: Instant) -> None:
@@ -282,12 +285,11 @@ class WorkerMachine(Machine[Nothing]):
         """What this orchestrator can have: all slots but those that others' jobs hold."""
         if self._draining:
             return words.Offers(())
-        return words.Offers(
-            tuple(
-                words.Offer(pipeline, model, slots - self._taken((pipeline, model), peer))
-                for (pipeline, model), slots in self.runners.items()
-            )
-        )
+        return words.Offers(tuple(self._offer(runner, peer) for runner in self.runners.values()))
+
+    def _offer(self, runner: RunnerReady, peer: NodeId) -> words.Offer:
+        slots = runner.slots - self._taken(runner.need, peer)
+        return words.Offer(*runner.need, slots, runner.cold_ms, runner.batch)
 
     def _announce(self, but: NodeId | None = None) -> None:
         for peer in sorted(self._orchestrators):
@@ -324,9 +326,9 @@ class WorkerMachine(Machine[Nothing]):
         running = {name for name, task in self.tasks.items() if task.phase is Phase.RUNNING}
         if running != {name for names in self._running.values() for name in names}:
             raise Broken("the slots and the running jobs differ")
-        for need, slots in self.runners.items():
-            if len(self._running.get(need, ())) > slots:
-                raise Broken(f"{len(self._running[need])} jobs run on {slots} slots of {need}")
+        for need, runner in self.runners.items():
+            if len(self._running.get(need, ())) > runner.slots:
+                raise Broken(f"{len(self._running[need])} jobs run on {runner.slots} slots of {need}")
 
     def dump(self) -> Nothing:
         """Nothing is durable."""

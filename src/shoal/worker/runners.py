@@ -1,7 +1,8 @@
 """Runners: one child process per (pipeline, model), started, watched, started again, and stopped.
 
-A runner that ends takes only its own jobs with it. Its output goes to the
-worker's log, a line at a time.
+A runner that ends takes only its own jobs with it. One that is kept cold is
+started by its first job, and put away again when nobody has asked it for a
+while. Its output goes to the worker's log, a line at a time.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ import msgspec
 
 from shoal.errors import Failed, ShoalError
 from shoal.machine import Event
+from shoal.runtime.clock import stopwatch_s
+from shoal.runtime.errand import Later
+from shoal.units import SECOND_MS
 from shoal.wire.pipelines import pipeline
 from shoal.work.queue import Need
 from shoal.worker.config import RunnerSettings
 from shoal.worker.exchange import Pool
 from shoal.worker.machine import RunnerGone, RunnerReady
+from shoal.worker.starts import Starts
 
 #: A library's idle threads sleep instead of spinning: that doubled and trebled what a transcription costs.
 SLEEPING = {"OMP_WAIT_POLICY": "passive"}
@@ -43,7 +48,12 @@ class Runner:
     """One runner and its process. `post` is told when it takes jobs and when it does not."""
 
     def __init__(
-        self, settings: RunnerSettings, model_folder: Path, socket: Path, post: Callable[[Event], None]
+        self,
+        settings: RunnerSettings,
+        model_folder: Path,
+        socket: Path,
+        post: Callable[[Event], None],
+        starts: Starts,
     ) -> None:
         self.need: Need = (settings.pipeline, settings.model)
         self.pool = Pool(socket)
@@ -51,7 +61,16 @@ class Runner:
         self._model_folder = model_folder
         self._socket = socket
         self._post = post
+        self._starts = starts
         self._process: asyncio.subprocess.Process | None = None
+        self._pause_s = RESTART_FIRST_S
+        #: A cold one is started when it is wanted; jobs wait until it is loaded.
+        self._is_cold = settings.keep == "cold"
+        self._loaded = False
+        self._wanted = asyncio.Event()
+        self._waiting: list[Later[None]] = []
+        self._calls = 0
+        self._idle_since_s = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -59,30 +78,90 @@ class Runner:
         return self._process.pid if self._process is not None and self._process.returncode is None else None
 
     async def run(self) -> None:
-        """Keep the runner running until this is cancelled."""
-        pause_s = RESTART_FIRST_S
-        while True:
-            try:
-                await self._live()
-                pause_s = RESTART_FIRST_S
-            except ShoalError as error:
-                log.error("the runner of %s %s: %s", *self.need, error.message)
-                pause_s = min(2 * pause_s, RESTART_MAX_S)
-            finally:
-                self._post(RunnerGone(self.need))
-                await self._stop()
-            await asyncio.sleep(pause_s)
+        """Keep the runner running, or ready to be started, until this is cancelled."""
+        try:
+            while True:
+                if self._is_cold:
+                    self._take_jobs(self._starts.cold_ms(self.need))
+                    await self._wanted.wait()
+                try:
+                    await self._live()
+                    await self._stop()
+                except ShoalError as error:
+                    log.error("the runner of %s %s: %s", *self.need, error.message)
+                    self._post(RunnerGone(self.need))
+                    for job in self._stop_waiting():
+                        job.fail(error)
+                    await self._stop()
+                    await asyncio.sleep(self._pause_s)
+                    self._pause_s = min(2 * self._pause_s, RESTART_MAX_S)
+        finally:
+            self._post(RunnerGone(self.need))
+            await self._stop()
+
+    # Jobs
+
+    def begin_call(self) -> None:
+        """A job is about to ask: until it ends, this is not idle."""
+        self._calls += 1
+
+    def end_call(self) -> None:
+        """A job needs this no more."""
+        self._calls -= 1
+        self._idle_since_s = stopwatch_s()
+
+    async def loaded(self) -> None:
+        """Wait, in an errand, until a cold runner is loaded; start it if nobody has. Raises what its start fails of."""
+        if self._is_cold and not self._loaded:
+            self._wanted.set()
+            job = Later[None]()
+            self._waiting.append(job)
+            await job
+
+    def _take_jobs(self, cold_ms: int) -> None:
+        self._post(RunnerReady(self.need, self._settings.slots, cold_ms, self._settings.batch))
+
+    def _stop_waiting(self) -> list[Later[None]]:
+        jobs, self._waiting = self._waiting, []
+        return jobs
+
+    # The process
 
     async def _live(self) -> None:
+        """From its start until it ends, which raises Failed; or until it was idle for long, if it is kept cold."""
+        began_s = stopwatch_s()
         process = self._process = await self._spawn()
         reading = asyncio.create_task(self._read_lines(process))
         try:
             await self._until_healthy(process)
-            self._post(RunnerReady(self.need, self._settings.slots))
-            code = await process.wait()
-            raise Failed(f"ended with exit code {code}; starting it again")
+            now_s = stopwatch_s()
+            self._starts.learn(self.need, round((now_s - began_s) * SECOND_MS))
+            self._pause_s = RESTART_FIRST_S
+            self._loaded, self._idle_since_s = True, now_s
+            self._take_jobs(cold_ms=0)
+            for job in self._stop_waiting():
+                job.set(None)
+            await self._until_idle(process)
         finally:
             reading.cancel()
+
+    async def _until_idle(self, process: asyncio.subprocess.Process) -> None:
+        ending = asyncio.create_task(process.wait())
+        try:
+            while (left_s := self._idle_left_s()) is None or left_s > 0:
+                done, _ = await asyncio.wait({ending}, timeout=left_s)
+                if done:
+                    raise Failed(f"ended with exit code {ending.result()}; starting it again")
+        finally:
+            ending.cancel()
+        log.info("the runner of %s %s is idle and is put away", *self.need)
+
+    def _idle_left_s(self) -> float | None:
+        """How long it may stay if nobody asks it; None for as long as it lives."""
+        if not self._is_cold:
+            return None
+        idle_s = 0.0 if self._calls else stopwatch_s() - self._idle_since_s
+        return self._settings.idle_ms / SECOND_MS - idle_s
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         settings = self._settings
@@ -129,6 +208,8 @@ class Runner:
             log.info("%s", line.decode(errors="replace").rstrip())
 
     async def _stop(self) -> None:
+        self._loaded = False
+        self._wanted.clear()
         self.pool.close()
         process, self._process = self._process, None
         if process is None or process.returncode is not None:

@@ -27,6 +27,7 @@ from shoal.wire.pipelines import PIPELINES, Pipeline, pipeline
 from shoal.work.queue import Need
 from shoal.worker import translation
 from shoal.worker.config import RunnerSettings, Settings
+from shoal.worker.exchange import Pool
 from shoal.worker.machine import (
     Drained,
     Draining,
@@ -40,6 +41,7 @@ from shoal.worker.machine import (
 from shoal.worker.models import Model, ensure, find, models_home
 from shoal.worker.runners import Runner, new_sockets
 from shoal.worker.sources import sources
+from shoal.worker.starts import Starts
 
 log = logging.getLogger("shoal.worker")
 
@@ -56,6 +58,7 @@ class Service:
         self._jobs: dict[tuple[JobId, int], Errand[None]] = {}
         self._drained = asyncio.Event()
         self._sockets = new_sockets(Path(settings.home))
+        self._starts = Starts(Path(settings.home) / "starts.json")
         self.node = Node("worker", Path(settings.home), self._build, self._perform, durable=False)
 
     async def start(self) -> None:
@@ -87,7 +90,7 @@ class Service:
         if not settings.command and pipeline(settings.pipeline).has_models:
             folder = await asyncio.to_thread(_fetch, settings)
         socket = self._sockets / f"{number}.sock"
-        runner = Runner(settings, folder, socket, self.node.post)
+        runner = Runner(settings, folder, socket, self.node.post, self._starts)
         self._runners[runner.need] = runner
         await runner.run()
 
@@ -105,20 +108,24 @@ class Service:
 
     def _begin(self, order: words.Job) -> None:
         name = (order.job, order.epoch)
+        runner = self._runners[order.spec.pipeline, order.spec.model]
+        runner.begin_call()
 
         def end(outcome: Exception | None) -> None:
+            runner.end_call()
             self._jobs.pop(name, None)
             if isinstance(outcome, Exception) and not isinstance(outcome, Abandoned):
                 log.error("job %s met a bug", order.job, exc_info=outcome)
 
-        job = Errand(self._run(order), end)
+        job = Errand(self._run(order, runner), end)
         if not job.over:
             self._jobs[name] = job
 
-    async def _run(self, order: words.Job) -> None:
-        began = self.node.clock.now()
+    async def _run(self, order: words.Job, runner: Runner) -> None:
         try:
-            answer, units = await self._ask_runner(order)
+            await runner.loaded()
+            began = self.node.clock.now()
+            answer, units = await self._ask_runner(order, runner.pool)
         except ShoalError as error:
             self._fail(order, error)
         except Exception as error:  # a runner may answer anything: this job fails, the worker lives
@@ -133,12 +140,11 @@ class Service:
         # Soon, for a job may fail before it has begun to wait: while the machine's last effects are performed.
         self.node.post_soon(RunnerFailed(order.job, order.epoch, fault_of(error)))
 
-    async def _ask_runner(self, order: words.Job) -> tuple[words.Payload, int]:
+    async def _ask_runner(self, order: words.Job, pool: Pool) -> tuple[words.Payload, int]:
         row = PIPELINES[order.spec.pipeline]
-        pool = self._runners[order.spec.pipeline, order.spec.model].pool
         content_type, body = translation.request(row, order.job, decode_payload(order.body))
         if not order.spec.stream:
-            return await self._in_steps(row, order, content_type, body)
+            return await self._in_steps(row, order, pool, content_type, body)
         assembly = translation.Assembly()
         pieces = partial(self._stream, order, assembly)
         response = await pool.post(f"/{row.name}", content_type, body, on_piece=pieces)
@@ -146,10 +152,9 @@ class Service:
         return assembly.whole(), assembly.units
 
     async def _in_steps(
-        self, row: Pipeline, order: words.Job, content_type: str, body: bytes
+        self, row: Pipeline, order: words.Job, pool: Pool, content_type: str, body: bytes
     ) -> tuple[words.Payload, int]:
         """An answer in one piece, from a runner that may say meanwhile how far it is."""
-        pool = self._runners[order.spec.pipeline, order.spec.model].pool
         steps = translation.Steps(order.spec.units_max)
 
         def hear(data: bytes) -> None:

@@ -16,6 +16,7 @@ from shoal.machine import (
     Effect,
     Event,
     Fact,
+    Gather,
     Gathered,
     Heard,
     Restarted,
@@ -58,7 +59,8 @@ def offers(slots: int = 1) -> words.Offers:
 def machine(*events: Event, rules: Rules = RULES) -> OrchestratorMachine:
     made = OrchestratorMachine(rules, node=NodeId("o"), sign=lambda data: b"signed")
     for event in events:
-        made.handle(event, NOW)
+        if Gather() in made.handle(event, NOW):
+            made.handle(Gathered(), NOW)
         made.check()
     return made
 
@@ -139,6 +141,8 @@ ENDED = ("earned", "released")
 FROM_THE_WORKER = ("progress", "result", "result of other bytes", "failure", "heartbeat")
 PAID = ["Earned", "Send Settled g", "Send Settled w"]
 FAILED = ["Released", "SendAtOnce Cancel w", "Send Failure g"]
+#: The other gateways are to hear that capacity has changed.
+NEWS = ["Gather"]
 
 #: What follows; nothing where there is no line.
 DECISIONS: dict[tuple[str, str], list[str] | type[Exception]] = {
@@ -155,21 +159,23 @@ DECISIONS: dict[tuple[str, str], list[str] | type[Exception]] = {
     **{(story, "another's order"): Untrusted for story in (*LIVE, *ENDED)},
     **{(story, "accept at another price"): Untrusted for story in (*LIVE, *ENDED)},
     **{(story, "accept of too much"): Untrusted for story in (*LIVE, *ENDED)},
-    ("unknown", "order"): ["Leased", "SendAtOnce Job w"],
-    ("unknown", "another's order"): ["Leased", "SendAtOnce Job w"],
+    ("unknown", "order"): ["Leased", "SendAtOnce Job w", *NEWS],
+    ("unknown", "another's order"): ["Leased", "SendAtOnce Job w", *NEWS],
     ("unknown", "order of another body"): Untrusted,
     **{("unknown", event): ["Send Settled g"] for event in EVENTS if event.startswith(("accept", "cancel"))},
     **{("unknown", event): ["Send Cancel w"] for event in FROM_THE_WORKER},
     **{(story, "order"): ["Send Lease g"] for story in LIVE},
     **{(story, "order of another body"): ["Send Lease g"] for story in LIVE},
-    **{(story, "accept"): PAID for story in (*LIVE, "released")},
-    **{(story, "cancel that pays"): PAID for story in (*LIVE, "released")},
-    **{(story, "cancel"): ["Released", "SendAtOnce Cancel w", "Send Settled g"] for story in LIVE},
+    **{(story, "accept"): [*PAID, *NEWS] for story in LIVE},
+    **{(story, "cancel that pays"): [*PAID, *NEWS] for story in LIVE},
+    **{("released", event): PAID for event in ("accept", "cancel that pays")},
+    **{(story, "worker went"): NEWS for story in STORIES},
+    **{(story, "cancel"): ["Released", "SendAtOnce Cancel w", *NEWS, "Send Settled g"] for story in LIVE},
     **{(story, "progress"): ["Send Progress g"] for story in LIVE},
     **{(story, "result"): ["Gather"] for story in LIVE},
-    **{(story, "result of other bytes"): FAILED for story in LIVE},
-    **{(story, "failure"): FAILED for story in LIVE},
-    **{(story, "worker was restarted"): FAILED for story in LIVE},
+    **{(story, "result of other bytes"): [*FAILED, *NEWS] for story in LIVE},
+    **{(story, "failure"): [*FAILED, *NEWS] for story in LIVE},
+    **{(story, "worker was restarted"): [*FAILED, *NEWS] for story in LIVE},
     **{("earned", event): ["Send Settled g"] for event in ("order", "order of another body")},
     **{("earned", event): ["Send Settled g"] for event in ("accept", "cancel", "cancel that pays")},
     **{("earned", event): ["Send Settled w"] for event in FROM_THE_WORKER},
@@ -250,7 +256,7 @@ def test_what_is_answered_in_one_moment_is_signed_once() -> None:
 
     orchestrator = OrchestratorMachine(RULES, node=NodeId("o"), sign=sign)
     jobs = [JobId(f"job{number}") for number in range(3)]
-    for event in [*MET, Heard(W, offers(3)), *(Heard(G, order(job)) for job in jobs)]:
+    for event in [*MET, Heard(W, offers(3)), *(Heard(G, order(job)) for job in jobs), Gathered()]:
         orchestrator.handle(event, NOW)
     asked = [told(orchestrator.handle(Heard(W, replace(result(), job=job)), NOW)) for job in jobs]
     assert asked == [["Gather"], [], []]
@@ -300,8 +306,34 @@ def test_a_slot_is_leased_once() -> None:
 
 def test_another_gateway_hears_what_is_taken() -> None:
     orchestrator = machine(*STORIES["leased"])
-    assert [quote.taken for quote in orchestrator.quotes(G)] == [0]
-    assert [quote.taken for quote in orchestrator.quotes(G2)] == [1]
+    assert [quote.taken for quote in orchestrator.capacity(G).quotes] == [0]
+    assert [quote.taken for quote in orchestrator.capacity(G2).quotes] == [1]
+
+
+def test_a_gateway_hears_where_an_orchestrator_is_and_what_a_cold_start_takes() -> None:
+    offered = words.Offers((words.Offer("echo", "echo", 1, cold_ms=700, batch=3),))
+    orchestrator = machine(*MET[:3], Heard(W, offered), rules=Rules(prices={"echo": PRICE}, region="north"))
+    assert orchestrator.capacity(G) == words.Capacity(
+        (words.Quote("echo", "echo", 1, 0, PRICE, cold_ms=700, batch=3),), "north"
+    )
+
+
+def test_many_changes_at_once_are_said_once() -> None:
+    orchestrator = machine(*MET, Heard(W, offers(3)))
+    for number in range(3):
+        orchestrator.handle(Heard(G, order(JobId(f"job {number}"))), NOW)
+    said = [effect for effect in orchestrator.handle(Gathered(), NOW) if isinstance(effect, Send)]
+    assert said == [Send(G2, words.Capacity((words.Quote("echo", "echo", 3, 3, PRICE),)))]
+
+
+def test_news_that_had_to_wait_is_said_with_a_tick() -> None:
+    orchestrator = machine(*MET, rules=Rules(prices={"echo": PRICE}, capacity_words_per_s_max=1))
+    orchestrator.handle(Heard(W, words.Offers(())), NOW)
+    assert not any(isinstance(effect, Send) for effect in orchestrator.handle(Gathered(), NOW))
+    assert orchestrator.busy()
+    said = orchestrator.handle(Tick(), later(NOW, 60_000))
+    assert {effect.peer for effect in said if isinstance(effect, Send)} == {G, G2}
+    assert not orchestrator.busy()
 
 
 def test_a_gateway_hears_of_a_lease_once_it_is_worth_a_word() -> None:
@@ -402,7 +434,7 @@ def test_an_answer_that_was_lost_with_the_gateway_s_connection_is_not_waited_for
     )
     soon = later(NOW, RULES.reconnect_ms)
     assert "Released" not in told(orchestrator.handle(Tick(), later(soon, -1)))
-    assert told(orchestrator.handle(Tick(), soon)) == FAILED
+    assert told(orchestrator.handle(Tick(), soon)) == [*FAILED, *NEWS]
     assert told(orchestrator.handle(Heard(G, words.Accept(JOB, 1, 4, Wei(14))), soon)) == PAID
 
 

@@ -151,6 +151,15 @@ def test_every_event_in_every_phase(story: str, event: str) -> None:
     worker.check()
 
 
+def test_a_cold_runner_takes_jobs_and_says_what_the_first_will_wait() -> None:
+    worker = machine(Connected(O1, "orchestrator", "boot"))
+    cold = worker.handle(RunnerReady(NEED, 2, cold_ms=900, batch=2), NOW)
+    assert Send(O1, words.Offers((words.Offer(*NEED, 2, 900, 2),))) in cold
+    assert "Run" in told(worker.handle(Heard(O1, order()), NOW))
+    warm = worker.handle(RunnerReady(NEED, 2, batch=2), NOW)
+    assert Send(O1, words.Offers((words.Offer(*NEED, 2, 0, 2),))) in warm
+
+
 def test_what_an_orchestrator_settled_is_counted_once() -> None:
     worker = machine(*STORIES["answered"])
     for _ in range(2):
