@@ -15,7 +15,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator, PercentFormatter
 
 from shoal.cli.report import Run, slots_of, standings
 from shoal.machine import Value
@@ -37,6 +37,8 @@ BINS_MIN, BINS_MAX, JOBS_A_BIN = 12, 72, 8
 #: Beyond so many, a picture shows the first and says so.
 ROWS_MAX = 32
 CURVE_POINTS_MAX = 400
+#: What is swept over so many times its least is drawn over a logarithmic axis.
+LOG_FROM = 8
 #: The least time that a logarithmic axis shows.
 LEAST_MS = 1.0
 
@@ -370,6 +372,10 @@ def swept(sweep: Sweep, name: str) -> str:
                 color=SOFT,
                 fontsize=9,
             )
+        if min(sweep.places) > 0 and max(sweep.places) >= LOG_FROM * min(sweep.places):
+            axes.set_xscale("log")
+            axes.set_xticks(sweep.places, [f"{place:.2g}" for place in sweep.places])
+            axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel(sweep.x_name)
         axes.set_ylabel(sweep.y_name)
         if sweep.is_share:

@@ -143,7 +143,7 @@ def test_a_sweep_marks_what_was_reported() -> None:
         marks=((0.69, "reported: 69 %"),),
         places_marked=((3.9, "here"),),
     )
-    page = paper.page([], title="Sweep", sweeps=[sweep])
+    page = paper.pages("Sweep", [paper.Chapter(title="Sweep", sweeps=(sweep,))])
     (picture,) = parsed(page)
     words = html.unescape("".join(picture.itertext()))
     assert "reported: 69 %" in words
