@@ -56,6 +56,18 @@ async def test_a_streamed_chat(client: AsyncOpenAI) -> None:
     assert len({chunk.id for chunk in chunks}) == 1
 
 
+async def test_a_chat_says_how_it_is_wanted(client: AsyncOpenAI, stage: Stage) -> None:
+    said = await client.chat.completions.with_raw_response.create(  # type: ignore[call-overload]
+        model="", **HELLO, prompt_cache_key="talk", extra_headers={"Shoal-Priority": "low"}
+    )
+    job = stage.service.machine.jobs[said.headers["shoal-job-id"]]
+    assert (job.preference.priority, len(job.spec.session)) == ("low", 32)
+    with pytest.raises(openai.PermissionDeniedError, match="priority normal at most"):
+        await client.chat.completions.create(  # type: ignore[call-overload]
+            model="", **HELLO, extra_headers={"Shoal-Priority": "high"}
+        )
+
+
 async def test_what_breaks_a_stream_is_raised(tmp_path: Path) -> None:
     async def script(attempt: Attempt) -> words.Fault:
         attempt.say("One", offset=0, units=1)

@@ -54,6 +54,13 @@ def test_one_key_is_one_job(network: Up) -> None:
     assert "key" in other.stderr
 
 
+def test_how_a_job_is_wanted_is_said_and_told(network: Up) -> None:
+    ended = typed(network, "run", "echo", "x", "--json", "--priority", "low", "--hedge", "--deadline", "20")
+    job = json.loads(ended.stdout)
+    assert job["deadline_at_ms"] - job["accepted_at_ms"] == 20_000
+    assert "wants        priority low, hedged" in typed(network, "jobs", job["id"]).stdout
+
+
 def test_an_unknown_model_is_refused_with_those_there_are(network: Up) -> None:
     ended = shoal("run", "echo", "x", "--model", "parrot", home=network.home)
     assert (ended.returncode, ended.stdout) == (1, "")

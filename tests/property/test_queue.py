@@ -116,9 +116,11 @@ class QueueMachine(RuleBasedStateMachine):
         waiter = Waiter(need, client, priority, self.count, span, deadline, charge)
         self.account(waiter).charges.append(charge)
         self.waiting[job] = waiter
+        ahead = self.queue.ahead(need, client, cost=cost, weight=WEIGHTS[client], priority=priority)
         self.queue.push(
             job, need, client, cost=cost, weight=WEIGHTS[client], priority=priority, deadline=deadline
         )
+        assert self.queue.position(job) == ahead  # as it was told before it came
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data(), first=st.booleans())
@@ -171,7 +173,7 @@ class QueueMachine(RuleBasedStateMachine):
         due = {job for job, w in is_open.items() if w.deadline <= self.now} - self.told
         told = self.queue.expired(Instant(self.now))
         assert set(told) == due
-        assert [is_open[job].deadline for job in told] == sorted(is_open[job].deadline for job in told)
+        assert told == sorted(told, reverse=True)  # the youngest is first
         self.told |= due
 
     @invariant()

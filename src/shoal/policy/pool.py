@@ -39,9 +39,9 @@ class Numbers:
             insort(self._sorted, new)
 
     def at(self, part: float, default: float) -> float:
-        """The one that so great a part of them lie below, coarsely."""
+        """The one that so great a part of them lie below."""
         numbers = self._sorted
-        return coarse(numbers[int(part * len(numbers))]) if numbers else default
+        return numbers[int(part * len(numbers))] if numbers else default
 
 
 class Order:
@@ -146,8 +146,8 @@ class Pool:
         if self._scale is None:
             self._scale = Scale(
                 self._prices.at(0.5, 0.0),
-                self._runs.at(0.5, RUN_MS_UNKNOWN),
-                self._runs.at(0.0, RUN_MS_UNKNOWN),
+                coarse(self._runs.at(0.5, RUN_MS_UNKNOWN)),
+                coarse(self._runs.at(0.0, RUN_MS_UNKNOWN)),
             )
         return self._scale
 

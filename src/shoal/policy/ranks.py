@@ -17,9 +17,9 @@ from shoal.policy.views import Candidate
 PPM = 1e-6
 #: Nobody is thought to succeed less often than this: a score must not grow without end.
 SUCCESS_MIN = 0.01
-#: What a job is thought to take while nobody's time is known.
-RUN_MS_UNKNOWN = 1_000.0
-#: Of what is typical only so many steps to a doubling count, so that it seldom changes.
+#: What a job is thought to take while nobody's time is known; `coarse` leaves it as it is.
+RUN_MS_UNKNOWN = 1_024.0
+#: Of typical times only so many steps to a doubling count: so they do not change with every answer.
 STEPS = 4
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
+from operator import itemgetter
 
 from shoal.errors import Busy
 from shoal.ids import ClientId, JobId
@@ -241,20 +242,23 @@ class FairQueue:
         if not turn.line.places and not turn.line.served:
             del self._lines[turn.line.need]
         if len(self._deadlines) > 2 * (len(self._waiting) + len(self._served)) + SPARE:
-            self._deadlines = [due for due in self._deadlines if self._is_open(due[1])]
+            self._deadlines = [
+                due for due in self._deadlines if due[1] in self._waiting or due[1] in self._served
+            ]
             heapify(self._deadlines)
 
     def expired(self, now: Instant) -> list[JobId]:
-        """The jobs, waiting or being served, whose deadline has come since it was asked last; the oldest first."""
+        """The jobs, waiting or being served, whose deadline has come since it was asked last.
+
+        The youngest is first: as they leave in this order, none moves up that is to leave as well.
+        """
         due = []
         while self._deadlines and self._deadlines[0][0] <= now:
             job = heappop(self._deadlines)[1]
-            if self._is_open(job):
-                due.append(job)
-        return due
-
-    def _is_open(self, job: JobId) -> bool:
-        return job in self._waiting or job in self._served
+            turn = self._waiting.get(job) or self._served.get(job)
+            if turn is not None:
+                due.append(turn.place)
+        return [job for _, _, job in sorted(due, key=itemgetter(1), reverse=True)]
 
     def _new_turn(self, need: Need, key: tuple[ClientId, str], span: int) -> Turn:
         line = self._lines.get(need)

@@ -114,7 +114,7 @@ def test_cost_does_not_depend_on_what_a_wei_is_worth() -> None:
     )
 
 
-def test_at_twice_the_typical_price_a_node_must_be_a_third_quicker() -> None:
+def test_at_twice_the_typical_price_a_node_must_take_a_quarter_less_time() -> None:
     typical = cost(node("typical", run_ms=1_000.0, price=Price(4)))
     assert cost(node("dear and quick", run_ms=740.0, price=Price(8))) < typical
     assert cost(node("dear and not so quick", run_ms=760.0, price=Price(8))) > typical
