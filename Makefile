@@ -3,9 +3,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check sim planted bench train docs hooks lock clean
+.PHONY: help demo test check sim planted lab bench train docs hooks lock clean
 
 SEEDS ?= 200
+LAB_SEEDS ?= 10
 
 help:              ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +26,9 @@ check: .venv/dev   ## style, types, imports and unit tests: what a commit must p
 
 sim: .venv/dev     ## the network under faults, once for each of SEEDS=200
 	@.venv/bin/python -m shoal.sim --seeds $(SEEDS)
+
+lab: .venv/dev     ## every policy and rival under every load, into docs/load.md: a quarter of an hour
+	@nice -n 10 .venv/bin/shoal sim load all --seeds $(LAB_SEEDS) --out build/lab --page docs/load.md >/dev/null
 
 planted: .venv/dev ## bugs planted on purpose, each of which the simulator must find
 	@.venv/bin/python tests/simulation/planted/run.py

@@ -59,7 +59,7 @@ def order(job: JobId) -> words.Job:
 
 
 async def test_a_gateway_forgets(tmp_path: Path) -> None:
-    rules = GatewayRules(ended_jobs_max=REMEMBERED, keys_max=REMEMBERED)
+    rules = GatewayRules(ended_jobs_max=REMEMBERED, keys_max=REMEMBERED, views_max=REMEMBERED)
     async with gateway(tmp_path, rules=rules) as stage:
 
         async def one(number: int) -> None:

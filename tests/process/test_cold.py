@@ -1,4 +1,4 @@
-"""A runner that is kept cold: started by its first job, put away when nobody asks, and honest about what a start takes."""
+"""A runner that is kept cold: started by its first job, put away when nobody asks, and honest about a start."""
 
 from __future__ import annotations
 

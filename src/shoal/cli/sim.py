@@ -113,10 +113,11 @@ def _tasks(
     found: list[Task] = []
     for name in names:
         its = rates or scenario(name).rates
-        found += tasks([name], contenders.FEW if len(its) > 1 else contenders.names(), seeds, its)
+        everybody = scenario(name).policies or contenders.names()
+        found += tasks([name], contenders.FEW if len(its) > 1 else everybody, seeds, its)
         marked = {found.rate for found in marks if found.scenario == name and found.rate is not None}
         everywhere = sorted(marked) if marked else its[-1:] if len(its) > 1 else ()
-        found += tasks([name], contenders.names(), seeds, tuple(everywhere)) if everywhere else []
+        found += tasks([name], everybody, seeds, tuple(everywhere)) if everywhere else []
     return list(dict.fromkeys(found))
 
 

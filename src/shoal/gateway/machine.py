@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar
 
+from msgspec.structs import replace
+
 from shoal.errors import Failed, Lost, Refused, Untrusted
 from shoal.errors import Quarantined as QuarantinedError
 from shoal.gateway.config import Rules
@@ -84,7 +86,9 @@ class GatewayMachine(Placement):
     # Clients
 
     def _on_submitted(self, event: Submitted, now: Instant) -> None:
-        request = digest(repr(event.spec).encode() + event.body) if event.key else Digest("")
+        request = Digest("")
+        if event.key:  # how a job is to be served is no part of what it is
+            request = digest(repr(replace(event.spec, session="")).encode() + event.body)
         try:
             known = self.keys.seen(event.client, event.key, request) if event.key else None
             if known is None:

@@ -7,7 +7,7 @@ kept by its version, so that the choice can be made again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from shoal.errors import Busy
 from shoal.gateway.books import Books
@@ -16,6 +16,7 @@ from shoal.gateway.events import Submitted
 from shoal.gateway.sellers import Sellers
 from shoal.ids import JobId, NodeId
 from shoal.policy.affinity import Homes
+from shoal.policy.patience import Finish, waits
 from shoal.policy.retries import RetryBudget
 from shoal.policy.selection import POLICIES, Policy, choose, own_policies, policy
 from shoal.policy.views import Candidate, Wish, size_class
@@ -29,7 +30,7 @@ class Placement(Books):
 
     def __init__(self, rules: Rules) -> None:
         super().__init__(rules)
-        self.sellers = Sellers(rules, self.held)
+        self.sellers = Sellers(rules, self.held, self._placed_at)
         self.leases.heed = self.hedges.heed = self.sellers.touch
         self.homes = Homes(homes_max=rules.homes_max, keep_ms=rules.home_keep_ms)
         self.retries = RetryBudget(share_ppm=rules.retry_share_ppm, burst=rules.retry_burst)
@@ -39,6 +40,14 @@ class Placement(Books):
     def held(self, node: NodeId, need: Need) -> int:
         """How many of a node's slots our leases hold."""
         return self.leases.count(node, need) + self.hedges.count(node, need)
+
+    def _placed_at(self, node: NodeId, need: Need) -> list[Instant]:
+        """When each of our jobs there was placed."""
+        return [
+            self.jobs[JobId(lease.task)].attempt(lease.epoch).placed_at
+            for leases in (self.leases, self.hedges)
+            for lease in leases.held_for(node, need)
+        ]
 
     # What the doors may ask
 
@@ -100,30 +109,39 @@ class Placement(Books):
 
     def _next_step(self, need: Need, now: Instant) -> Placed | Abandoned | None:
         """The first waiting job that a free slot fits, bound to it; or one that is too late for any."""
+        #: What no free slot fits, as one job of its kind has shown.
         barren: set[tuple[object, ...]] = set()
+        #: When those would end, by size, who wait for a node that is quicker than the free ones.
+        sooner: dict[int, Iterator[Finish]] = {}
         for job_id in self.queue.waiting(need) if self.sellers.any_free(need) else ():
             job = self.jobs[job_id]
             size = size_class(job.spec.units_max)
-            if job.attempts:
-                if not self.retries.retries:
-                    continue
-            elif (alike := (size, job.limit, job.preference)) in barren:
+            kind = (size, job.limit, job.preference, job.attempts)
+            if kind in barren or (job.attempts and not self.retries.retries):
                 continue
             if self._too_late(job, size, now):
                 return Abandoned(job.id, expired(job))
             chosen, wish = self._choose(job, size, now)
-            if chosen is not None:
-                name = self.policy_of(job.preference.policy).name
-                version = self.sellers.views.version
-                return Placed(job.id, job.next_epoch, chosen.node, chosen.price, name, version, wish.home)
-            if not job.attempts:
-                barren.add(alike)
+            if chosen is None:
+                barren.add(kind)
+                continue
+            recipe = self.policy_of(job.preference.policy)
+            if recipe.patience_ppm:
+                if size not in sooner:
+                    sooner[size] = self.sellers.sooner(chosen, need, size, now)
+                if waits(chosen.run_ms, next(sooner[size], None), recipe.patience_ppm):
+                    continue  # it ends sooner on a quicker node; this slot is for one of those after it
+            version = self.sellers.views.version
+            return Placed(job.id, job.next_epoch, chosen.node, chosen.price, recipe.name, version, wish.home)
         return None
 
     def _too_late(self, job: Job, size: int, now: Instant) -> bool:
-        """True if not even the quickest run of late would be done by the deadline."""
+        """True if it would hardly be done by its deadline while others wait, or not even if it were the quickest."""
         pace = self.sellers.pace(job.need, size)
-        return pace is not None and now + pace.least_ms > job.deadline
+        if pace is None:
+            return False
+        others = self.queue.position(job.id) + 1 < len(self.queue)
+        return now + (pace.mean_ms if others else pace.least_ms) > job.deadline
 
     def _choose(self, job: Job, size: int, now: Instant) -> tuple[Candidate | None, Wish]:
         pool = self.sellers.pool(job.need, size)

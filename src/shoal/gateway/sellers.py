@@ -7,7 +7,8 @@ thousand looks at a few; every change has a number by which it can be undone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from math import sqrt
 
 from shoal.errors import NoCapacity, UnknownModel
@@ -15,10 +16,12 @@ from shoal.gateway.config import Rules
 from shoal.gateway.standing import Standing, Stock
 from shoal.gateway.views import Views
 from shoal.ids import NodeId
-from shoal.money.wei import Price
+from shoal.money.wei import MILLION, Price
 from shoal.policy.filters import available
 from shoal.policy.pace import Pace
+from shoal.policy.patience import Finish, Slot, finishes
 from shoal.policy.pool import Pool
+from shoal.policy.views import Candidate
 from shoal.units import Instant, later
 from shoal.wire.words import Quote
 from shoal.work.queue import Need
@@ -26,17 +29,29 @@ from shoal.work.queue import Need
 #: What a job is thought to take while nothing is known.
 RUN_MS_UNKNOWN = 1_000.0
 #: How many standard deviations a promise leaves for bad luck.
-CAUTION = 1.0
+CAUTION = 2.0
+#: Whoever is this much slower than the quickest is worth waiting past, perhaps ...
+SLOW_PPM = 1_500_000
+#: ... for one of so many at most.
+QUICK_MAX = 64
+#: A run that is over its time is thought to last this part of it longer.
+OVERDUE = 0.1
+
+
+#: When each of our jobs at a node was placed, for one need.
+PlacedAt = Callable[[NodeId, Need], Sequence[Instant]]
 
 
 class Sellers:
     """The orchestrators that have been connected since we started."""
 
-    def __init__(self, rules: Rules, held: Callable[[NodeId, Need], int]) -> None:
+    def __init__(self, rules: Rules, held: Callable[[NodeId, Need], int], placed: PlacedAt) -> None:
         self.views = Views(rules.views_max)
         self._rules = rules
         #: How many of a node's slots our leases hold.
         self._held = held
+        #: When the jobs were placed that hold them.
+        self._placed = placed
         self._standings: dict[NodeId, Standing] = {}
         self._pools: dict[Need, dict[int, Pool]] = {}
         #: How long jobs take, whoever runs them: of each need, and of each size of it.
@@ -238,6 +253,22 @@ class Sellers:
     def pace(self, need: Need, size: int) -> Pace | None:
         """How long jobs of this size take, whoever runs them; None while there was none."""
         return self._paces.get(need, {}).get(size)
+
+    def sooner(self, chosen: Candidate, need: Need, size: int, now: Instant) -> Iterator[Finish]:
+        """When jobs would end that wait for quicker nodes than the chosen one, one after the other."""
+        quick_ms = self._pools[need][size].scale.quick_ms
+        if chosen.run_ms * MILLION <= quick_ms * SLOW_PPM:
+            return iter(())
+        return finishes(self._busy_slots(chosen.run_ms, need, size, now))
+
+    def _busy_slots(self, slower_ms: float, need: Need, size: int, now: Instant) -> Iterator[Slot]:
+        """The slots that jobs of ours hold at nodes that are quicker than this."""
+        quicker = (c for c in self._pools[need][size] if 0 < c.run_ms < slower_ms and not c.barred)
+        for candidate in islice(quicker, QUICK_MAX):
+            run_ms = candidate.run_ms
+            for placed_at in self._placed(candidate.node, need):
+                left_ms = max(run_ms - (now - placed_at), OVERDUE * run_ms)
+                yield Slot(candidate.node, left_ms, candidate.link_ms + run_ms)
 
     def promise_ms(self, need: Need, size: int, ahead: int) -> float:
         """The time in which a job will be done that has to wait, bad luck allowed for; 0 while nothing is known."""

@@ -42,9 +42,9 @@ def finishes(slots: Iterable[Slot]) -> Iterator[Finish]:
         heappush(heap, (end_ms + job_ms, end_ms, node, job_ms))
 
 
-def waits(now_ms: float, best: Finish, *, gain_ppm: int = 100_000) -> bool:
+def waits(now_ms: float, best: Finish | None, gain_ppm: int) -> bool:
     """True if a job had better wait for its best finish than take a free slot that ends it in `now_ms`.
 
     What is to come is a guess: it must end the job sooner by so great a part.
     """
-    return best.start_ms > 0 and best.end_ms < now_ms * (1 - gain_ppm / MILLION)
+    return best is not None and best.start_ms > 0 and best.end_ms < now_ms * (1 - gain_ppm / MILLION)

@@ -17,6 +17,7 @@ _PRESETS = (
         filters=("in-time",),
         rank="cost",
         draw="near",
+        patience_ppm=100_000,
         margin_ppm=100_000,
         explore_ppm=5_000,
     ),
@@ -50,6 +51,7 @@ _PRESETS = (
         about="the least expected time to an answer, whatever it costs",
         rank="time",
         draw="near",
+        patience_ppm=100_000,
         margin_ppm=50_000,
     ),
     Policy(
@@ -57,6 +59,7 @@ _PRESETS = (
         about="as fastest, but loading a model counts three times: rather a slower node that has it loaded",
         rank="time",
         draw="near",
+        patience_ppm=100_000,
         margin_ppm=50_000,
         cold_ppm=3_000_000,
     ),
@@ -88,6 +91,7 @@ _PRESETS = (
         filters=("in-time", "reputation"),
         rank="cost",
         draw="near",
+        patience_ppm=100_000,
         margin_ppm=100_000,
     ),
     Policy(

@@ -30,6 +30,8 @@ class Policy(Value, frozen=True, kw_only=True, forbid_unknown_fields=True, cache
     #: The part of first attempts that goes to anybody who passes: else nobody would notice who has become better.
     explore_ppm: int = 0
 
+    #: A job waits past a slow free slot for a quick one that is busy, if that ends it sooner by this part; 0: never.
+    patience_ppm: int = 0
     #: How much a millisecond of loading the model counts beside one of waiting: it also drives another model out.
     cold_ppm: int = 1_000_000
     #: The part of a run that is spared where the session's last job ran.

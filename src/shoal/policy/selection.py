@@ -228,6 +228,7 @@ def _sound(name: str, recipe: Policy) -> Policy:
 _PARTS: Mapping[str, int] = {
     "margin_ppm": 10 * MILLION,
     "explore_ppm": MILLION,
+    "patience_ppm": MILLION - 1,
     "cold_ppm": 1_000 * MILLION,
     "home_ppm": MILLION,
     "crowd_ppm": 10 * MILLION,

@@ -18,7 +18,7 @@ import httptools
 from shoal.errors import Busy, Refused
 from shoal.runtime.body import Body, Left
 from shoal.runtime.door import Feed, Presence, Reply, Request, TooSlow, error_reply
-from shoal.runtime.hall import STUCK, Hall, Reading
+from shoal.runtime.hall import Hall, Reading, Sending
 from shoal.runtime.heads import CLOSE, CONTINUE, check, chunk, feed_head, fold, reply_head, split
 from shoal.units import KIB
 
@@ -80,7 +80,7 @@ class Caller(asyncio.Protocol):
         self._flowing.set()
 
         # How long it is waited for
-        self._awaited: Reading | str | None = None
+        self._awaited: Reading | Sending | None = None
         self._due = FOREVER
         self._rings_at = FOREVER
         self._timer: asyncio.TimerHandle | None = None
@@ -386,7 +386,7 @@ class Caller(asyncio.Protocol):
         awaited = self._up_to_client()
         if awaited is self._awaited:
             return
-        if awaited is not STUCK:
+        if awaited is not Sending.STUCK:
             self._unsent_bytes = FOREVER
         self._awaited = awaited
         if awaited is None:
@@ -396,9 +396,9 @@ class Caller(asyncio.Protocol):
         if self._due < self._rings_at:
             self._ring_at(self._due)
 
-    def _up_to_client(self) -> Reading | str | None:
+    def _up_to_client(self) -> Reading | Sending | None:
         if not self._flowing.is_set() or self._transport.is_closing():
-            return STUCK
+            return Sending.STUCK
         if self._answering is not None and not self._answering.content.wanted:
             return None
         return self._reading
@@ -416,7 +416,7 @@ class Caller(asyncio.Protocol):
         if self._loop.time() < self._due:
             if self._due < FOREVER:
                 self._ring_at(self._due)
-        elif self._awaited is STUCK:
+        elif self._awaited is Sending.STUCK:
             self._bear_with(self._transport.get_write_buffer_size())
         elif self._answering is not None:
             self._answering.content.break_off(TooSlow())

@@ -23,8 +23,10 @@ class Reading(Enum):
     LAST = "beyond its last request: what still comes is dropped, so that its sender gets to read the answer"
 
 
-#: Beside those of reading: a client that takes nothing of what is sent to it.
-STUCK = "stuck"
+class Sending(Enum):
+    """Beside those of reading: what else may be up to the client."""
+
+    STUCK = "in the middle of an answer, of which the client takes nothing"
 
 
 class Limits(Struct, frozen=True):
@@ -68,12 +70,12 @@ class Hall:
         self._here: set[Guest] = set()
         self._empty = asyncio.Event()
         self._empty.set()
-        self.patience_s: dict[Reading | str, float] = {
+        self.patience_s: dict[Reading | Sending, float] = {
             Reading.BETWEEN: limits.between_s,
             Reading.HEAD: limits.head_s,
             Reading.BODY: limits.body_s,
             Reading.LAST: limits.last_s,
-            STUCK: limits.stuck_s,
+            Sending.STUCK: limits.stuck_s,
         }
         self._loop = asyncio.get_running_loop()
         self._speaking: list[Guest] = []

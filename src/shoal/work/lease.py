@@ -95,6 +95,10 @@ class Leases:
             for task in sorted(tasks)
         ]
 
+    def held_for(self, holder: NodeId, need: Need) -> list[Lease]:
+        """A holder's live leases for one need."""
+        return [self._by_task[task] for task in sorted(self._by_holder.get(holder, {}).get(need, ()))]
+
     def lapsed(self, now: Instant) -> list[Lease]:
         """The leases whose time is over."""
         return [lease for lease in self._by_task.values() if lease.until <= now]

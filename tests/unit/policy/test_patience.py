@@ -9,6 +9,8 @@ import pytest
 from shoal.ids import NodeId
 from shoal.policy.patience import Finish, Slot, finishes, waits
 
+GAIN_PPM = 100_000
+
 
 def slot(name: str, free_in_ms: float, job_ms: float) -> Slot:
     return Slot(NodeId(name), free_in_ms, job_ms)
@@ -52,7 +54,7 @@ def test_no_other_way_ends_the_last_of_alike_jobs_sooner(jobs: int) -> None:
 
 def test_it_waits_only_for_a_gain_that_is_worth_a_guess() -> None:
     best = Finish(NodeId("quick"), 50, 150)
-    assert waits(1_000, best)
-    assert not waits(160, best)
-    assert waits(160, best, gain_ppm=0)
-    assert not waits(1_000, Finish(NodeId("free"), 0, 150))
+    assert waits(1_000, best, GAIN_PPM)
+    assert not waits(160, best, GAIN_PPM)
+    assert waits(160, best, 0)
+    assert not waits(1_000, Finish(NodeId("free"), 0, 150), GAIN_PPM)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from shoal.errors import TooLarge, WrongMedia
-from shoal.worker.pipelines.picture import Drawn, answer, decode, encode, resize
+from shoal.worker.pipelines.picture import SEED_MAX, Drawn, answer, decode, encode, resize, seeds
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 
@@ -99,3 +99,15 @@ def test_an_answer_holds_its_pictures() -> None:
     assert kind == "data:image/png;base64"
     assert (decode(base64.b64decode(data)) == pixels).all()
     assert decode(encode(resize(pixels, 14, 10))).shape == (10, 14, 3)
+
+
+def test_each_picture_has_the_next_seed_and_the_largest_is_followed_by_the_least() -> None:
+    assert seeds(5, 3) == [5, 6, 7]
+    assert seeds(SEED_MAX - 1, 4) == [SEED_MAX - 1, SEED_MAX, 0, 1]
+    assert seeds(0, 0) == []
+
+
+def test_a_seed_that_nobody_chose_is_another_each_time_and_can_be_asked_for_again() -> None:
+    first, second = (seeds(None, 2) for _ in range(2))
+    assert first != second
+    assert seeds(first[0], 2) == first

@@ -39,9 +39,7 @@ class Enlarged:
 
 @pytest.fixture
 def redrawer() -> Redrawer:
-    made = Redrawer.__new__(Redrawer)
-    made._studio, made._enlarged = Studio(), Enlarged()  # type: ignore[assignment]
-    return made
+    return Redrawer(Studio(), Enlarged())
 
 
 def test_the_whole_picture_is_redrawn_at_its_size(redrawer: Redrawer) -> None:

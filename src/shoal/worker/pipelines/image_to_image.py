@@ -6,7 +6,6 @@ description; a prompt that names no style is refused rather than guessed at. Whi
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -14,11 +13,11 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from shoal.errors import Refused
 from shoal.wire.requests import ImageToImageRequest
+from shoal.worker.pipelines.adapters import refuse_adapters
 from shoal.worker.pipelines.form import read_request
-from shoal.worker.pipelines.picture import Drawn, Pixels, answer, decode, resize
-from shoal.worker.pipelines.redrawing import Redrawer
+from shoal.worker.pipelines.picture import Drawn, Pixels, answer, decode, resize, seeds
+from shoal.worker.pipelines.redrawing import redrawer
 from shoal.worker.pipelines.safety import THRESHOLD, Safety
 from shoal.worker.pipelines.server import Answer, Call, Hands, Reply, Settings, Step, main, require_model
 from shoal.worker.pipelines.session import open_session
@@ -35,7 +34,6 @@ CANVAS_SIDE = 384
 STRIDE = 4
 #: Grain laid on a picture before it is painted, so that each seed places its strokes otherwise. From 0 to 1.
 GRAIN = 0.06
-SEED_BITS = 31
 #: The file by which the style networks are known.
 STYLES = "multistyle26.onnx"
 
@@ -120,8 +118,8 @@ class ImageToImage:
     body_bytes_max = BODY_BYTES_MAX
 
     def load(self, settings: Settings) -> None:
-        kind = Stylist if (settings.model_dir / STYLES).exists() else Redrawer
-        self._painter: Painter = kind(settings.model_dir, settings.threads)
+        load = Stylist if (settings.model_dir / STYLES).exists() else redrawer
+        self._painter: Painter = load(settings.model_dir, settings.threads)
         self._safety = Safety(settings.model_dir / "safety", settings.threads)
         self._model_id = settings.model_id
 
@@ -130,17 +128,14 @@ class ImageToImage:
             call.content_type, call.body, ImageToImageRequest, files=("image",), optional=("style_image",)
         )
         require_model(request.model_id, self._model_id)
-        if request.loras not in ("", "{}"):
-            raise Refused(f"{self._model_id} takes no loras; leave them away")
+        refuse_adapters(request.loras, self._model_id)
         return hands.steps(call, lambda step: self._answer(request, files, step))
 
     def _answer(self, request: ImageToImageRequest, files: dict[str, bytes], step: Step) -> Answer:
         picture = decode(files["image"])
         style = decode(files["style_image"]) if "style_image" in files else None
-        first = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
         drawn = []
-        for number in range(request.num_images_per_prompt):
-            seed = first + number
+        for number, seed in enumerate(seeds(request.seed, request.num_images_per_prompt)):
             told = nth(number, request.num_images_per_prompt, step)
             painted = self._painter.draw(picture, style, request, seed, told)
             nsfw = request.safety_check and self._safety.nsfw(painted) > THRESHOLD

@@ -6,7 +6,6 @@ between them; or those between two pictures, if there are two. It brings nothing
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable, Iterator
 from itertools import repeat
 
@@ -18,7 +17,7 @@ from shoal.worker.pipelines import film
 from shoal.worker.pipelines.camera import View, camera
 from shoal.worker.pipelines.form import read_request
 from shoal.worker.pipelines.motion_network import Interpolator
-from shoal.worker.pipelines.picture import Pixels, data_url, decode
+from shoal.worker.pipelines.picture import Pixels, data_url, decode, seeds
 from shoal.worker.pipelines.safety import THRESHOLD, Safety
 from shoal.worker.pipelines.server import (
     Answer,
@@ -37,7 +36,6 @@ BODY_BYTES_MAX = 24 << 20
 GAP_MAX = 4
 #: Where a film begins and, if the client says so, where it ends.
 FILES = ("image", "end_image")
-SEED_BITS = 31
 
 
 class ImageToVideo:
@@ -63,7 +61,7 @@ class ImageToVideo:
         pictures = [
             framed(decode(files[name]), request.width, request.height) for name in FILES if name in files
         ]
-        seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
+        [seed] = seeds(request.seed, 1)
         nsfw = request.safety_check and any(self._safety.nsfw(picture) > THRESHOLD for picture in pictures)
         frames = told(self._frames(request, pictures, seed), request.num_frames, step)
         form = film.Form(request.width, request.height, request.fps, request.num_frames)

@@ -1,7 +1,8 @@
 """The llm runner: chat with a GGUF model in this very process.
 
 Tokens are counted by the model's runtime, never guessed. Every streamed chunk says how many tokens it and
-those before it cover, so that what was delivered can be acknowledged. A seed asks for the same words again.
+those before it cover, so that what was delivered can be acknowledged. A seed asks for the same words again. A
+conversation without one goes on from where it was: only what is new in it is read.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from shoal.worker.pipelines.server import (
 #: How many tokens a prompt and its answer may have together, in each slot.
 CONTEXT_TOKENS = 4096
 BODY_BYTES_MAX = 1 << 20
+#: What may be kept of conversations that another one has driven out of its slot; some 5,000 tokens of our model.
+REMEMBERED_MIB = 128
 #: Errors only: the runtime's own log is long.
 VERBOSITY = 1
 
@@ -138,7 +141,7 @@ class Llm:
         parameters.cpuparams.n_threads = settings.threads
         parameters.cpuparams_batch.n_threads = settings.threads
         parameters.verbosity = VERBOSITY
-        parameters.cache_ram_mib = 0
+        parameters.cache_ram_mib = REMEMBERED_MIB
         parameters.fit_params = False
         parameters.n_threads_http = 1
         # The runtime insists on a listener of its own: it gets one in a private folder, soon removed.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import secrets
 import struct
 from collections.abc import Iterable
 
@@ -28,6 +29,9 @@ WANTED = "png, jpeg, webp or gif"
 PIXELS_MAX = 16_777_216
 SIDE_MAX = 16_384
 WHITE = (255, 255, 255, 255)
+#: The largest seed that can be asked for, and the bits of one that nobody asked for.
+SEED_MAX = 2**63 - 1
+SEED_BITS = 31
 
 Image.MAX_IMAGE_PIXELS = None  # the limit is ours, and refuses instead of warning
 
@@ -38,6 +42,15 @@ class Drawn(Struct, frozen=True):
     pixels: Pixels
     seed: int = 0
     nsfw: bool = False
+
+
+def seeds(first: int | None, count: int) -> list[int]:
+    """The luck that each of a call's pictures begins from: what was asked for, or anything, and then the next ones.
+
+    After the largest comes 0: what is told of a picture can be asked for again.
+    """
+    begin = secrets.randbits(SEED_BITS) if first is None else first
+    return [(begin + number) % (SEED_MAX + 1) for number in range(count)]
 
 
 def decode(data: bytes, *, pixels_max: int = PIXELS_MAX) -> Pixels:

@@ -7,22 +7,47 @@ The model paints small squares in the manner of emoji; a picture is squeezed int
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 from shoal.errors import Refused
 from shoal.wire.requests import ImageToImageRequest
 from shoal.worker.pipelines.enlargement import Enlarger
-from shoal.worker.pipelines.painting import Wish
+from shoal.worker.pipelines.painting import Told, Wish
 from shoal.worker.pipelines.picture import Pixels, resize
 from shoal.worker.pipelines.server import Step
 from shoal.worker.pipelines.text_to_image import Enlarged, Studio, guidance
 
 
+class Draws(Protocol):
+    """What paints a square: `text_to_image.Studio`."""
+
+    side_px: int
+
+    def told(self, text: str) -> Told:
+        """A text as it reads it."""
+
+    def paint(self, wish: Wish, step: Step, start: Pixels | None = None, strength: float = 1.0) -> Pixels:
+        """A square, painted over `start`."""
+
+
+class Fits(Protocol):
+    """What makes a square as large as it must be: `text_to_image.Enlarged`."""
+
+    def fit(self, square: Pixels, width: int, height: int) -> Pixels:
+        """The square at this size."""
+
+
+def redrawer(folder: Path, threads: int) -> Redrawer:
+    """Our model, from its files."""
+    return Redrawer(Studio(folder, threads), Enlarged(Enlarger(folder / "upscale", threads)))
+
+
 class Redrawer:
     """Our picture model over a picture; implements `image_to_image.Painter`."""
 
-    def __init__(self, folder: Path, threads: int) -> None:
-        self._studio = Studio(folder, threads)
-        self._enlarged = Enlarged(Enlarger(folder / "upscale", threads))
+    def __init__(self, studio: Draws, enlarged: Fits) -> None:
+        self._studio = studio
+        self._enlarged = enlarged
 
     def draw(
         self, picture: Pixels, style: Pixels | None, request: ImageToImageRequest, seed: int, step: Step

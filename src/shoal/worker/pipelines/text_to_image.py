@@ -6,8 +6,6 @@ both sides; nothing is stretched or cut off. Picture k of a call begins from luc
 
 from __future__ import annotations
 
-import json
-import secrets
 from collections.abc import Awaitable, Iterator
 from pathlib import Path
 
@@ -18,9 +16,10 @@ from msgspec import Struct
 from shoal.errors import Refused
 from shoal.wire.requests import TextToImageRequest
 from shoal.worker.pipelines import picture
+from shoal.worker.pipelines.adapters import refuse_adapters
 from shoal.worker.pipelines.enlargement import Enlarger
 from shoal.worker.pipelines.painting import Floats, Told, Wish, nothing, paint, to_image, to_pixels
-from shoal.worker.pipelines.picture import Drawn, Pixels
+from shoal.worker.pipelines.picture import Drawn, Pixels, seeds
 from shoal.worker.pipelines.safety import THRESHOLD, Safety
 from shoal.worker.pipelines.server import (
     Answer,
@@ -44,9 +43,6 @@ PIXELS_MAX = 40 << 20
 FACTOR_MAX = 16
 #: The API's scale is made for large models: its usual 7.5 is this model's best, GUIDANCE_BEST.
 GUIDANCE_USUAL, GUIDANCE_BEST = 7.5, 5.0
-SEED_MAX = 2**63 - 1
-#: Of a seed that nobody chose.
-SEED_BITS = 31
 
 
 class Studio:
@@ -126,6 +122,7 @@ class TextToImage:
     def answer(self, call: Call, hands: Hands) -> Awaitable[Reply]:
         request = read_request(call.body)
         require_model(request.model_id, self._model_id)
+        refuse_adapters(request.loras, self._model_id)
         pictures = tuple(asked(request))
         return hands.steps(call, lambda step: self._draw(request, pictures, step))
 
@@ -149,11 +146,10 @@ class TextToImage:
 
 def asked(request: TextToImageRequest) -> Iterator[Asked]:
     """Every picture of a call: each prompt as often as asked, each with the next seed."""
-    seed = secrets.randbits(SEED_BITS) if request.seed is None else request.seed
-    for prompt in prompts(request.prompt):
-        for _ in range(request.num_images_per_prompt):
-            yield Asked(prompt, seed)
-            seed = seed + 1 if seed < SEED_MAX else 0
+    each = request.num_images_per_prompt
+    wanted = [prompt for prompt in prompts(request.prompt) for _ in range(each)]
+    for prompt, seed in zip(wanted, seeds(request.seed, len(wanted)), strict=True):
+        yield Asked(prompt, seed)
 
 
 def prompts(text: str) -> list[str]:
@@ -173,19 +169,7 @@ def read_request(body: bytes) -> TextToImageRequest:
             f"{number} pictures of {request.width} x {request.height} pixels are too many for one call: "
             f"ask for at most {PICTURES_MAX} of at most {PIXELS_MAX} pixels in all"
         )
-    if names_loras(request.loras):
-        raise Refused("this model takes no LoRAs: leave loras empty")
     return request
-
-
-def names_loras(loras: str) -> bool:
-    """Whether any adapter is asked for; an empty object asks for none."""
-    if not loras.strip():
-        return False
-    try:
-        return bool(json.loads(loras))
-    except ValueError as error:
-        raise Refused("loras is no JSON: leave it empty") from error
 
 
 decoder = msgspec.json.Decoder(TextToImageRequest)
