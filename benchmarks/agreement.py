@@ -60,7 +60,7 @@ class Plan:
 PLANS = {
     "load-test": Plan(rate=3, scale=1 / 40),
     "event": Plan(rate=3, scale=1 / 40),
-    "uneven": Plan(rate=0.8, scale=1 / 20),
+    "uneven": Plan(rate=0.8, scale=1 / 25),
 }
 
 

@@ -209,7 +209,10 @@ def _run(run: Run, numbers: Iterator[int], *, alone: bool) -> Iterator[str]:
         yield picture("What was not answered", "Jobs by what their clients were told.", plots.refusals)
     yield picture("What each tenant had", _most(run, "tenant"), plots.tenants)
     if any(job.orchestrator for job in run.ended):
-        note = f"The share of each orchestrator's slots that was at work. {_most(run, 'orchestrator')}"
+        note = (
+            "The share of each orchestrator's slots that was at work: for an answer (blue), or for a job that "
+            f"failed (orange). {_most(run, 'orchestrator')}"
+        )
         yield picture("Who worked", note, plots.orchestrators)
         yield _orchestrators(run)
     lines = escape("\n".join(text(run)))

@@ -155,7 +155,8 @@ def test_bins_lose_nothing_within_the_window() -> None:
     assert sum(bins.counts([0, 1, 9_999, 10_000, -1])) == 3
     jobs = [job for job in run().ended if job.run_ms]
     inside = [job for job in jobs if job.at_ms + job.queue_ms + job.run_ms < 10_000]
-    assert sum(bins.busy(inside)) * 500 == pytest.approx(sum(job.run_ms for job in inside))
+    spells = [(job.at_ms + job.queue_ms, job.at_ms + job.queue_ms + job.run_ms) for job in inside]
+    assert sum(bins.busy(spells)) * 500 == pytest.approx(sum(job.run_ms for job in inside))
 
 
 # What is asked
