@@ -269,6 +269,8 @@ async def _send(
     console: Console,
 ) -> Run:
     loop = asyncio.get_running_loop()
+    for arrival in {arrival.need: arrival for arrival in trace.arrivals}.values():
+        writer.body(arrival)  # what cannot be written is said before anything is sent
     tally = Tally(len(trace.arrivals))
     rules = Rules(lines_max=lines_max)
     driver = Driver(Lines(url, lines_max=lines_max), writer, tally, rules)

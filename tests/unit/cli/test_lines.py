@@ -235,6 +235,22 @@ def test_a_job_that_outlasts_the_wait_is_asked_for_again() -> None:
     against(answer, use)
 
 
+def test_a_bug_of_the_clients_own_is_not_taken_for_an_answer() -> None:
+    async def answer(asked: str, fields: dict[str, str], body: bytes) -> bytes:
+        raise AssertionError("nothing is sent")
+
+    class Broken(Writer):
+        def head(self, arrival: Arrival) -> str:
+            raise KeyError(arrival.tenant)
+
+    async def use(gateway: Gateway) -> None:
+        driver = Driver(Lines(gateway.url, lines_max=1), Broken(run="t"), Tally(2), Rules())
+        with pytest.raises(KeyError):
+            await driver.drive([arrival(), arrival(20)], asyncio.Event())
+
+    against(answer, use)
+
+
 def test_told_to_stop_it_takes_its_own_jobs_back() -> None:
     told = asyncio.Event()
 
