@@ -36,6 +36,9 @@ planted: .venv/dev ## bugs planted on purpose, each of which the simulator must 
 bench: .venv/dev .venvs/peers/made ## how fast it is, beside others: benchmarks/README.md
 	@.venv/bin/python -m benchmarks.run
 
+agree: .venv/dev   ## whether the simulator tells the truth: the same loads on real processes (a quarter of an hour)
+	@.venv/bin/python -m benchmarks.agreement
+
 train: .venvs/training/made ## train the picture model anew: hours of CPU; training/pictures/README.md
 	@PYTHONPATH=training:src nice -n 19 .venvs/training/bin/python -m pictures.finer build/pictures
 	@PYTHONPATH=training:src OMP_WAIT_POLICY=passive nice -n 19 \

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from msgspec import json
 
+from shoal.cli.drawing import drawing
 from shoal.errors import Refused
 from shoal.runtime.clock import SystemClock
 from shoal.sim.load import contenders
@@ -78,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--read", metavar="DIR[,DIR]", help="run nothing: take the rounds that --out has written there"
     )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="a page with plots of it all")
     parser.add_argument("--page", type=Path, help="write the tables between the markers of this page")
     parser.add_argument(
         "--trace", type=Path, metavar="FILE", help="write the load itself there, and run nothing"
@@ -94,6 +96,8 @@ def run(options: argparse.Namespace) -> int:
     if options.trace is not None:
         _write_trace(options, names[0])
         return 0
+    if options.html is not None:
+        drawing("rounds")  # better now than after the rounds
     if options.read is not None:
         rounds, marks = _read(options.read, names)
     else:
@@ -194,6 +198,8 @@ def _write(options: argparse.Namespace, rounds: Sequence[Round], marks: Sequence
         (options.out / "rounds.csv").write_text("\n".join(csv_lines(rounds)) + "\n")
         (options.out / MARKS).write_bytes(json.encode(marks) + b"\n")
         (options.out / "tables.md").write_text(tables)
+    if options.html is not None:
+        options.html.write_text(drawing("rounds").page(rounds, marks))
     if options.page is not None:
         options.page.write_text(_between(options.page, tables))
 
