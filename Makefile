@@ -3,9 +3,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check sim planted bench train docs hooks lock clean
+.PHONY: help demo test check sim planted lab bench train docs hooks lock clean
 
 SEEDS ?= 200
+LAB_SEEDS ?= 10
 
 help:              ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -26,11 +27,17 @@ check: .venv/dev   ## style, types, imports and unit tests: what a commit must p
 sim: .venv/dev     ## the network under faults, once for each of SEEDS=200
 	@.venv/bin/python -m shoal.sim --seeds $(SEEDS)
 
+lab: .venv/dev     ## every policy and rival under every load, into docs/load.md: a quarter of an hour
+	@nice -n 10 .venv/bin/shoal sim load all --seeds $(LAB_SEEDS) --out build/lab --page docs/load.md >/dev/null
+
 planted: .venv/dev ## bugs planted on purpose, each of which the simulator must find
 	@.venv/bin/python tests/simulation/planted/run.py
 
 bench: .venv/dev .venvs/peers/made ## how fast it is, beside others: benchmarks/README.md
 	@.venv/bin/python -m benchmarks.run
+
+agree: .venv/dev   ## whether the simulator tells the truth: the same loads on real processes (a quarter of an hour)
+	@.venv/bin/python -m benchmarks.agreement
 
 train: .venvs/training/made ## train the picture model anew: hours of CPU; training/pictures/README.md
 	@PYTHONPATH=training:src nice -n 19 .venvs/training/bin/python -m pictures.finer build/pictures

@@ -31,18 +31,17 @@ from benchmarks.town import Town
 from shoal.cli.driver import Driver, Rules, Tally
 from shoal.cli.lines import Lines
 from shoal.cli.mix import Writer, echoed
-from shoal.sim.load.contenders import OURS, contender
+from shoal.policy.presets import DEFAULT
+from shoal.sim.load.contenders import contender
 from shoal.sim.load.figures import Figures, Interval, figures_of, interval, paired, quantile, student_t
 from shoal.sim.load.scenarios import scenario
-from shoal.sim.load.street import our_rules, run
+from shoal.sim.load.street import Street
 from shoal.sim.load.trace import Arrival, Ended, Fleet, Trace
 from shoal.units import SECOND_MS
 
 LINES_MAX = 1_000
 #: The calm before each comparison: so many jobs, one after the other, this far apart and this long.
 PROBES, PROBE_EVERY_MS, PROBE_WORK_MS = 40, 120, 60
-#: Delays of a link in the simulator among which the one is chosen that makes its calm like the real one.
-LINKS_MS = range(1, 13)
 #: So different are the seeds of a trace's noise.
 NOISE_STEP = 1_000
 
@@ -61,7 +60,7 @@ class Plan:
 PLANS = {
     "load-test": Plan(rate=3, scale=1 / 40),
     "event": Plan(rate=3, scale=1 / 40),
-    "uneven": Plan(rate=0.8, scale=1 / 20),
+    "uneven": Plan(rate=0.8, scale=1 / 25),
 }
 
 
@@ -89,12 +88,24 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How quick the simulated network and its disks are, in milliseconds: a word's mean delay, a commit's longest."""
+
+    delay_ms: int
+    commit_max_ms: int
+
+
+#: Among these the one is chosen that makes the simulator's calm like the real one.
+PACES = [Pace(delay_ms, commit_ms) for delay_ms in range(6) for commit_ms in range(9)]
+
+
+@dataclass(frozen=True, slots=True)
 class Calm:
-    """What a job costs beside its work where nothing waits: for real, and with the chosen link in the simulator."""
+    """What a job costs beside its work where nothing waits: for real, and at the chosen pace in the simulator."""
 
     real_ms: float
     simulated_ms: float
-    link_ms: int
+    pace: Pace
 
 
 def say(line: str) -> None:
@@ -104,14 +115,11 @@ def say(line: str) -> None:
 # For real
 
 
-def real(trace: Trace) -> tuple[list[Ended], float, float]:
+def real(trace: Trace, policy: str) -> tuple[list[Ended], float, float]:
     """What became of each job on real processes, how late the client was, and how busy strangers were."""
-    rules = msgspec.to_builtins(our_rules())
-    defaults = msgspec.to_builtins(type(our_rules())())
-    changed = {name: value for name, value in rules.items() if value != defaults[name]}
     with (
         tempfile.TemporaryDirectory(prefix="town-", ignore_cleanup_errors=True) as folder,
-        Town(trace.fleet, Path(folder), changed) as town,
+        Town(trace, policy, Path(folder)) as town,
     ):
         before = Look.now()
         ended, late_ms = uvloop.run(drive(town.url, trace))
@@ -131,18 +139,23 @@ async def drive(url: str, trace: Trace) -> tuple[list[Ended], float]:
 # In virtual time
 
 
-def simulated(trace: Trace, link_ms: int, noise: int) -> list[Ended]:
-    """What the simulator says, with these links and this luck."""
-    operators = tuple(replace(operator, link_ms=link_ms) for operator in trace.fleet.orchestrators)
-    drawn = replace(trace, fleet=Fleet(orchestrators=operators), seed=trace.seed + NOISE_STEP * noise)
-    return list(run(drawn, contender(OURS[0], drawn)).ended)
+def simulated(trace: Trace, policy: str, pace: Pace, noise: int) -> list[Ended]:
+    """What the simulator says at this pace, with this luck."""
+    drawn = replace(trace, seed=trace.seed + NOISE_STEP * noise)
+    street = Street(drawn, contender(policy, drawn))
+    street.network.weather.delay_min_ms = 0
+    street.network.weather.delay_mean_ms = pace.delay_ms
+    hands = [worker for workers in street.hands.values() for worker in workers]
+    for node in (street.gateway, *street.stalls.values(), *hands):
+        node.journal.commit_max_ms = pace.commit_max_ms
+    return street.run()
 
 
 # The calm
 
 
-def calm(fleet: Fleet) -> Calm:
-    """Choose the simulator's links by jobs that meet nobody, before anything is compared."""
+def calm(fleet: Fleet, policy: str) -> Calm:
+    """Choose the simulator's pace by jobs that meet nobody, before anything is compared."""
     pipeline, model = fleet.needs()[0]
     arrivals = tuple(
         Arrival(
@@ -155,10 +168,10 @@ def calm(fleet: Fleet) -> Calm:
         for number in range(PROBES)
     )
     probe = Trace(name="calm", fleet=fleet, arrivals=arrivals)
-    found = beside_work(probe, real(probe)[0])
-    tried = {link_ms: beside_work(probe, simulated(probe, link_ms, 0)) for link_ms in LINKS_MS}
-    link_ms = min(tried, key=lambda one: abs(tried[one] - found))
-    return Calm(found, tried[link_ms], link_ms)
+    found = beside_work(probe, real(probe, policy)[0])
+    tried = {pace: beside_work(probe, simulated(probe, policy, pace, 0)) for pace in PACES}
+    pace = min(tried, key=lambda one: abs(tried[one] - found))
+    return Calm(found, tried[pace], pace)
 
 
 def beside_work(trace: Trace, ended: Sequence[Ended]) -> float:
@@ -177,19 +190,19 @@ def beside_work(trace: Trace, ended: Sequence[Ended]) -> float:
 # Side by side
 
 
-def compare(name: str, plan: Plan, *, traces: int, noise: int) -> tuple[Calm, list[Pair]]:
+def compare(name: str, plan: Plan, policy: str, *, traces: int, noise: int) -> tuple[Calm, list[Pair]]:
     """Every trace both ways."""
     made = [echoed(scenario(name).make(seed, plan.rate).scaled(plan.scale)) for seed in range(traces)]
-    quiet = calm(made[0].fleet)
+    quiet = calm(made[0].fleet, policy)
     say(
         f"{name}: a job takes {quiet.real_ms:.1f} ms beside its work; "
-        f"links of {quiet.link_ms} ms make it {quiet.simulated_ms:.1f} in the simulator"
+        f"{quiet.simulated_ms:.1f} in the simulator, at {quiet.pace}"
     )
     pairs = []
     for trace in made:
-        ended, late_ms, foreign = real(trace)
+        ended, late_ms, foreign = real(trace, policy)
         figures = figures_of(trace, ended)
-        virtual = [figures_of(trace, simulated(trace, quiet.link_ms, number)) for number in range(noise)]
+        virtual = [figures_of(trace, simulated(trace, policy, quiet.pace, number)) for number in range(noise)]
         pair = Pair(trace.seed, figures, tuple(virtual), late_ms, foreign)
         pairs.append(pair)
         say(
@@ -199,7 +212,7 @@ def compare(name: str, plan: Plan, *, traces: int, noise: int) -> tuple[Calm, li
     return quiet, pairs
 
 
-def verdict(name: str, plan: Plan, quiet: Calm, pairs: Sequence[Pair]) -> str:
+def verdict(name: str, plan: Plan, policy: str, quiet: Calm, pairs: Sequence[Pair]) -> str:
     """The comparison in markdown, in the scenario's own time."""
 
     def own_s(value_ms: float) -> str:
@@ -235,10 +248,10 @@ def verdict(name: str, plan: Plan, quiet: Calm, pairs: Sequence[Pair]) -> str:
     inside = sum(pair.real.queue_mean_ms in pair.spread for pair in pairs)
     lines = [
         (
-            f"**{scenario(name).title}** at rate {plan.rate:g} ({scenario(name).rate_unit}), time scaled "
-            f"1:{1 / plan.scale:g}; the times below are the scenario's own. In the calm a job takes "
-            f"{quiet.real_ms:.1f} ms of real time beside its work; with links of {quiet.link_ms} ms "
-            f"{quiet.simulated_ms:.1f} ms in the simulator."
+            f"**{scenario(name).title}** at rate {plan.rate:g} ({scenario(name).rate_unit}), policy {policy}, "
+            f"time scaled 1:{1 / plan.scale:g}; the times below are the scenario's own. In the calm a job takes "
+            f"{quiet.real_ms:.1f} ms of real time beside its work, and {quiet.simulated_ms:.1f} ms in the simulator "
+            f"(words take {quiet.pace.delay_ms} ms on average, commits up to {quiet.pace.commit_max_ms})."
         ),
         table(head, rows),
         (
@@ -260,6 +273,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--scale", type=float, default=0, metavar="X", help="real time for the scenario's")
     parser.add_argument("--rate", type=float, default=0, metavar="X", help="as the scenario counts it")
+    parser.add_argument("--policy", default=DEFAULT, metavar="NAME", help="(%(default)s)")
     parser.add_argument("--record", action="store_true", help="write the tables into benchmarks/README.md")
     return parser.parse_args(argv)
 
@@ -272,9 +286,9 @@ def main(argv: list[str]) -> int:
     parts = [f"{at}; {machine()}."]
     for name in asked.scenarios:
         plan = Plan(asked.rate or PLANS[name].rate, asked.scale or PLANS[name].scale)
-        quiet, pairs = compare(name, plan, traces=asked.traces, noise=asked.noise)
+        quiet, pairs = compare(name, plan, asked.policy, traces=asked.traces, noise=asked.noise)
         append("agreement", [{"run": at, "scenario": name, **msgspec.to_builtins(pair)} for pair in pairs])
-        parts.append(verdict(name, plan, quiet, pairs))
+        parts.append(verdict(name, plan, asked.policy, quiet, pairs))
     text = "\n\n".join(parts)
     print(text)
     if asked.record:

@@ -14,11 +14,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
+from msgspec import to_builtins
+
 from benchmarks.peers.peer import REPOSITORY
 from benchmarks.processes import Crew, Program
 from shoal.cli.network import HOST, as_toml, is_free
+from shoal.gateway.config import Rules
 from shoal.runtime.keys import NodeKey
-from shoal.sim.load.trace import Fleet, Operator
+from shoal.sim.load.street import TICK_MS, our_rules
+from shoal.sim.load.trace import Operator, Trace
 
 PORTS = range(41_000, 42_000)
 READY_S = 90.0
@@ -28,9 +32,8 @@ POLL_S = 0.1
 class Town:
     """Everybody in a fleet, at home in one folder."""
 
-    def __init__(self, fleet: Fleet, folder: Path, rules: Mapping[str, object]) -> None:
-        """`rules` are the gateway's."""
-        self.fleet = fleet
+    def __init__(self, trace: Trace, policy: str, folder: Path) -> None:
+        self.fleet = fleet = trace.fleet
         self.crew = Crew(folder)
         #: Operators by the ids of their orchestrators.
         self.names: dict[str, str] = {}
@@ -41,7 +44,11 @@ class Town:
         addresses = [self._settle(operator) for operator in fleet.orchestrators]
         port = next(self._ports)
         self.url = f"http://{HOST}:{port}"
-        settings = {"http_addr": f"{HOST}:{port}", "orchestrators": addresses, "rules": dict(rules)}
+        settings = {
+            "http_addr": f"{HOST}:{port}",
+            "orchestrators": addresses,
+            "rules": self._rules(trace, policy),
+        }
         self._programs.append(self._role("gateway", "gateway", settings))
 
     def __enter__(self) -> Self:
@@ -57,13 +64,26 @@ class Town:
     def __exit__(self, *_: object) -> None:
         self.crew.stop()
 
+    def _rules(self, trace: Trace, policy: str) -> dict[str, object]:
+        """The gateway's rules, as far as the simulated one's are not the defaults."""
+        usual, ours = to_builtins(Rules()), to_builtins(our_rules(trace, policy))
+        changed = {name: value for name, value in ours.items() if value != usual[name]}
+        ids = {name: node for node, name in self.names.items()}
+        return {**changed, "stakes": {ids[name]: stake for name, stake in ours["stakes"].items()}}
+
     def _settle(self, operator: Operator) -> str:
         """An operator's settings; where the gateway finds it."""
         orchestrator = NodeKey.load_or_create(self._folder / operator.name / "key").id
         worker = NodeKey.load_or_create(self._folder / f"{operator.name}-worker" / "key").id
         self.names[orchestrator] = operator.name
         address = f"{HOST}:{next(self._ports)}"
-        stall = {"listen": address, "operator_addr": "", "gateways": [self._gateway], "workers": [worker]}
+        stall = {
+            "listen": address,
+            "operator_addr": "",
+            "gateways": [self._gateway],
+            "workers": [worker],
+            "rules": {"tick_ms": TICK_MS},
+        }
         sleeper = [sys.executable, "-m", "benchmarks.sleeper", "--speed", str(operator.speed)]
         runners = [
             {"pipeline": w.pipeline, "model": w.model, "slots": operator.slots(w.need), "command": sleeper}

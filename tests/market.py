@@ -83,9 +83,7 @@ class Market:
         """Whoever runs this attempt (the one that the job stands by, unless another is named) answers."""
         known = self.job(job)
         attempt = known.attempt(epoch or known.epoch)
-        terms = Terms(
-            known.id, attempt.epoch, attempt.orchestrator, known.spec, attempt.price, known.request
-        )
+        terms = Terms(known.id, attempt.epoch, attempt.orchestrator, known.spec, attempt.price, known.request)
         units = known.spec.units_max
         receipt = terms.receipt(NodeId("worker"), units, digest(body), run_ms)
         signed = replace(receipt, signature=b"signed")

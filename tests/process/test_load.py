@@ -138,7 +138,11 @@ def test_a_trace_is_replayed_with_its_own_times(network: Up, tmp_path: Path) -> 
 
 
 def test_what_cannot_be_sent_is_said_at_once(network: Up, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl"
+    arrival = {"at_ms": 0, "pipeline": "upscale", "model": "m", "work_ms": 1, "deadline_ms": 1}
+    trace.write_text(json.dumps({"name": "t", "fleet": {"orchestrators": []}, "arrivals": [arrival]}))
     for flags, words in (
+        (("--trace", str(trace)), "nobody said what upscale is to be asked"),
         (("--pipeline", "upscale"), "takes a file"),
         (("--pipeline", "echo", "--params", "[1]"), "no JSON object"),
         (("--rate", "0"), "above 0"),

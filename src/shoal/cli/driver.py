@@ -115,7 +115,8 @@ class _Story:
             run_ms=told.run_ms,
             attempts=len(told.attempts),
             turned_away=turned_away,
-            failed=len(faults) - turned_away,
+            # All but the one that answered: a hedge's loser has no fault, and brought nothing either.
+            failed=len(told.attempts) - turned_away - done,
             wei=told.charged_wei,
             orchestrator=told.orchestrator,
         )
@@ -135,6 +136,12 @@ class _Story:
             total_ms=self._since_ms(now_s),
             **facts,
         )
+
+
+def _retry_after_ms(reply: Reply) -> int:
+    """When an answer says to come again; 0 if it does not, or gives a date as proxies may."""
+    said = reply.headers.get(b"retry-after", b"")
+    return int(said) * SECOND_MS if said.isdigit() and len(said) < 10 else 0
 
 
 def _code(reply: Reply) -> str:
@@ -188,6 +195,7 @@ class Driver:
         self._rules = rules
         self._open: dict[int, asyncio.Task[None]] = {}
         self._tenants: dict[int, str] = {}
+        self._bug: BaseException | None = None
         self._loop = asyncio.get_running_loop()
 
     async def drive(self, arrivals: Sequence[Arrival], told: asyncio.Event) -> int:
@@ -197,17 +205,22 @@ class Driver:
         await asyncio.wait([pacing, stop], return_when=asyncio.FIRST_COMPLETED)
         if pacing.done():
             pacing.result()
-        while self._open and not stop.done():
-            await asyncio.wait([*self._open.values(), stop], return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
         pacing.cancel()
+        if self._open and not stop.done():
+            await asyncio.wait([asyncio.create_task(self._all_closed()), stop], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
         left = dict(self._tenants)
         for task in self._open.values():
             task.cancel()
         if left and self._writer.own_tenants:
             await self._take_back(set(left.values()))
         self._lines.close()
+        if self._bug is not None:
+            raise self._bug
         return len(left)
+
+    async def _all_closed(self) -> None:
+        await asyncio.gather(*self._open.values(), return_exceptions=True)
 
     async def _pace(self, arrivals: Sequence[Arrival]) -> None:
         begin_s = self._loop.time() + LEAD_S
@@ -221,8 +234,10 @@ class Driver:
             task = self._open[index] = asyncio.create_task(self._send(index, arrival, due_s))
             task.add_done_callback(partial(self._close, index))
 
-    def _close(self, index: int, _: asyncio.Task[None]) -> None:
+    def _close(self, index: int, task: asyncio.Task[None]) -> None:
         del self._open[index]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._bug = error  # whatever can go wrong with a request is told of it; this is something else
 
     async def _send(self, index: int, arrival: Arrival, due_s: float) -> None:
         until_s = due_s + (arrival.deadline_ms + self._rules.patience_ms) / SECOND_MS
@@ -250,8 +265,7 @@ class Driver:
         now_s = self._loop.time()
         job = reply.headers.get(b"shoal-job-id", b"").decode("latin-1")
         if not job:
-            wait_s = int(reply.headers.get(b"retry-after", b"0"))
-            return story.refused(_code(reply), wait_s * SECOND_MS, now_s)
+            return story.refused(_code(reply), _retry_after_ms(reply), now_s)
         if reply.status >= BAD:  # it has failed, and the answer says of what; the job says how
             return story.told(await self._look(job, arrival.tenant), now_s)
         told = _told.decode(reply.body)

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
 import json
 import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import uvloop
 from msgspec import Raw
@@ -28,6 +26,7 @@ from rich.text import Text
 from shoal.cli import report
 from shoal.cli.buyer import Buyer, gateway_url, names
 from shoal.cli.client import Client
+from shoal.cli.drawing import drawing
 from shoal.cli.driver import Driver, Rules, Tally
 from shoal.cli.lines import Lines
 from shoal.cli.mix import SLEEPER, Part, Writer, echoed, read_mix
@@ -107,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
     buyer = Buyer(Client(gateway_url(options.gateway)))
     fleet = _fleet(buyer)
     if options.html:
-        _paper()  # better now than after the load
+        drawing("paper")  # better now than after the load
     traces = [_trace(options, parts, fleet, options.seed + number) for number in range(_repeats(options))]
     loads = [(policy, trace) for trace in traces for policy in options.policy or [""]]
     _allow_files(options.connections + FILES_OPEN)
@@ -270,6 +269,8 @@ async def _send(
     console: Console,
 ) -> Run:
     loop = asyncio.get_running_loop()
+    for arrival in {arrival.need: arrival for arrival in trace.arrivals}.values():
+        writer.body(arrival)  # what cannot be written is said before anything is sent
     tally = Tally(len(trace.arrivals))
     rules = Rules(lines_max=lines_max)
     driver = Driver(Lines(url, lines_max=lines_max), writer, tally, rules)
@@ -329,23 +330,13 @@ def _progress(tally: Tally) -> str:
 # Telling
 
 
-def _paper() -> Callable[[Sequence[Run]], str]:
-    """What draws pages: loaded only if one is wanted, for it draws with a library that not everybody has."""
-    try:
-        return cast(Callable[[Sequence[Run]], str], importlib.import_module("shoal.cli.paper").page)
-    except ModuleNotFoundError as error:
-        raise Refused(
-            f"--html draws with {error.name}, which is not installed: pip install 'shoal[lab]'"
-        ) from error
-
-
 def _tell(runs: Sequence[Run], options: argparse.Namespace) -> None:
     if options.csv:
         for number, one in enumerate(runs):
             path = options.csv if not number else options.csv.with_stem(f"{options.csv.stem}-{number + 1}")
             path.write_text(report.table(one))
     if options.html:
-        options.html.write_text(_paper()(runs))
+        options.html.write_text(drawing("paper").page(runs))
         print(f"the report is in {options.html}", file=sys.stderr)
     if options.json:
         print(json.dumps({"runs": [report.value(one) for one in runs]}, indent=2))

@@ -47,6 +47,7 @@ COMMANDS: dict[str, Entry] = {
     "cancel": Entry("shoal.cli.cancel", "stop a job"),
     "load": Entry("shoal.cli.load", "put a network under load, and say how it held"),
     "models": Entry("shoal.cli.models", "list the models that can be run"),
+    "sim": Entry("shoal.cli.sim", "put the gateway and its rivals to a load in virtual time"),
     "gateway": Entry("shoal.cli.gateway", "run a gateway: it buys work for its clients"),
     "orchestrator": Entry("shoal.cli.orchestrator", "run an orchestrator: it sells the work of its workers"),
     "worker": Entry("shoal.cli.worker", "run a worker: it does the work"),

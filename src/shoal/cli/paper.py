@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
+from itertools import count
 from math import isfinite
 
 from shoal.cli import plots
 from shoal.cli.plots import ROWS_MAX, Sweep
 from shoal.cli.report import Run, Table, milliseconds, slots_of, standings, text
 from shoal.cli.terminal import GWEI, gwei
+from shoal.machine import Value
 from shoal.sim.load.figures import Figures, Interval, interval
 from shoal.units import SECOND_MS
 
@@ -55,7 +57,9 @@ th:first-child, td:first-child {{ text-align: left }}
 th {{ font-weight: 600; color: var(--soft); vertical-align: bottom }}
 td small {{ color: var(--soft) }}
 pre {{ background: var(--card); border-radius: 6px; padding: .8rem; overflow-x: auto; font-size: .8rem }}
-summary {{ cursor: pointer; color: var(--soft); font-size: .9rem }}
+summary {{ cursor: pointer; color: var(--soft); font-size: .9rem; margin: .4rem 0 }}
+summary.run {{ font-size: 1rem; font-weight: 600; color: var(--ink); margin: 1.5rem 0 .5rem }}
+a {{ color: var(--c0) }}
 </style>
 """
 
@@ -90,35 +94,68 @@ COMPARED: tuple[tuple[str, str, Show, bool], ...] = (
 SHARES = {words for _, words, show, _ in COMPARED if show is _share}
 
 
-def page(
-    runs: Sequence[Run], *, title: str = "", tables: Sequence[Table] = (), sweeps: Sequence[Sweep] = ()
-) -> str:
-    """The whole page. `tables` hold the figures of many runs, of which `runs` are those to be shown in full.
+class Chapter(Value, frozen=True, kw_only=True):
+    """One load: what was swept, what is compared, and runs that are shown in full."""
 
-    Without tables, runs of the same name are taken together, and compared with those of other names.
-    """
+    title: str
+    note: str = ""
+    sweeps: tuple[Sweep, ...] = ()
+    tables: tuple[Table, ...] = ()
+    runs: tuple[Run, ...] = ()
+
+
+def page(runs: Sequence[Run], *, title: str = "") -> str:
+    """Runs on one page: those of the same name are taken together, and compared with those of other names."""
     title = title or "Load: " + ", ".join(dict.fromkeys(run.trace.name for run in runs))
+    return pages(title, [Chapter(title=title, tables=_tables(runs), runs=tuple(runs))])
+
+
+def pages(title: str, chapters: Sequence[Chapter]) -> str:
+    """Several loads on one page, a chapter each."""
+    numbers = count()
     parts = [HEAD.format(title=escape(title)), f"<h1>{escape(title)}</h1>\n"]
-    numbers = iter(range(1_000_000))
-    parts += [_swept(sweep, f"p{next(numbers)}") for sweep in sweeps]
-    parts += [_compared(table, f"p{next(numbers)}") for table in tables or _tables(runs)]
-    shown = list({run.name: run for run in reversed(runs)}.values())[::-1]
-    if len(shown) > 1:
-        parts.append(_times(runs, f"p{next(numbers)}"))
-    for run in shown[:SHOWN_MAX]:
-        parts += _run(run, numbers, alone=len(shown) == 1)
+    if len(chapters) > 1:
+        names = (f'<a href="#{_anchor(one)}">{escape(one.title)}</a>' for one in chapters)
+        parts.append(f"<p>{' · '.join(names)}</p>\n")
+    for one in chapters:
+        if len(chapters) > 1:
+            parts.append(f'<h2 id="{_anchor(one)}">{escape(one.title)}</h2>\n')
+        parts += _chapter(one, numbers)
     return "".join(parts) + "</html>\n"
 
 
-def _tables(runs: Sequence[Run]) -> list[Table]:
+def _anchor(chapter: Chapter) -> str:
+    return "-".join(chapter.title.casefold().split())
+
+
+def _chapter(chapter: Chapter, numbers: Iterator[int]) -> Iterator[str]:
+    if chapter.note:
+        yield f"<p class=note>{escape(chapter.note)}</p>\n"
+    for sweep in chapter.sweeps:
+        yield f"<h3>{escape(sweep.title)}</h3>\n{plots.swept(sweep, f'p{next(numbers)}')}\n"
+    for table in chapter.tables:
+        yield _compared(table, f"p{next(numbers)}")
+    shown = list({run.name: run for run in reversed(chapter.runs)}.values())[::-1]
+    if len(shown) > 1:
+        yield _times(chapter.runs, f"p{next(numbers)}")
+    for number, run in enumerate(shown[:SHOWN_MAX]):
+        inside = "".join(_run(run, numbers, alone=len(shown) == 1))
+        if len(shown) == 1:
+            yield inside
+        else:
+            opened = "" if number else " open"
+            yield f"<details{opened}><summary class=run>{escape(run.name)}</summary>\n{inside}</details>\n"
+
+
+def _tables(runs: Sequence[Run]) -> tuple[Table, ...]:
     """What there is to compare: runs of several names, or of several seeds."""
     if len(runs) < 2:
-        return []
+        return ()
     found: dict[str, tuple[Figures, ...]] = {}
     for run in runs:
         found[run.name] = (*found.get(run.name, ()), run.figures)
     trace = runs[0].trace
-    return [Table(scenario=trace.name, source=trace.source, runs=found)]
+    return (Table(scenario=trace.name, source=trace.source, runs=found),)
 
 
 # Side by side
@@ -136,11 +173,11 @@ def _compared(table: Table, name: str) -> str:
         f"Means of {runs} runs; the bar is the 95 % interval of the mean." if runs > 1 else "One run of each."
     )
     rows = [
-        (one, *(_with_interval(found[field][place], show) for field, _, show, _ in COMPARED))
+        (escape(one), *(_with_interval(found[field][place], show) for field, _, show, _ in COMPARED))
         for place, one in enumerate(table.runs)
     ]
     return (
-        f"<h2>{escape(table.scenario)}</h2>\n<p class=note>{escape(note)}</p>\n"
+        f"<h3>{escape(table.scenario)}</h3>\n<p class=note>{escape(note)}</p>\n"
         f"{plots.compared(list(table.runs), panels, name, SHARES)}\n"
         f"{_table(('', *(words for _, words, _, _ in COMPARED)), rows)}"
     )
@@ -149,10 +186,6 @@ def _compared(table: Table, name: str) -> str:
 def _with_interval(found: Interval, show: Show) -> str:
     middle = escape(show(found.mean))
     return f"{middle} <small>± {escape(show(found.half))}</small>" if isfinite(found.half) else middle
-
-
-def _swept(sweep: Sweep, name: str) -> str:
-    return f"<h2>{escape(sweep.title)}</h2>\n{plots.swept(sweep, name)}\n"
 
 
 def _times(runs: Sequence[Run], name: str) -> str:
@@ -168,9 +201,6 @@ def _run(run: Run, numbers: Iterator[int], *, alone: bool) -> Iterator[str]:
         drawn = draw(run, f"p{next(numbers)}")
         return f"<h3>{title}</h3>\n<p class=note>{note}</p>\n{drawn}\n"
 
-    heading = "h2" if not alone else "p"
-    if not alone:
-        yield f"<{heading}>{escape(run.name)}</{heading}>\n"
     yield f"<p class=note>{escape(_about(run))}</p>\n{_tiles(run)}"
     yield picture("What came, and what was answered", "Requests and answers a second.", plots.over_time)
     if alone:
@@ -179,7 +209,10 @@ def _run(run: Run, numbers: Iterator[int], *, alone: bool) -> Iterator[str]:
         yield picture("What was not answered", "Jobs by what their clients were told.", plots.refusals)
     yield picture("What each tenant had", _most(run, "tenant"), plots.tenants)
     if any(job.orchestrator for job in run.ended):
-        note = f"The share of each orchestrator's slots that was at work. {_most(run, 'orchestrator')}"
+        note = (
+            "The share of each orchestrator's slots that was at work: for an answer (blue), or for a job that "
+            f"failed (orange). {_most(run, 'orchestrator')}"
+        )
         yield picture("Who worked", note, plots.orchestrators)
         yield _orchestrators(run)
     lines = escape("\n".join(text(run)))
@@ -211,12 +244,19 @@ def _tiles(run: Run) -> str:
         (milliseconds(said.total_p50_ms), f"p50 in all; p99 {milliseconds(said.total_p99_ms)}"),
         (_share(said.wasted_share), "of orders brought nothing"),
         (_index(said.jain), "fairness (Jain)"),
-        (f"{said.wei_mean / GWEI:,.4g}", "gwei an answer"),
+        _price(said.wei_mean),
     )
     inside = "".join(
         f"<div><b>{escape(figure)}</b><span>{escape(words)}</span></div>\n" for figure, words in tiles
     )
     return f"<div class=tiles>\n{inside}</div>\n"
+
+
+def _price(wei: float) -> tuple[str, str]:
+    """What an answer costs, in the unit in which that is a number one can read."""
+    return (
+        (f"{wei / GWEI:,.4g}", "gwei an answer") if wei >= GWEI / 1_000 else (f"{wei:,.0f}", "wei an answer")
+    )
 
 
 def _orchestrators(run: Run) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator, PercentFormatter
 
 from shoal.cli.report import Run, slots_of, standings
 from shoal.machine import Value
@@ -37,6 +37,8 @@ BINS_MIN, BINS_MAX, JOBS_A_BIN = 12, 72, 8
 #: Beyond so many, a picture shows the first and says so.
 ROWS_MAX = 32
 CURVE_POINTS_MAX = 400
+#: What is swept over so many times its least is drawn over a logarithmic axis.
+LOG_FROM = 8
 #: The least time that a logarithmic axis shows.
 LEAST_MS = 1.0
 
@@ -161,13 +163,12 @@ class Bins(Value, frozen=True):
         """How many a second."""
         return [count / self.width_s for count in self.counts(moments_ms)]
 
-    def busy(self, jobs: Iterable[Ended]) -> list[float]:
-        """How many of these ran at once, on average, in each."""
+    def busy(self, spells_ms: Iterable[tuple[int, int]]) -> list[float]:
+        """How many of these spells there were at once, on average, in each; a spell has a beginning and an end."""
         found = [0.0] * self.count
         width_ms = self.width_s * SECOND_MS
-        for job in jobs:
-            begins = (job.at_ms + job.queue_ms - self.from_ms) / width_ms
-            ends = begins + job.run_ms / width_ms
+        for from_ms, end_ms in spells_ms:
+            begins, ends = (from_ms - self.from_ms) / width_ms, (end_ms - self.from_ms) / width_ms
             for place in range(max(0, int(begins)), min(self.count, int(ends) + 1)):
                 found[place] += max(0.0, min(ends, place + 1) - max(begins, place))
         return found
@@ -285,7 +286,7 @@ def tenants(run: Run, name: str) -> str:
 
 
 def orchestrators(run: Run, name: str) -> str:
-    """How much of each orchestrator was at work, over time."""
+    """How much of each orchestrator was at work, over time, and how much of that brought nothing."""
     bins, slots = Bins.of(run), slots_of(run.trace)
     rows = sorted(standings(run.ended, "orchestrator"), key=lambda row: -row.busy_ms)[:ROWS_MAX]
     names = [row.name for row in reversed(rows)]
@@ -293,10 +294,15 @@ def orchestrators(run: Run, name: str) -> str:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for row, one in enumerate(names):
-            busy = bins.busy(job for job in run.ended if job.orchestrator == one and job.run_ms)
-            able = slots.get(one) or max([1.0, *busy])
-            level = [row + 0.86 * min(1.0, share / able) for share in busy]
-            axes.stairs(level, bins.edges_s, baseline=row, fill=True, color=SERIES[0], alpha=0.75)
+            jobs = [job for job in run.ended if job.orchestrator == one]
+            useful, useless = bins.busy(map(_run_of, jobs)), bins.busy(map(_loss_of, jobs))
+            able = slots.get(one) or max([1.0, *useful])
+            low = [row + 0.86 * min(1.0, share / able) for share in useful]
+            high = [
+                row + 0.86 * min(1.0, (good + bad) / able) for good, bad in zip(useful, useless, strict=True)
+            ]
+            axes.stairs(high, bins.edges_s, baseline=low, fill=True, color=SERIES[1], alpha=0.75)
+            axes.stairs(low, bins.edges_s, baseline=row, fill=True, color=SERIES[0], alpha=0.75)
         axes.hlines(range(len(names)), bins.edges_s[0], bins.edges_s[-1], color=RULE, linewidth=0.6)
         axes.set_yticks([row + 0.4 for row in range(len(names))], names)
         axes.set_ylim(-0.1, len(names))
@@ -305,6 +311,18 @@ def orchestrators(run: Run, name: str) -> str:
         bins.name(axes)
 
     return _drawn(name, 0.9 + 0.34 * len(names), draw)
+
+
+def _run_of(job: Ended) -> tuple[int, int]:
+    """When a job's answer was made."""
+    begins_ms = job.at_ms + job.queue_ms
+    return begins_ms, begins_ms + job.run_ms
+
+
+def _loss_of(job: Ended) -> tuple[int, int]:
+    """When a job was last run for nothing. Of earlier attempts nobody tells how long they took."""
+    begins_ms = job.at_ms + job.queue_ms
+    return begins_ms, job.ended_ms if job.failed and not job.done else begins_ms
 
 
 # Side by side
@@ -370,6 +388,10 @@ def swept(sweep: Sweep, name: str) -> str:
                 color=SOFT,
                 fontsize=9,
             )
+        if min(sweep.places) > 0 and max(sweep.places) >= LOG_FROM * min(sweep.places):
+            axes.set_xscale("log")
+            axes.set_xticks(sweep.places, [f"{place:.2g}" for place in sweep.places])
+            axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel(sweep.x_name)
         axes.set_ylabel(sweep.y_name)
         if sweep.is_share:

@@ -26,7 +26,6 @@ from shoal.wire import words
 from shoal.work.lifecycle import Abandoned, Hedged, Job, Placed
 from shoal.work.queue import Need
 
-
 #: Places of the queue that are looked at to tell whom we refuse when to come again.
 LOOKED_MAX = 32
 

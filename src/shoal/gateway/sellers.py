@@ -269,7 +269,7 @@ class Sellers:
         return (ahead + 1) * run_ms / max(1, self.models().get(need, 0))
 
     def leave_ms(self, need: Need, count: int) -> int:
-        """By when so many waiting jobs have a slot, every slot being taken: none of those is free sooner than it must."""
+        """By when so many waiting jobs have a slot, if every slot is taken and none comes free before it must."""
         overall = self._overall.get(need)
         run_ms = overall.mean_ms if overall is not None else RUN_MS_UNKNOWN
         rounds = -(-count // max(1, self.models().get(need, 0)))

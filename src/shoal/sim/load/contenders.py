@@ -53,13 +53,24 @@ RIVALS: dict[str, Entrant] = {
 }
 
 
+#: Who runs at every rate of a sweep; all run where one rate is enough.
+FEW: tuple[str, ...] = (DEFAULT, *RIVALS)
+
+
 def names() -> tuple[str, ...]:
     """Everybody who can be put to a load."""
     return (*OURS, *RIVALS)
 
 
+def require(name: str) -> None:
+    """Raise `Refused`, with the names that there are, unless this is one."""
+    if name.removesuffix(HEDGED) not in POLICIES and name not in RIVALS:
+        raise Refused(f"there is no policy {name!r}; there are {', '.join(names())}")
+
+
 def contender(name: str, trace: Trace) -> MakeGateway:
     """How to make this contender's gateway. Raises `Refused` with the names that there are."""
+    require(name)
     policy = name.removesuffix(HEDGED)
     if policy in POLICIES:
 
@@ -67,9 +78,7 @@ def contender(name: str, trace: Trace) -> MakeGateway:
             return OurGateway(node, network, rng, our_rules(trace, policy), hedge=policy != name)
 
         return ours
-    entrant = RIVALS.get(name)
-    if entrant is None:
-        raise Refused(f"there is no policy {name!r}; there are {', '.join(names())}")
+    entrant = RIVALS[name]
     stakes = {NodeId(operator.name): operator.stake for operator in trace.fleet.orchestrators}
 
     def theirs(node: NodeId, network: Network, rng: Random) -> RivalGateway:

@@ -108,6 +108,7 @@ class Rival(Machine[Nothing]):
         self.rng = rng
         self.tasks: dict[JobId, Task] = {}
         self.sellers: dict[NodeId, Seller] = {}
+        self._selling: dict[Need, list[NodeId]] = {}
         self._timers: list[tuple[Instant, int, Callable[[Instant], None]]] = []
         self._count = 0
 
@@ -137,8 +138,12 @@ class Rival(Machine[Nothing]):
     # What a rival does
 
     def sell(self, need: Need) -> list[NodeId]:
-        """Who is connected and sells this, in the order of their names."""
-        return sorted(node for node, s in self.sellers.items() if s.connected and need in s.quotes)
+        """Who is connected and sells this, in the order of their names: to be looked at."""
+        found = self._selling.get(need)
+        if found is None:
+            found = sorted(node for node, s in self.sellers.items() if s.connected and need in s.quotes)
+            self._selling[need] = found
+        return found
 
     def order(self, task: Task, node: NodeId, now: Instant) -> None:
         """Send a job to an orchestrator."""
@@ -212,6 +217,7 @@ class Rival(Machine[Nothing]):
         match word:
             case words.Capacity():
                 self.sellers[peer].quotes = {(q.pipeline, q.model): q for q in word.quotes}
+                self._selling = {}
                 self.changed(peer, now)
             case words.Result():
                 self._hear_result(peer, word, now)
@@ -247,9 +253,11 @@ class Rival(Machine[Nothing]):
 
     def _on_connected(self, event: Connected, now: Instant) -> None:
         self.sellers[event.peer] = Seller()
+        self._selling = {}
 
     def _on_disconnected(self, event: Disconnected, now: Instant) -> None:
         self.sellers[event.peer].connected = False
+        self._selling = {}
         fault = words.Fault(Lost.code, f"{event.peer} is gone")
         for task in [task for task in self.tasks.values() if task.node == event.peer]:
             self._settle(event.peer, words.Cancel(task.id, task.epoch))
