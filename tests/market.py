@@ -56,10 +56,14 @@ class Market:
         return out
 
     def after(self, ms: int, *, tick_ms: int | None = None) -> None:
-        """Let time pass, and the machine look at it every so often."""
+        """Let time pass, and the machine look at it every so often; whoever runs a job says so."""
         step_ms, end = tick_ms or self.rules.tick_ms, later(self.now, ms)
         while self.now < end:
             self.now = min(later(self.now, step_ms), end)
+            for node, standing in self.machine.sellers.standings.items():
+                held = tuple(words.Held(JobId(x.task), x.epoch) for _, x in self.machine.leased_to(node))
+                if held and standing.connected:
+                    self.handle(Heard(node, words.Heartbeat(held)))
             self.handle(Tick())
 
     # Orchestrators
