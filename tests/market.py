@@ -55,16 +55,18 @@ class Market:
         self.machine.check()
         return out
 
-    def after(self, ms: int, *, tick_ms: int | None = None) -> None:
+    def after(self, ms: int, *, tick_ms: int | None = None) -> Sequence[Effect | Fact]:
         """Let time pass, and the machine look at it every so often; whoever runs a job says so."""
+        out: list[Effect | Fact] = []
         step_ms, end = tick_ms or self.rules.tick_ms, later(self.now, ms)
         while self.now < end:
             self.now = min(later(self.now, step_ms), end)
             for node, standing in self.machine.sellers.standings.items():
                 held = tuple(words.Held(JobId(x.task), x.epoch) for _, x in self.machine.leased_to(node))
                 if held and standing.connected:
-                    self.handle(Heard(node, words.Heartbeat(held)))
-            self.handle(Tick())
+                    out += self.handle(Heard(node, words.Heartbeat(held)))
+            out += self.handle(Tick())
+        return out
 
     # Orchestrators
 

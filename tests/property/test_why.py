@@ -20,7 +20,9 @@ from shoal.work.lifecycle import Phase
 UNSHRUNK = (When.explicit, When.generate)
 NODES = [f"0x{number}" for number in range(7)]
 OWN = {
-    "own": Policy(rank="load", draw="near", then="cost", filters=("warm",), margin_ppm=500_000, explore_ppm=50_000),
+    "own": Policy(
+        rank="load", draw="near", then="cost", filters=("warm",), margin_ppm=500_000, explore_ppm=50_000
+    ),
     "patient": Policy(rank="time", draw="sample", choices=3, filters=("reputation",), patience_ppm=10_000),
 }
 
@@ -43,7 +45,9 @@ class Run:
     def step(self, policy: str) -> None:
         """One thing happens."""
         what = self.luck.random()
-        running = [lease.task for lease in self.market.machine.leases if lease.holder in self.market.machine.sellers]
+        running = [
+            lease.task for lease in self.market.machine.leases if lease.holder in self.market.machine.sellers
+        ]
         if what < 0.15 or len(self.market.machine.sellers.standings) < len(NODES) / 2:
             self.quote(self.luck.choice(NODES))
         elif what < 0.18:
@@ -128,7 +132,10 @@ def test_a_choice_that_is_made_again_is_the_same(policy: str, seed: int) -> None
 @given(seed=st.integers(0, 2**32))
 def test_a_view_is_the_pool_as_it_was(seed: int) -> None:
     run = Run(seed, views_max=60)
-    views, kinds = run.market.machine.sellers.views, [(run.market.need, size_class(units)) for units in (1, 50)]
+    views, kinds = (
+        run.market.machine.sellers.views,
+        [(run.market.need, size_class(units)) for units in (1, 50)],
+    )
     kept: list[tuple[int, tuple[object, int], dict[NodeId, Candidate]]] = []
     for step in range(120):
         run.step("balanced")
