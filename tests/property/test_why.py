@@ -8,8 +8,8 @@ import pytest
 from hypothesis import Phase as When
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from market import GARBLED, Market
 
+from market import GARBLED, Market
 from shoal.ids import NodeId
 from shoal.policy.recipe import Policy
 from shoal.policy.selection import POLICIES

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from market import GARBLED, TORN, Market
 
+from market import GARBLED, TORN, Market
 from shoal.ids import NodeId
 from shoal.policy.selection import POLICIES
 from shoal.wire import words

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pytest
-from market import Market
 
+from market import Market
 from shoal.errors import Lost
 from shoal.machine import Effect, Fact
 from shoal.wire import words

@@ -7,8 +7,8 @@ from random import Random
 from hypothesis import Phase as When
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from market import Market
 
+from market import Market
 from shoal.ids import NodeId
 from shoal.policy.breaker import Limits, Phase
 from shoal.work.lifecycle import Phase as JobPhase
