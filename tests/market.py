@@ -187,3 +187,18 @@ class Market:
         self.machine.load(msgspec.json.decode(msgspec.json.encode(state), type=type(state)))
         self.machine.check()
         self.handle(Restarted())
+
+
+def uneven(**rules: Any) -> Market:
+    """One node that takes a second for a job and is busy, and one that takes ten and is free."""
+    market = Market(**rules)
+    market.sells("quick", 1)
+    market.learns("quick", 1_000, times=10)
+    market.sells("slow", 1)
+    market.learns("slow", 10_000, times=10)
+    market.leaves("slow")
+    assert market.submit("first").fault is None
+    market.sells("slow", 1)
+    market.machine.sellers.connect(NodeId("slow"))
+    assert market.at("first") == "quick"
+    return market

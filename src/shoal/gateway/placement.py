@@ -84,6 +84,11 @@ class Placement(Books):
         """The policy of this name, the gateway's own for "". Raises `Refused` with those that there are."""
         return self._policies.get(name) or policy(name, self._policies)
 
+    @property
+    def policies(self) -> list[Policy]:
+        """All that a request may ask for."""
+        return [recipe for name, recipe in self._policies.items() if name]
+
     def require_time(self, event: Submitted) -> None:
         """Raise `Busy` if a job would have to wait, and its deadline could not be kept then."""
         need = (event.spec.pipeline, event.spec.model)
@@ -217,6 +222,10 @@ class Placement(Books):
             else:
                 later.append(job_id)
         yield from later
+
+    def unpaid(self, job: Job) -> bool:
+        """True if a job has been tried, and the budget does not pay for another attempt now."""
+        return bool(job.attempts) and not self.retries.retries
 
     def awaits(self, job: Job, now: Instant) -> Finish | None:
         """Where a waiting job would end sooner than on any free slot, if it waits for that."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from market import GARBLED, TORN, Market
+from market import GARBLED, TORN, Market, uneven
 from shoal.ids import NodeId
 from shoal.policy.selection import POLICIES
 from shoal.wire import words
@@ -12,21 +12,6 @@ from shoal.work.lifecycle import Phase
 
 PATIENT = [name for name, policy in POLICIES.items() if policy.patience_ppm]
 HASTY = [name for name, policy in POLICIES.items() if not policy.patience_ppm]
-
-
-def uneven(**rules: object) -> Market:
-    """One node that takes a second for a job and is busy, and one that takes ten and is free."""
-    market = Market(**rules)
-    market.sells("quick", 1)
-    market.learns("quick", 1_000, times=10)
-    market.sells("slow", 1)
-    market.learns("slow", 10_000, times=10)
-    market.leaves("slow")
-    assert market.submit("first").fault is None
-    market.sells("slow", 1)
-    market.machine.sellers.connect(NodeId("slow"))
-    assert market.at("first") == "quick"
-    return market
 
 
 @pytest.mark.parametrize("policy", PATIENT)
