@@ -84,6 +84,10 @@ class Buyer:
         """Why a job ran where it ran."""
         return dict(self.client.get(f"/v1/jobs/{job_id}/why").json())
 
+    def policies(self) -> dict[str, Any]:
+        """By what a job's node can be chosen at this gateway."""
+        return dict(self.client.get("/v1/policies").json())
+
     def jobs(self, limit: int) -> list[Job]:
         """This client's jobs, the newest first."""
         return list(self.client.get(f"/v1/jobs?limit={limit}").json()["jobs"])

@@ -44,6 +44,7 @@ COMMANDS: dict[str, Entry] = {
     "run": Entry("shoal.cli.run", "send a job and show its answer"),
     "jobs": Entry("shoal.cli.jobs", "list jobs, or say all about one"),
     "why": Entry("shoal.cli.why", "say why a job ran where it ran"),
+    "policies": Entry("shoal.cli.policies", "list by what a job's node can be chosen"),
     "cancel": Entry("shoal.cli.cancel", "stop a job"),
     "load": Entry("shoal.cli.load", "put a network under load, and say how it held"),
     "models": Entry("shoal.cli.models", "list the models that can be run"),

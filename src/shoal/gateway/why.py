@@ -52,6 +52,7 @@ def _attempt_value(machine: GatewayMachine, job: Job, attempt: Attempt) -> dict[
         "policy": attempt.policy,
         "view": attempt.view,
         "ended": attempt.fault.message if attempt.fault is not None else _ending(job, attempt),
+        "failed": attempt.fault is not None,
     }
     if then is None:
         return {**value, "forgotten": FORGOTTEN}
@@ -118,6 +119,7 @@ def _choice_value(choice: Explanation, then: Sequence[Candidate]) -> dict[str, A
         "chosen": choice.chosen,
         "formula": choice.formula,
         "draw": choice.draw,
+        "explored": choice.explored,
         "candidates_in_all": choice.passed,
         "candidates": [
             {
