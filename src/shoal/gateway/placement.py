@@ -132,7 +132,7 @@ class Placement(Books):
 
     def _say_demands(self, now: Instant) -> None:
         """Let those who sell it know what waits here, when that begins or ends, and now and then between."""
-        for need in {*self.queue.needs(), *self._demands}:
+        for need in dict.fromkeys((*self.queue.needs(), *self._demands)):
             jobs = self.queue.count(need)
             due = self._demands.get(need, now)
             if jobs and due > now:
