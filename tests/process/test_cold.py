@@ -96,6 +96,18 @@ def test_a_start_that_fails_fails_the_jobs_that_wait_and_no_other(tmp_path: Path
     asyncio.run(run())
 
 
+def test_a_model_that_cannot_be_loaded_fails_the_jobs_that_wait_for_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        empty = RunnerSettings(pipeline="upscale", model="none", keep="cold")
+        async with kept(tmp_path, empty) as it:
+            assert isinstance(await it.said(), RunnerReady)
+            with pytest.raises(Failed, match="cannot load its model"):
+                await it.ask("one")
+            assert isinstance(await it.said(), RunnerGone)
+
+    asyncio.run(run())
+
+
 def test_a_warm_one_is_never_put_away(tmp_path: Path) -> None:
     async def run() -> None:
         warm = RunnerSettings(pipeline="echo", model="echo", idle_ms=100)

@@ -59,6 +59,16 @@ def test_conversations_that_take_turns_in_one_slot_stay_at_home(model: Model, fo
     with_runner(model, folder, test)
 
 
+def test_a_seed_that_nobody_chose_is_no_hindrance(model: Model, folder: Path) -> None:
+    async def test(runner: Runner) -> None:
+        talk = opening(LONG, 4)
+        first_s, said = await ask(runner, talk, seed=5, cache_prompt=True)
+        second_s, _ = await ask(runner, turn(talk, said), seed=6, cache_prompt=True)
+        assert second_s * FASTER < first_s
+
+    with_runner(model, folder, test)
+
+
 def test_a_seed_reads_everything_and_says_the_same_again(model: Model, folder: Path) -> None:
     async def test(runner: Runner) -> None:
         talk = opening(LONG, 3)

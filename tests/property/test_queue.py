@@ -104,7 +104,7 @@ class QueueMachine(RuleBasedStateMachine):
     def push(self, client: ClientId, need: Need, cost: int, priority: str, patience: int) -> None:
         if len(self.waiting) >= JOBS_MAX or self.of(client) >= PER_CLIENT_MAX:
             with pytest.raises(Busy) as refusal:
-                self.queue.admit(client, retry_after_ms=lambda: 1_234)
+                self.queue.admit(client, retry_after_ms=lambda leaving: 1_234)
             assert refusal.value.retry_after_ms == 1_234
             return
         self.queue.admit(client)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -25,6 +26,7 @@ RECIPES = (
     Policy(name="b", rank="load", draw="near", then="cost", choices=2, filters=("link",), margin_ppm=500_000),
     Policy(name="c", rank="time", draw="sample", choices=3, filters=("in-time", "reputation")),
     Policy(name="d", rank="price", draw="stake", stake_ppm=300_000, stake_price_ppm=300_000),
+    Policy(name="e", rank="stake", draw="near", margin_ppm=300_000),
 )
 NODES = [NodeId(f"0x{number}") for number in range(12)]
 REGIONS = ("", "eu", "us")
@@ -94,6 +96,37 @@ def test_the_choice_is_the_explained_one(
             pool.drop(step)
             held.pop(step, None)
     assert {candidate.node: candidate for candidate in pool} == held
+
+
+def churned(rng: Random) -> Candidate:
+    slots = rng.randint(1, 4)
+    return Candidate(
+        node=NodeId(f"0x{rng.randrange(60):02}"),
+        slots=slots,
+        free=rng.randint(0, slots),
+        price=Price(rng.randint(1, 9)),
+        run_ms=rng.choice((0.0, rng.uniform(50.0, 500.0))),
+        success=rng.choice((1.0, 0.8)),
+        stake=rng.randint(0, 99),
+        barred=rng.random() < 0.05,
+        turn=rng.randint(0, 99),
+        heard_at=Instant(rng.randint(0, 9_000)),
+    )
+
+
+@pytest.mark.parametrize("policy", RECIPES, ids=lambda policy: policy.name)
+def test_it_is_so_after_thousands_of_changes(policy: Policy) -> None:
+    """One pool asked after one to many changes, and by two policies, so that orders fall behind by all lengths."""
+    rng, pool = Random(4), Pool()
+    for number in range(400):
+        for _ in range(rng.choice((1, 1, 2, 3, 30))):
+            pool.put(churned(rng))
+            if rng.random() < 0.1:
+                pool.drop(churned(rng).node)
+        wish = Wish(job=JobId(f"job_{number}"), now=Instant(9_000), limit=Price(7), left_ms=300)
+        for one in (policy, POLICIES["balanced"]) if number % 7 == 0 else (policy,):
+            chosen = choose(one, pool, wish)
+            assert (chosen.node if chosen else None) == explain(one, list(pool), wish).chosen
 
 
 @pytest.mark.parametrize("policy", RECIPES, ids=lambda policy: policy.name)

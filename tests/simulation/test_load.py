@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import factorial
+from pathlib import Path
 from random import Random
 
 import pytest
 
 from shoal.cli.main import main
+from shoal.cli.sim import BEGIN, END
 from shoal.sim.load.arrivals import Kind, draw, poisson
 from shoal.sim.load.contenders import contender, names
 from shoal.sim.load.figures import figures_of, interval
@@ -45,30 +47,30 @@ def test_the_wait_in_a_plain_queue_is_what_erlang_says() -> None:
     ware = Ware(pipeline="echo", model="m", wei=1)
     fleet = Fleet(orchestrators=tuple(Operator(name=f"o{n}", wares=(ware,)) for n in range(servers)))
     waits, served = [], []
-    for seed in range(12):
+    for seed in range(10):
         rng = Random(seed)
-        jobs = draw(poisson(rng, servers * load * 1_000 / mean_ms), [kind], ["t"], rng, jobs=1_500)
+        jobs = draw(poisson(rng, servers * load * 1_000 / mean_ms), [kind], ["t"], rng, jobs=1_000)
         trace = Trace(
             name="erlang",
             seed=seed,
             fleet=fleet,
             arrivals=jobs,
-            from_ms=jobs[150].at_ms,
+            from_ms=jobs[100].at_ms,
             until_ms=jobs[-1].at_ms,
         )
         found = figures_of(trace, run(trace, contender("least-loaded", trace)).ended)
         waits.append(found.queue_mean_ms / mean_ms)
         served.append(found.success_share)
-    assert served == [1.0] * 12
+    assert served == [1.0] * 10
     assert erlang_wait(1, 0.5) == pytest.approx(1.0)  # M/M/1: load / (1 - load)
     assert erlang_wait(servers, load) in interval(waits)
-    assert interval(waits).half < erlang_wait(servers, load) / 3
+    assert interval(waits).half < erlang_wait(servers, load) / 2
 
 
 def test_a_load_comes_to_the_same_every_time() -> None:
     task = Task("flapping", 0.4, 3, "balanced")
     assert play(task) == play(task)
-    few = [Task("half-full", 0.6, 1, policy) for policy in ("random", "livepeer-early")]
+    few = [Task("event", 1.0, 1, policy) for policy in ("random", "livepeer-early")]
     assert play_all(few, 2) == play_all(few, 1)
 
 
@@ -81,7 +83,7 @@ def test_every_scenario_can_be_written_and_read() -> None:
 
 @pytest.mark.parametrize("name", [name for name in SCENARIOS if name != "city"])
 def test_nobody_passes_the_oracle(name: str) -> None:
-    for policy in names() if name in ("uneven", "waves") else ("balanced", "livepeer-early", "bound-random"):
+    for policy in names() if name == "waves" else ("balanced", "livepeer-early", "bound-random"):
         found = round_of(name, policy)
         assert found.figures.success_share <= found.best.most_share + 1e-9, policy
         assert found.best.in_turn <= found.best.planned <= found.best.most <= found.best.jobs
@@ -167,6 +169,32 @@ def test_tables_name_everybody() -> None:
     text = "\n".join(page(rounds))
     for word in ("Jobs in waves", "balanced", "livepeer-stake", "p99", "±"):
         assert word in text
+
+
+def test_rounds_are_written_read_and_drawn_into_a_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_into = tmp_path / "page.md"
+    draw_into.write_text(f"before\n{BEGIN}old\n{END}after\n")
+    few = ["sim", "load", "waves", "--policy", "balanced", "--seeds", "2", "--processes", "1"]
+    assert main([*few, "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert main(["sim", "load", "all", "--read", str(tmp_path / "out"), "--page", str(draw_into)]) == 0
+    assert capsys.readouterr().out == printed
+    drawn = draw_into.read_text()
+    assert drawn.startswith(f"before\n{BEGIN}")
+    assert drawn.endswith(f"{END}after\n")
+    assert printed.strip() in drawn
+    assert "old" not in drawn
+    assert main(["sim", "load", "all", "--read", str(tmp_path)]) == 1
+    assert "holds no rounds.jsonl" in capsys.readouterr().err
+
+
+def test_a_load_can_be_taken_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "load.jsonl"
+    assert main(["sim", "load", "event", "--rate", "1", "--first", "7", "--trace", str(file)]) == 0
+    assert "311 jobs" in capsys.readouterr().out
+    assert read_trace(file.read_bytes().splitlines()) == scenario("event").make(7, 1.0)
 
 
 def test_the_command_prints_what_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

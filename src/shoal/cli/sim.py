@@ -18,6 +18,7 @@ from shoal.cli.drawing import drawing
 from shoal.errors import Refused
 from shoal.runtime.clock import SystemClock
 from shoal.sim.load import contenders
+from shoal.sim.load.goals import summary
 from shoal.sim.load.runs import (
     REPORTED,
     Mark,
@@ -26,6 +27,7 @@ from shoal.sim.load.runs import (
     csv_lines,
     mark,
     play_all,
+    read_rounds,
     round_lines,
     tasks,
     trace_of,
@@ -43,6 +45,7 @@ EXAMPLE = """\
 
 BEGIN = "<!-- tables: drawn by make lab -->\n"
 END = "<!-- end of tables -->\n"
+ROUNDS, MARKS = "rounds.jsonl", "marks.json"
 #: Seeds that are enough to find the rate of a reported failure.
 MARK_SEEDS = 6
 
@@ -50,7 +53,9 @@ MARK_SEEDS = 6
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What, who, and how often."""
     parser.add_argument("what", choices=("load",), help="what to simulate")
-    parser.add_argument("scenario", metavar="SCENARIO", help=f"all, or one of {', '.join(SCENARIOS)}")
+    parser.add_argument(
+        "scenario", metavar="SCENARIO[,SCENARIO]", help=f"all, or any of {', '.join(SCENARIOS)}"
+    )
     parser.add_argument(
         "--policy",
         metavar="NAME[,NAME]",
@@ -71,6 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write rounds.jsonl, rounds.csv and tables.md there"
     )
+    parser.add_argument(
+        "--read", metavar="DIR[,DIR]", help="run nothing: take the rounds that --out has written there"
+    )
     parser.add_argument("--html", type=Path, metavar="FILE", help="a page with plots of it all")
     parser.add_argument("--page", type=Path, help="write the tables between the markers of this page")
     parser.add_argument(
@@ -80,7 +88,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the rounds and print what came of them."""
-    names = tuple(SCENARIOS) if options.scenario == "all" else (scenario(options.scenario).name,)
+    whole = options.scenario == "all"
+    names = tuple(SCENARIOS) if whole else tuple(scenario(n).name for n in options.scenario.split(","))
     seeds = range(options.first, options.first + options.seeds)
     if not seeds:
         raise Refused(f"--seeds {options.seeds} leaves nothing to run; it is at least 1")
@@ -89,12 +98,16 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.html is not None:
         drawing("rounds")  # better now than after the rounds
-    clock = SystemClock()
-    began = clock.now()
-    marks = _marks(options, names, seeds)
-    todo = _tasks(options, names, seeds, marks)
-    tell = _teller(len(todo), lambda: (clock.now() - began) / SECOND_MS)
-    rounds = play_all(todo, options.processes, tell)
+    if options.read is not None:
+        rounds, marks = _read(options.read, names)
+    else:
+        clock = SystemClock()
+        began = clock.now()
+        marks = _marks(options, names, seeds)
+        todo = _tasks(options, names, seeds, marks)
+        rounds = play_all(
+            todo, options.processes, _teller(len(todo), lambda: (clock.now() - began) / SECOND_MS)
+        )
     for line in _lines(options, rounds, marks):
         print(line)
     _write(options, rounds, marks)
@@ -157,16 +170,33 @@ def _lines(options: argparse.Namespace, rounds: Sequence[Round], marks: Sequence
     elif options.csv:
         yield from csv_lines(rounds)
     else:
-        yield from page(rounds, marks)
+        yield from _tables(rounds, marks)
+
+
+def _tables(rounds: Sequence[Round], marks: Sequence[Mark]) -> list[str]:
+    return [*summary(rounds, marks), *page(rounds, marks)]
+
+
+def _read(folders: str, names: Sequence[str]) -> tuple[list[Round], list[Mark]]:
+    """The rounds and marks of earlier runs, in the order of the scenarios."""
+    rounds: list[Round] = []
+    marks: list[Mark] = []
+    for folder in map(Path, folders.split(",")):
+        if not (folder / ROUNDS).exists():
+            raise Refused(f"{folder} holds no {ROUNDS}: name what --out was given")
+        rounds += read_rounds((folder / ROUNDS).read_bytes().splitlines())
+        marks += json.decode((folder / MARKS).read_bytes(), type=list[Mark])
+    found = {round_.task: round_ for round_ in rounds if round_.task.scenario in names}
+    return sorted(found.values(), key=lambda round_: names.index(round_.task.scenario)), marks
 
 
 def _write(options: argparse.Namespace, rounds: Sequence[Round], marks: Sequence[Mark]) -> None:
-    tables = "\n".join(page(rounds, marks)) + "\n"
+    tables = "\n".join(_tables(rounds, marks)) + "\n"
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "rounds.jsonl").write_bytes(b"".join(round_lines(rounds)))
+        (options.out / ROUNDS).write_bytes(b"".join(round_lines(rounds)))
         (options.out / "rounds.csv").write_text("\n".join(csv_lines(rounds)) + "\n")
-        (options.out / "marks.json").write_bytes(json.encode(marks) + b"\n")
+        (options.out / MARKS).write_bytes(json.encode(marks) + b"\n")
         (options.out / "tables.md").write_text(tables)
     if options.html is not None:
         options.html.write_text(drawing("rounds").page(rounds, marks))

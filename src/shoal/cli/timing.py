@@ -22,6 +22,7 @@ from shoal.errors import Failed, ShoalError
 from shoal.ids import JobId
 from shoal.machine import Event
 from shoal.runtime.clock import stopwatch_s
+from shoal.runtime.errand import in_task
 from shoal.wire.pipelines import MediaField, Pipeline, pipeline
 from shoal.wire.words import Media, Payload
 from shoal.worker import translation
@@ -95,9 +96,8 @@ async def _call(row: Pipeline, runner: Runner) -> Speed:
     content_type, body = translation.request(row, JobId("measure"), Payload(row.example.encode(), files))
     steps = translation.Steps(1)
     began = stopwatch_s()
-    response = await runner.pool.post(
-        f"/{row.name}", content_type, body, on_piece=lambda data: _hear(steps, data)
-    )
+    asking = runner.pool.post(f"/{row.name}", content_type, body, on_piece=lambda data: _hear(steps, data))
+    response = await in_task(asking)
     took_s = stopwatch_s() - began
     translation.require_good(response.status, response.body)
     units = steps.whole(row)[1] if steps.spoke else int(response.headers.get("shoal-units", "0"))

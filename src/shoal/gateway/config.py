@@ -35,6 +35,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     policies: dict[str, Policy] = {}
     #: When an orchestrator that fails is left alone, and for how long.
     breaker: BreakerLimits = BreakerLimits()
+    #: How often orchestrators are told what waits here.
+    demand_ms: int = 1 * SECOND_MS
     #: So many changes of what is known are kept, so that a choice can be looked at as it was made.
     views_max: int = 20_000
     #: Attempts after the first are at most this part of all first ones, and so many more.

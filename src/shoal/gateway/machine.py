@@ -106,8 +106,8 @@ class GatewayMachine(Placement):
     def _accept(self, event: Submitted, request: Digest, now: Instant) -> None:
         self.policy_of(event.preference.policy)
         need = (event.spec.pipeline, event.spec.model)
-        self.sellers.require(need, event.limit, self.rules.lease_ms)
-        self.queue.admit(event.client, retry_after_ms=partial(self.next_start_ms, need))
+        self.sellers.require(need, event.limit, event.preference.region, self.rules.lease_ms)
+        self.queue.admit(event.client, retry_after_ms=partial(self.sellers.leave_ms, need))
         self.require_time(event)
         most = event.limit.cost(event.spec.units_max)
         hold = Wei(most + part(most, self.rules.fee_ppm))
@@ -291,6 +291,7 @@ class GatewayMachine(Placement):
             job = self.jobs[JobId(lease.task)]
             if job.preference.hedge:
                 self.guard(job.id, partial(self.hedge, job, now), now)
+        self.sellers.wake(now)
         self.place(now)
 
     def _lapse(self, lease: Lease, now: Instant) -> None:

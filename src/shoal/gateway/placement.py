@@ -9,20 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from shoal.errors import Busy
+from shoal.errors import Busy, Expired
 from shoal.gateway.books import Books
 from shoal.gateway.config import Rules
 from shoal.gateway.events import Submitted
 from shoal.gateway.sellers import Sellers
 from shoal.ids import JobId, NodeId
+from shoal.machine import Send
 from shoal.policy.affinity import Homes
 from shoal.policy.patience import Finish, waits
 from shoal.policy.retries import RetryBudget
 from shoal.policy.selection import POLICIES, Policy, choose, own_policies, policy
 from shoal.policy.views import Candidate, Wish, size_class
-from shoal.units import Instant
-from shoal.work.lifecycle import Abandoned, Hedged, Job, Placed, expired
+from shoal.units import Instant, later
+from shoal.wire import words
+from shoal.work.lifecycle import Abandoned, Hedged, Job, Placed
 from shoal.work.queue import Need
+
+#: Places of the queue that are looked at to tell whom we refuse when to come again.
+LOOKED_MAX = 32
+
+
+HARDLY = "it would hardly be done in time now, and others wait; allow more time, or try again later"
 
 
 class Placement(Books):
@@ -34,6 +42,8 @@ class Placement(Books):
         self.leases.heed = self.hedges.heed = self.sellers.touch
         self.homes = Homes(homes_max=rules.homes_max, keep_ms=rules.home_keep_ms)
         self.retries = RetryBudget(share_ppm=rules.retry_share_ppm, burst=rules.retry_burst)
+        #: What waits here, as orchestrators have been told, and when they are told again.
+        self._demands: dict[Need, Instant] = {}
         self._policies = {**POLICIES, **own_policies(rules.policies)}
         self._policies[""] = policy(rules.policy, self._policies)
 
@@ -61,10 +71,6 @@ class Placement(Books):
             return 0
         return int(self.sellers.wait_ms(self.jobs[job].need, self.queue.position(job)))
 
-    def next_start_ms(self, need: Need) -> int:
-        """About when the next slot for this comes free."""
-        return max(self.rules.tick_ms, int(self.sellers.wait_ms(need, 0)))
-
     # Admission
 
     def policy_of(self, name: str) -> Policy:
@@ -76,36 +82,67 @@ class Placement(Books):
         need = (event.spec.pipeline, event.spec.model)
         if not self.queue.waits_for(need) and self.sellers.any_free(need):
             return
-        size = size_class(event.spec.units_max)
-        wants = event.preference
+        ahead, promise_ms = self._promise(event, served=0)
+        if promise_ms > event.deadline_ms:
+            raise Busy(
+                f"{ahead} jobs wait before this one, and it would be done in about {promise_ms / 1000:.1f} s, "
+                f"not within {event.deadline_ms / 1000:.1f} s; allow more time, or try again later",
+                retry_after_ms=self.sellers.leave_ms(need, self._leaving(event)),
+            )
+
+    def _promise(self, event: Submitted, *, served: int) -> tuple[int, float]:
+        """How many would wait before a job, and in which time it would be done, once the first few are served."""
+        need, wants = (event.spec.pipeline, event.spec.model), event.preference
         ahead = self.queue.ahead(
             need,
             event.client,
             cost=max(1, event.spec.units_max),
             weight=wants.weight,
             priority=wants.priority,
+            served=served,
         )
-        promise_ms = self.sellers.promise_ms(need, size, ahead)
-        if promise_ms > event.deadline_ms:
-            late_ms = int(promise_ms - event.deadline_ms)
-            raise Busy(
-                f"{ahead} jobs wait before this one, and it would be done in about {promise_ms / 1000:.1f} s, "
-                f"not within {event.deadline_ms / 1000:.1f} s; allow more time, or try again later",
-                retry_after_ms=max(late_ms, self.rules.tick_ms),
-            )
+        return ahead, self.sellers.promise_ms(need, size_class(event.spec.units_max), ahead)
+
+    def _leaving(self, event: Submitted) -> int:
+        """After how many of those that wait a job could be promised in time, whoever of them is served by then.
+
+        If none is enough, then a slot must be free when all of them are served. Of a long queue only some places
+        are looked at: so the answer costs little, and is a little late.
+        """
+        waiting = self.queue.count((event.spec.pipeline, event.spec.model))
+        enough = waiting + 1
+        for served in range(waiting, 0, -max(1, -(-waiting // LOOKED_MAX))):
+            if self._promise(event, served=served)[1] > event.deadline_ms:
+                break
+            enough = served
+        return enough
 
     # Late binding
 
     def place(self, now: Instant) -> None:
         """Bind waiting jobs to free slots, until there is no job or no slot that fits."""
-        if not self.queue:
+        if not self.queue and not self._demands:
             return
-        self.sellers.wake(now)
         for need in self.queue.needs():
             while self.queue.waits_for(need) and (step := self._next_step(need, now)) is not None:
                 self.decide(step, now)
                 if isinstance(step, Placed):
                     self._note_placed(step, now)
+        self._say_demands(now)
+
+    def _say_demands(self, now: Instant) -> None:
+        """Let those who sell it know what waits here, when that begins or ends, and now and then between."""
+        for need in {*self.queue.needs(), *self._demands}:
+            jobs = self.queue.count(need)
+            due = self._demands.get(need, now)
+            if jobs and due > now:
+                continue
+            for node in self.sellers.selling(need):
+                self.emit(Send(node, words.Demand(*need, jobs)))
+            if jobs:
+                self._demands[need] = later(now, self.rules.demand_ms)
+            else:
+                del self._demands[need]
 
     def _next_step(self, need: Need, now: Instant) -> Placed | Abandoned | None:
         """The first waiting job that a free slot fits, bound to it; or one that is too late for any."""
@@ -120,7 +157,7 @@ class Placement(Books):
             if kind in barren or (job.attempts and not self.retries.retries):
                 continue
             if self._too_late(job, size, now):
-                return Abandoned(job.id, expired(job))
+                return Abandoned(job.id, words.Fault(Expired.code, HARDLY))
             chosen, wish = self._choose(job, size, now)
             if chosen is None:
                 barren.add(kind)
@@ -136,12 +173,13 @@ class Placement(Books):
         return None
 
     def _too_late(self, job: Job, size: int, now: Instant) -> bool:
-        """True if it would hardly be done by its deadline while others wait, or not even if it were the quickest."""
+        """True if it would hardly be done by its deadline, and others wait. One that is alone may try its luck.
+
+        Else nobody would find out that what took long once is quick by now.
+        """
         pace = self.sellers.pace(job.need, size)
-        if pace is None:
-            return False
-        others = self.queue.position(job.id) + 1 < len(self.queue)
-        return now + (pace.mean_ms if others else pace.least_ms) > job.deadline
+        others = self.queue.position(job.id) + 1 < self.queue.count(job.need)
+        return pace is not None and others and now + pace.mean_ms > job.deadline
 
     def _choose(self, job: Job, size: int, now: Instant) -> tuple[Candidate | None, Wish]:
         pool = self.sellers.pool(job.need, size)

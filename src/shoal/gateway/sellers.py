@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from math import sqrt
+from math import ceil, sqrt
 
 from shoal.errors import NoCapacity, UnknownModel
 from shoal.gateway.config import Rules
@@ -216,16 +216,24 @@ class Sellers:
                         self._slots[need] = self._slots.get(need, 0) + stock.quote.slots
         return self._slots
 
-    def require(self, need: Need, limit: Price, retry_after_ms: int) -> None:
-        """Raise `UnknownModel` or `NoCapacity` unless somebody connected sells this for `limit` or less."""
+    def require(self, need: Need, limit: Price, region: str, retry_after_ms: int) -> None:
+        """Raise `UnknownModel` or `NoCapacity` unless somebody connected sells this there for `limit` or less."""
         pipeline, model = need
-        asked = []
+        asked, regions = [], set()
         for standing in self._standings.values():
             stock = standing.stocks.get(need)
             if standing.connected and stock is not None and stock.quote is not None:
-                if stock.quote.price.within(limit):
-                    return
-                asked.append(stock.quote.price)
+                regions.add(standing.region)
+                if region in ("", standing.region):
+                    if stock.quote.price.within(limit):
+                        return
+                    asked.append(stock.quote.price)
+        if regions and not asked:
+            raise NoCapacity(
+                f"nobody sells {model} for {pipeline} in region {region!r} right now; "
+                f"there is {', '.join(sorted(filter(None, regions))) or 'nobody who says where it is'}",
+                retry_after_ms=retry_after_ms,
+            )
         if asked:
             least = min(asked, key=lambda price: price.wei / price.per_units)
             raise NoCapacity(
@@ -242,6 +250,16 @@ class Sellers:
             retry_after_ms=retry_after_ms,
         )
 
+    def selling(self, need: Need) -> list[NodeId]:
+        """Who sells this now."""
+        return [
+            node
+            for node, standing in self._standings.items()
+            if standing.connected
+            and (stock := standing.stocks.get(need)) is not None
+            and stock.quote is not None
+        ]
+
     # What can be expected
 
     def wait_ms(self, need: Need, ahead: int) -> float:
@@ -249,6 +267,13 @@ class Sellers:
         overall = self._overall.get(need)
         run_ms = overall.mean_ms if overall is not None else RUN_MS_UNKNOWN
         return (ahead + 1) * run_ms / max(1, self.models().get(need, 0))
+
+    def leave_ms(self, need: Need, count: int) -> int:
+        """By when so many waiting jobs have a slot, if every slot is taken and none comes free before it must."""
+        overall = self._overall.get(need)
+        run_ms = overall.mean_ms if overall is not None else RUN_MS_UNKNOWN
+        rounds = -(-count // max(1, self.models().get(need, 0)))
+        return max(self._rules.tick_ms, ceil(rounds * run_ms) + 1)
 
     def pace(self, need: Need, size: int) -> Pace | None:
         """How long jobs of this size take, whoever runs them; None while there was none."""

@@ -18,6 +18,10 @@ from shoal.work.queue import Need
 LINK_WEIGHT = 0.1
 
 
+#: Of bad ends no more is left than this when nobody minds them any longer.
+FORGIVEN = 0.1
+
+
 class Stock(Struct, kw_only=True):
     """One thing that an orchestrator sells, or has sold: how that went is remembered."""
 
@@ -115,7 +119,8 @@ class Stock(Struct, kw_only=True):
         self.breaker = self.breaker.at(now)
         if self.breaker.barred and not held:  # the one job that it was tried with has left in another way
             self.breaker = self.breaker.spared()
-        return self.held_max is None and not self.breaker.on_trial
+        self.outcomes = self.outcomes.faded(now)
+        return self.held_max is None and not self.breaker.on_trial and self.outcomes.bad < FORGIVEN
 
 
 class Standing(Struct, kw_only=True):

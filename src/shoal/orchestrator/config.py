@@ -41,6 +41,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     #: Words about capacity that may leave in a second, to all gateways together. Beyond that, what changes
     #: meanwhile is said once.
     capacity_words_per_s_max: Annotated[int, Meta(ge=1)] = 2_000
+    #: That a gateway's jobs wait counts so long, unless it says so again.
+    demand_keep_ms: int = 4 * SECOND_MS
     #: What a gateway may owe for open leases.
     gateway_credit_wei: Wei = Wei(10**21)
     #: Ended tasks that are remembered, so that a repeated word finds its answer.

@@ -6,7 +6,7 @@ They follow the live leases; `check` compares them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from shoal.errors import Broken
 from shoal.ids import NodeId
@@ -41,6 +41,10 @@ class Holdings:
         """How many slots all gateways but this one hold."""
         own = self._own.get(need)
         return self._all[need] - own.get(gateway, 0) if own is not None else 0
+
+    def by_gateway(self, need: Need) -> Mapping[NodeId, int]:
+        """How many slots each gateway holds."""
+        return self._own.get(need, {})
 
     def check(self, leases: Iterable[tuple[NodeId, Need]]) -> None:
         """Raise `Broken` unless these are the live leases."""

@@ -35,6 +35,7 @@ from shoal.orchestrator.config import Rules
 from shoal.orchestrator.news import News
 from shoal.orchestrator.relay import Relay
 from shoal.orchestrator.roster import Roster
+from shoal.orchestrator.shares import Shares
 from shoal.policy.affinity import Homes
 from shoal.policy.selection import own_policies, policy
 from shoal.policy.views import Wish, size_class
@@ -66,6 +67,7 @@ class OrchestratorMachine(Books):
         self._homes = Homes(homes_max=rules.homes_max, keep_ms=rules.home_keep_ms)
         self.gateways: set[NodeId] = set()
         self._news = News(rules.capacity_words_per_s_max)
+        self.shares = Shares()
         self._gathering = False
         self._sign = sign
         self._heartbeat_due = Instant(0)
@@ -106,6 +108,7 @@ class OrchestratorMachine(Books):
     def _on_disconnected(self, event: Disconnected, now: Instant) -> None:
         self.gateways.discard(event.peer)
         self._news.leave(event.peer)
+        self.shares.leave(event.peer)
         if self.roster.disconnect(event.peer):
             until = later(now, self.rules.reconnect_ms)
             for lease in self.leases.of(event.peer):
@@ -120,18 +123,28 @@ class OrchestratorMachine(Books):
         listen(self, event.peer, event.word, now)
 
     def capacity(self, gateway: NodeId) -> words.Capacity:
-        """What this gateway can buy: all slots, those that others hold, and the price."""
+        """What this gateway can buy: all slots, those that others hold or have a right to, and the price."""
         quotes = tuple(
             words.Quote(
                 *need,
                 slots,
-                self.holdings.of_others(gateway, need),
+                self._taken(gateway, need, slots),
                 self.price(need),
                 *self.roster.terms(need),
             )
             for need, slots in self.roster.slots()
         )
         return words.Capacity(quotes, self.rules.region)
+
+    def _contended(self, need: Need) -> bool:
+        """True if a gateway waits for this, and is not the only one here."""
+        return len(self.gateways) > 1 and self.shares.contended(need)
+
+    def _taken(self, gateway: NodeId, need: Need, slots: int) -> int:
+        others = self.holdings.of_others(gateway, need)
+        if not self._contended(need):
+            return others
+        return max(others, slots - self.shares.most(gateway, need, slots, self.holdings.by_gateway(need)))
 
     def price(self, need: Need) -> Price:
         """What is asked for a work unit of this."""
@@ -223,8 +236,10 @@ class OrchestratorMachine(Books):
         # Nobody hears of an answer before the lease is on disk; if it never gets there, the worker ran for nothing.
         self.emit(SendAtOnce(worker, order))
         self._untold.append(task_id(word.job, word.epoch))
-        news = self.roster.tried(worker, (word.spec.pipeline, word.spec.model))
-        self._announce(but=None if news else peer)
+        need = (word.spec.pipeline, word.spec.model)
+        news = self.roster.tried(worker, need)
+        self.shares.served(peer, need)
+        self._announce(but=None if news or self._contended(need) else peer)
 
     def _turn_away(self, peer: NodeId, word: words.Job, fault: words.Fault) -> None:
         self.emit(
@@ -277,7 +292,14 @@ class OrchestratorMachine(Books):
         share = part(word.wei, lease.share_ppm)
         self.decide(Earned(lease.job, lease.epoch, lease.gateway, word.units, word.wei, share), now)
         if task.phase is Phase.LEASED:
-            self._announce(but=lease.gateway)
+            self._announce(but=None if self._contended(task.need) else lease.gateway)
+
+    def _hear_demand(self, peer: NodeId, word: words.Demand, now: Instant) -> None:
+        need = (word.pipeline, word.model)
+        if self.roster.sells(need) and self.shares.say(
+            peer, need, word.jobs, later(now, self.rules.demand_keep_ms)
+        ):
+            self._announce()
 
     def _hear_acknowledge(self, peer: NodeId, word: words.Acknowledge, now: Instant) -> None:
         task = self.tasks.get(task_id(word.job, word.epoch))
@@ -386,7 +408,7 @@ class OrchestratorMachine(Books):
         self.emit(SendAtOnce(lease.worker, words.Cancel(lease.job, lease.epoch)))
         if tell:
             self.emit(Send(lease.gateway, words.Failure(lease.job, lease.epoch, fault)))
-        self._announce(but=None if news else lease.gateway)
+        self._announce(but=None if news or self._contended(task.need) else lease.gateway)
 
     def _end(self, was: Task, task: Task) -> None:
         super()._end(was, task)
@@ -399,8 +421,8 @@ class OrchestratorMachine(Books):
     # Time
 
     def busy(self) -> bool:
-        """True while leases live, a gateway has yet to hear something, or a worker is left alone for a while."""
-        return super().busy() or self._news.waits or self.roster.resting
+        """True while leases live, a gateway waits or has yet to hear something, or a worker is left alone."""
+        return super().busy() or self._news.waits or self.roster.resting or bool(self.shares)
 
     def _on_tick(self, event: Tick, now: Instant) -> None:
         for lease in list(self.leases):
@@ -410,7 +432,7 @@ class OrchestratorMachine(Books):
         for task_name in untold:
             if task_name in self.leases:
                 self._repeat(self.tasks[task_name])
-        if self.roster.rest(now):
+        if self.roster.rest(now) | self.shares.forget(now):
             self._announce()
         if self._news.waits:
             self._tell_news(now)
@@ -461,6 +483,7 @@ class OrchestratorMachine(Books):
         words.Accept: _hear_accept,
         words.Cancel: _hear_cancel_by_gateway,
         words.Acknowledge: _hear_acknowledge,
+        words.Demand: _hear_demand,
         words.Heartbeat: _hear_heartbeat_of_gateway,
     }
 

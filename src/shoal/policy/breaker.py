@@ -1,6 +1,6 @@
 """A breaker: whoever fails time and again gets nothing for a while, then one job to show that it works.
 
-One stands between us and each (node, need). It opens for longer each time
+The idea is Nygard's ("Release It!", 2007). One stands between us and each (node, need). It opens for longer each time
 that the one job fails too. It reads no clock and sends nothing.
 """
 

@@ -80,7 +80,8 @@ def near(policy: Policy, pool: Pool, wish: Wish, passes: Passes, luck: Luck) -> 
     first = _first(entries, passes)
     if first < 0:
         return None
-    bound = entries[first][0] * (1.0 + policy.margin_ppm * PPM)
+    best = entries[first][0]
+    bound = best + abs(best) * policy.margin_ppm * PPM
     if wish.home and (home := _at_home(policy, pool, wish, passes, bound)) is not None:
         return home
     if first + 1 == len(entries) or entries[first + 1][0] > bound:

@@ -33,7 +33,10 @@ class Finish(Value, frozen=True):
 
 
 def finishes(slots: Iterable[Slot]) -> Iterator[Finish]:
-    """For each job of a queue in its turn: where it ends first, those before it having taken theirs."""
+    """For each job of a queue in its turn: where it ends first, those before it having taken theirs.
+
+    It looks at every slot: ask only for a job whose free slot is much slower than the quickest node's.
+    """
     heap = [(slot.free_in_ms + slot.job_ms, slot.free_in_ms, slot.node, slot.job_ms) for slot in slots]
     heapify(heap)
     while heap:

@@ -26,7 +26,7 @@ def counts(fault: Fault) -> bool:
 
 
 class RetryBudget:
-    """Second attempts are a small part of all: else retries make an overload that they live on.
+    """Second attempts are a small part of all, as the SRE Book has it: else they make the overload they live on.
 
     Every first attempt saves up for a part of a retry. At first there is enough for `burst` retries, and
     never for more than `saved_max`: so in any stretch of time retries are at most `share_ppm` of the

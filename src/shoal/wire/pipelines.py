@@ -77,6 +77,9 @@ class Pipeline(Value, frozen=True, kw_only=True):
     #: The parameter that fixes the luck of an answer; "" if there is none. A worker draws it from the
     #: job's id where the client left it open, so that a second attempt says what the first one said.
     seed_field: str = ""
+    #: Set to true beside a seed that a worker drew: the client did not ask for just these words, and the runner
+    #: may go on from what it has computed before, though that rounds otherwise. "" if it remembers nothing.
+    reuse_field: str = ""
     #: The parameters as JSON; files come beside them.
     example: str
 
@@ -154,6 +157,7 @@ PIPELINES: dict[str, Pipeline] = {
             deadline_ms=2 * MINUTE_MS,
             streams=True,
             seed_field="seed",
+            reuse_field="cache_prompt",
             example='{"messages": [{"role": "user", "content": "What is the capital of France?"}]}',
         ),
         Pipeline(

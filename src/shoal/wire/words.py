@@ -135,6 +135,14 @@ class Capacity(Word, frozen=True):
     region: str = ""
 
 
+class Demand(Word, frozen=True):
+    """Gateway to orchestrator: so many of my jobs wait for a slot for this. 0 once none does."""
+
+    pipeline: str
+    model: str
+    jobs: int
+
+
 class Offers(Word, frozen=True):
     """Worker to orchestrator: everything it can run now. Replaces what it said before."""
 
@@ -249,4 +257,5 @@ WORDS: tuple[type[Word], ...] = (
     Cancel,
     Settled,
     Heartbeat,
+    Demand,
 )

@@ -158,15 +158,32 @@ class FairQueue:
     def __iter__(self) -> Iterator[JobId]:
         return iter(self._waiting)
 
-    def admit(self, client: ClientId, *, retry_after_ms: Callable[[], int] | None = None) -> None:
-        """Raise `Busy` if there is no room for one more job of this client, and say when there may be."""
+    def admit(self, client: ClientId, *, retry_after_ms: Callable[[int], int] | None = None) -> None:
+        """Raise `Busy` if there is no room for one more job of this client.
+
+        `retry_after_ms` tells when there is, given how many jobs have to leave the queue for that.
+        """
         if len(self._waiting) >= self._jobs_max:
-            said = f"the queue is full: {self._jobs_max} jobs wait; try again later"
+            said, leaving = f"the queue is full: {self._jobs_max} jobs wait; try again later", 1
         elif self._per_client.get(client, 0) >= self._jobs_per_client_max:
-            said = f"{self._jobs_per_client_max} of your jobs wait already; try again when one is done"
+            said = f"{self._jobs_per_client_max} of your jobs wait already; try again when one has begun"
+            leaving = self._first_of(client) + 1
         else:
             return
-        raise Busy(said, retry_after_ms=retry_after_ms() if retry_after_ms is not None else 0)
+        raise Busy(said, retry_after_ms=retry_after_ms(leaving) if retry_after_ms is not None else 0)
+
+    def _first_of(self, client: ClientId) -> int:
+        """How many jobs are before the first of a client's, in the line where those are the fewest."""
+        firsts = []
+        for line in self._lines.values():
+            for priority in PRIORITIES:
+                flow = line.flows.get((client, priority))
+                turn = flow.last if flow is not None else None
+                while turn is not None and turn.ahead is not None:
+                    turn = turn.ahead
+                if turn is not None:
+                    firsts.append(bisect_left(line.places, turn.place))
+        return min(firsts, default=0)
 
     def push(
         self,
@@ -200,6 +217,11 @@ class FairQueue:
         """What the waiting jobs need."""
         return tuple(need for need, line in self._lines.items() if line.places)
 
+    def count(self, need: Need) -> int:
+        """How many jobs wait for this."""
+        line = self._lines.get(need)
+        return len(line.places) if line is not None else 0
+
     def waits_for(self, need: Need) -> bool:
         """True if a job waits for this."""
         line = self._lines.get(need)
@@ -216,14 +238,18 @@ class FairQueue:
         turn = self._waiting[job]
         return bisect_left(turn.line.places, turn.place)
 
-    def ahead(self, need: Need, client: ClientId, *, cost: int, weight: int, priority: str) -> int:
-        """How many jobs would be taken before one that this client pushed now."""
+    def ahead(
+        self, need: Need, client: ClientId, *, cost: int, weight: int, priority: str, served: int = 0
+    ) -> int:
+        """How many jobs would be taken before one that this client pushed now, or once the first few are served."""
         line = self._lines.get(need)
         if line is None:
             return 0
+        clock = max(line.clock, line.places[served - 1][0]) if served else line.clock
         flow = line.flows.get((client, priority))
-        start = line.clock if flow is None else max(line.clock, flow.end)
-        return bisect_left(line.places, (start + _span(cost, weight, priority), self._count + 1, JobId("")))
+        start = clock if flow is None else max(clock, flow.end)
+        place = (start + _span(cost, weight, priority), self._count + 1, JobId(""))
+        return bisect_left(line.places, place, lo=served) - served
 
     def remove(self, job: JobId) -> None:
         """A job is being served: it either comes back with `push` or leaves."""

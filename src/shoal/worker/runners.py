@@ -186,13 +186,13 @@ class Runner:
 
     async def _until_healthy(self, process: asyncio.subprocess.Process) -> None:
         while process.returncode is None:
-            with contextlib.suppress(ShoalError):
-                response = await self.pool.get("/health")
-                health = msgspec.json.decode(response.body)
-                if health["status"] in ("OK", "IDLE"):
-                    return
-                if health["status"] == "ERROR":
-                    raise Failed(f"cannot load its model: {health.get('msg', 'it does not say why')}")
+            health: dict[str, str] = {}
+            with contextlib.suppress(ShoalError):  # it does not listen yet
+                health = msgspec.json.decode((await self.pool.get("/health")).body)
+            if health.get("status") in ("OK", "IDLE"):
+                return
+            if health.get("status") == "ERROR":
+                raise Failed(f"cannot load its model: {health.get('msg', 'it does not say why')}")
             await asyncio.sleep(HEALTH_EVERY_S)
         raise Failed(f"ended with exit code {process.returncode} before it was ready")
 
@@ -211,7 +211,7 @@ class Runner:
         self._loaded = False
         self._wanted.clear()
         self.pool.close()
-        process, self._process = self._process, None
+        process = self._process
         if process is None or process.returncode is not None:
             return
         with contextlib.suppress(ProcessLookupError):

@@ -74,6 +74,8 @@ def request(row: Pipeline, job: JobId, payload: Payload) -> tuple[str, bytes]:
         fields: dict[str, Any] = msgspec.json.decode(params)
         if fields.get(row.seed_field) is None:
             fields[row.seed_field] = seed(job)
+            if row.reuse_field:
+                fields[row.reuse_field] = True
             params = _json.encode(fields)
     if row.media:
         return _form(params, payload.media)

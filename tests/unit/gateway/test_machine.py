@@ -158,7 +158,7 @@ DECISIONS: dict[tuple[str, str], list[str] | type[Exception]] = {
     **{("done", event): ["Send Accept o1"] for event in ABOUT_AN_ATTEMPT},
     ("done", "lease"): ["Send Accept o1", "Retire"],
     ("unknown", "cancel"): Untrusted,
-    ("queued", "cancel"): ["Withdrawn", "Notice"],
+    ("queued", "cancel"): ["Withdrawn", "Notice", "Send Demand o1"],
     ("leased", "cancel"): ["Withdrawn", "Retire", "Deliver Cancel o1", "Notice"],
     ("leased", "consumed"): ["Send Acknowledge o1"],
     ("leased", "lease"): ["Retire"],
@@ -169,7 +169,7 @@ DECISIONS: dict[tuple[str, str], list[str] | type[Exception]] = {
     ("leased", "result of negative units"): AGAIN,
     ("leased", "failure"): AGAIN,
     ("leased", "refusal"): ["Returned", "Retire", "Deliver Cancel o1", "Notice", "Abandoned", "Notice"],
-    ("leased", "busy"): ["Returned", "Retire", "Deliver Cancel o1", "Notice"],
+    ("leased", "busy"): ["Returned", "Retire", "Deliver Cancel o1", "Notice", "Send Demand o1"],
 }
 
 

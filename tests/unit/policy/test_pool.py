@@ -102,10 +102,20 @@ def test_a_new_typical_price_changes_every_score() -> None:
     before = pool.by_rank(balanced)[0][0]
     for number in range(5):
         pool.put(node(str(number), run_ms=100.0, price=Price(32)))
+        pool.by_rank(balanced)  # one change at a time
     assert pool.scale.price == 32.0
     scores = {entry[1]: entry[0] for entry in pool.by_rank(balanced)}
     assert scores["0"] == before
     assert scores["8"] > before
+
+
+def test_nothing_is_kept_of_those_who_are_gone() -> None:
+    pool = Pool()
+    for number in range(3 * LOG_MAX):
+        pool.put(node(str(number), run_ms=float(number % 2)))
+        pool.drop(NodeId(str(number)))
+    assert (len(pool), len(pool._untried), pool.scale) == (0, 0, Pool().scale)
+    assert len(pool._log) <= LOG_MAX
 
 
 def test_few_orders_are_kept() -> None:

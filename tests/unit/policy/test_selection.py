@@ -217,6 +217,12 @@ def test_stake_weighted_may_weigh_prices() -> None:
     assert chi_square(counts, expected) < CHI_SQUARE_3
 
 
+def test_a_margin_lies_above_the_best_where_scores_are_below_nothing() -> None:
+    recipe = Policy(rank="stake", draw="near", margin_ppm=100_000)
+    pool = Pool(node(name, stake=stake) for name, stake in {"a": 100, "b": 95, "c": 80}.items())
+    assert {pick.node for job in wishes(50) if (pick := choose(recipe, pool, job))} == {"a", "b"}
+
+
 def test_prequal_takes_the_quickest_of_the_cold() -> None:
     cold = [node(f"{number}", slots=9, free=8, run_ms=200.0 + number, heard_at=900) for number in range(9)]
     hot = node("hot", slots=9, free=1, run_ms=1.0, heard_at=900)

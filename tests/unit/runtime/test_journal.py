@@ -4,95 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
-import shutil
 import sqlite3
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from tests.journals import (
+    LATER,
+    NOW,
+    Desk,
+    commit_rows,
+    facts_of,
+    opened,
+    replayed,
+    snapshot_between,
+    until,
+    write,
+)
 
-from shoal.errors import Broken, Failed, Refused, TooLarge
+from shoal.errors import Failed, Refused, TooLarge
 from shoal.ids import digest
 from shoal.runtime import blockstore
 from shoal.runtime.history import read_history
-from shoal.runtime.journal import DEFAULT, Config, Haste, Journal, Writer
-from shoal.units import Instant
-
-NOW = Instant(1_000_000)
-LATER = Instant(NOW + 60_000)
-
-Fact = tuple[Instant, bytes]
-
-
-class Desk:
-    """A journal, what it reported, and the wish to wait for it."""
-
-    def __init__(self, path: Path, config: Config = DEFAULT) -> None:
-        self.durable: list[int] = []
-        self.failures: list[BaseException] = []
-        self._heard: asyncio.Future[None] | None = None
-        self.journal = Journal(
-            path, on_durable=self._on_durable, on_failure=self._on_failure, now=lambda: NOW, config=config
-        )
-
-    async def settle(self) -> None:
-        """Wait until every fact is on disk, or the journal has failed."""
-        while self.journal.durable < self.journal.appended and not self.failures:
-            self._heard = asyncio.get_running_loop().create_future()
-            await self._heard
-
-    def _on_durable(self, number: int) -> None:
-        self.durable.append(number)
-        self._wake()
-
-    def _on_failure(self, failure: BaseException) -> None:
-        self.failures.append(failure)
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._heard is not None and not self._heard.done():
-            self._heard.set_result(None)
-
-
-@contextmanager
-def opened(path: Path, config: Config = DEFAULT) -> Iterator[Desk]:
-    desk = Desk(path, config)
-    with closing(desk.journal):
-        yield desk
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until something is true of the writing thread, which has no event for it."""
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0)
-
-
-def replayed(path: Path) -> tuple[bytes | None, list[Fact]]:
-    with opened(path) as desk:
-        state, facts = desk.journal.replay()
-        return state, list(facts)
-
-
-def facts_of(count: int, start: int = 1) -> list[Fact]:
-    return [(Instant(NOW + number), b"fact %d" % number) for number in range(start, start + count)]
-
-
-def commit_rows(path: Path) -> list[tuple[int, int]]:
-    with closing(sqlite3.connect(path)) as db:
-        return db.execute("SELECT first, count FROM commits ORDER BY first").fetchall()
-
-
-async def write(path: Path, facts: list[Fact], config: Config = DEFAULT) -> None:
-    """Write facts, each a commit of its own."""
-    with opened(path, config) as desk:
-        for at, fact in facts:
-            desk.journal.append(at, fact)
-            await desk.settle()
+from shoal.runtime.journal import Config, Haste, Journal, Writer
 
 
 @pytest.fixture
@@ -210,18 +144,8 @@ def test_numbers_go_on_after_a_restart(path: Path) -> None:
 # Snapshots and history.
 
 
-async def _snapshot_between(path: Path, config: Config) -> None:
-    with opened(path, config) as desk:
-        for at, fact in facts_of(3):
-            desk.journal.append(at, fact)
-        desk.journal.snapshot(b"state of 3")
-        for at, fact in facts_of(2, 4):
-            desk.journal.append(at, fact)
-        await desk.settle()
-
-
 def test_a_snapshot_covers_what_was_appended_before_it_and_nothing_after(path: Path) -> None:
-    asyncio.run(_snapshot_between(path, Config()))
+    asyncio.run(snapshot_between(path, Config()))
     assert replayed(path) == (b"state of 3", facts_of(2, 4))
     assert commit_rows(path) == [(4, 2)]
     with read_history(path) as history:
@@ -230,7 +154,7 @@ def test_a_snapshot_covers_what_was_appended_before_it_and_nothing_after(path: P
 
 
 def test_history_is_kept_for_audits(path: Path) -> None:
-    asyncio.run(_snapshot_between(path, Config(keep_history=True)))
+    asyncio.run(snapshot_between(path, Config(keep_history=True)))
     assert replayed(path) == (b"state of 3", facts_of(2, 4))
     with read_history(path) as history:
         assert history.snapshot == (3, b"state of 3")
@@ -387,217 +311,3 @@ def test_a_body_is_there_on_its_way_to_disk(path: Path) -> None:
 def test_a_body_beyond_the_limit_is_refused(path: Path) -> None:
     with opened(path, Config(bodies=blockstore.Config(body_bytes_max=10))) as desk, pytest.raises(TooLarge):
         desk.journal.keep(digest(bytes(11)), bytes(11), LATER)
-
-
-# Crashes and damage.
-
-
-def copy_of(path: Path, folder: Path) -> Path:
-    """The journal's files as a crash leaves them: what the operating system had been told."""
-    folder.mkdir()
-    for file in path.parent.glob(path.name + "*"):
-        if file.is_file() and not file.name.endswith("-shm"):
-            shutil.copy(file, folder)
-    return folder / path.name
-
-
-async def _crash_at_each_step(path: Path) -> None:
-    kept, config = facts_of(12), Config(checkpoint_bytes=20_000, log_bytes=60_000)
-    with opened(path, config) as desk:
-        for number, (at, fact) in enumerate(kept, 1):
-            desk.journal.append(at, fact)
-            desk.journal.keep(digest(fact), fact, LATER)
-            await asyncio.sleep(0)
-            crashed = [copy_of(path, path.parent / f"{number} before")]
-            await desk.settle()
-            crashed.append(copy_of(path, path.parent / f"{number} after"))
-            for copy, least in zip(crashed, (number - 1, number), strict=True):
-                state, facts = replayed(copy)
-                assert state is None
-                assert least <= len(facts)
-                assert facts == kept[: len(facts)]
-
-
-def test_a_crash_at_any_step_loses_nothing_that_was_on_disk(path: Path) -> None:
-    asyncio.run(_crash_at_each_step(path))
-
-
-async def _written_and_running(folder: Path, log_bytes: int = 0) -> tuple[Path, Path, list[Fact]]:
-    """Two copies of one journal: one closed, one as a kill leaves it, with its write-ahead log."""
-    path = folder / "journal.db"
-    facts = [(Instant(NOW + n), random.Random(n).randbytes(60 + 40 * n)) for n in range(60)]
-    with opened(path, Config(log_bytes=log_bytes)) as desk:
-        for at, fact in facts:
-            desk.journal.append(at, fact)
-            await desk.settle()
-        for number in range(20):
-            body = b"body %d" % number * 50
-            desk.journal.keep(digest(body), body, LATER)
-        desk.journal.append(NOW, b"last")
-        await desk.settle()
-        await until(lambda: desk.journal._owner._read() == desk.journal.durable)  # It follows the commit.
-        killed = copy_of(path, folder / "killed")
-    return copy_of(path, folder / "closed"), killed, [*facts, (NOW, b"last")]
-
-
-def survives(path: Path, expected: list[Fact]) -> bool:
-    """True if nothing is lost; False if the damage is refused by name. Other facts are an error."""
-    try:
-        state, facts = replayed(path)
-    except (Broken, Refused) as refusal:
-        if path.name not in str(refusal):
-            raise
-        return False
-    assert (state, facts) == (None, expected)
-    return True
-
-
-@pytest.mark.parametrize("kind", ["closed", "killed"])
-def test_a_flipped_bit_is_harmless_or_named(tmp_path: Path, kind: str) -> None:
-    closed, killed, expected = asyncio.run(_written_and_running(tmp_path))
-    source = closed if kind == "closed" else killed
-    survived = 0
-    for seed in range(200):
-        rng = random.Random(seed)
-        path = copy_of(source, tmp_path / f"seed {seed}")
-        files = sorted(file for file in path.parent.iterdir() if file.stat().st_size)
-        (file,) = rng.choices(files, weights=[file.stat().st_size for file in files])
-        content = bytearray(file.read_bytes())
-        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
-        file.write_bytes(content)
-        survived += survives(path, expected)
-        shutil.rmtree(path.parent)
-    print(f"{kind}: {survived} of 200 flipped bits were harmless, {200 - survived} were refused")
-    assert 0 < survived < 200
-
-
-def test_a_shortened_log_is_noticed(tmp_path: Path) -> None:
-    _, killed, expected = asyncio.run(_written_and_running(tmp_path))
-    wal = Path(f"{killed}-wal").stat().st_size
-    for seed in range(100):
-        path = copy_of(killed, tmp_path / f"seed {seed}")
-        os.truncate(f"{path}-wal", random.Random(seed).randrange(wal))
-        assert not survives(path, expected)
-        shutil.rmtree(path.parent)
-
-
-def test_without_its_mark_a_shortened_log_is_a_shorter_journal(tmp_path: Path) -> None:
-    _, killed, expected = asyncio.run(_written_and_running(tmp_path))
-    wal = Path(f"{killed}-wal").stat().st_size
-    lengths = set()
-    for seed in range(50):
-        path = copy_of(killed, tmp_path / f"seed {seed}")
-        Path(f"{path}.owner").unlink()
-        os.truncate(f"{path}-wal", random.Random(seed).randrange(wal))
-        _, facts = replayed(path)
-        assert facts == expected[: len(facts)]
-        lengths.add(len(facts))
-    assert len(lengths) > 10
-
-
-@pytest.mark.parametrize("cut_bytes", [0, 1, 4096, 1_000_000])
-def test_the_empty_end_of_a_log_says_nothing(tmp_path: Path, cut_bytes: int) -> None:
-    _, killed, expected = asyncio.run(_written_and_running(tmp_path, 3_000_000))
-    log = Path(f"{killed}-wal")
-    assert log.stat().st_size == 3_000_000
-    assert len(log.read_bytes().rstrip(b"\0")) < 2_000_000
-    os.truncate(log, log.stat().st_size - cut_bytes)
-    assert survives(killed, expected)
-
-
-def test_damage_is_named_by_its_fact(path: Path) -> None:
-    asyncio.run(write(path, facts_of(9)))
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("UPDATE commits SET facts = CAST(replace(facts, '5', '6') AS BLOB) WHERE first = 5")
-        db.commit()
-    with pytest.raises(Broken, match=r"journal .*journal.db is damaged at fact 5: restore it from a copy"):
-        replayed(path)
-    with pytest.raises(Broken, match="at fact 5"):
-        list(read_history(path))
-
-
-@pytest.mark.parametrize("row", [1, 4, 9])
-def test_a_missing_commit_is_noticed(path: Path, row: int) -> None:
-    asyncio.run(write(path, facts_of(9)))
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("DELETE FROM commits WHERE first = ?", (row,))
-        db.commit()
-    with pytest.raises(Broken, match="ends at fact 8" if row == 9 else f"at fact {row}"):
-        replayed(path)
-
-
-def test_a_damaged_snapshot_is_noticed(path: Path) -> None:
-    asyncio.run(_snapshot_between(path, Config()))
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("UPDATE snapshots SET state = CAST('state of 4' AS BLOB)")
-        db.commit()
-    with pytest.raises(Broken, match="snapshot of fact 3"):
-        Desk(path)
-
-
-# Any interleaving.
-
-BODIES = [b"", b"a", b"b" * 300, b"c" * 5000, b"d" * 70_000]
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("append"), st.binary(max_size=40)),
-        st.tuples(st.just("keep"), st.sampled_from(BODIES)),
-        st.sampled_from([("snapshot", b""), ("turn", b""), ("settle", b""), ("reopen", b"")]),
-    ),
-    max_size=40,
-)
-
-
-async def _walk(folder: Path, steps: list[tuple[str, bytes]], config: Config) -> None:
-    path, facts, covered, kept = folder / "journal.db", list[Fact](), 0, set[bytes]()
-    desk = Desk(path, config)
-    for place, (step, content) in enumerate(steps):
-        if step == "append":
-            facts.append((Instant(NOW + place), content))
-            assert desk.journal.append(*facts[-1]) == len(facts)
-        elif step == "keep":
-            desk.journal.keep(digest(content), content, LATER)
-            kept.add(content)
-        elif step == "snapshot":
-            desk.journal.snapshot(b"state of %d" % len(facts))
-            covered = len(facts)
-        elif step == "turn":
-            await asyncio.sleep(0)
-        else:
-            await desk.settle()
-        if step == "reopen":
-            desk.journal.close()
-            desk = Desk(path, config)
-        state, rest = desk.journal.replay()
-        on_disk = list(rest)
-        first = 0 if state is None else int(state.split()[-1])
-        assert facts[first : first + len(on_disk)] == on_disk
-        assert first + len(on_disk) >= desk.journal.durable
-        assert all(desk.journal.body(digest(body)) == body for body in kept)
-    desk.journal.close()
-    assert replayed(path) == (
-        b"state of %d" % covered if ("snapshot", b"") in steps else None,
-        facts[covered:],
-    )
-    with read_history(path) as history:
-        kept_from = 0 if config.keep_history else covered
-        assert [(at, fact) for _, at, fact in history] == facts[kept_from:]
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    steps=STEPS,
-    config=st.sampled_from(
-        [
-            Config(),
-            Config(keep_history=True),
-            Config(commit_bytes_max=1, checkpoint_bytes=1, bodies=blockstore.Config(packed_bytes_max=256)),
-            Config(bodies=blockstore.Config(recent_bytes_max=0)),
-        ]
-    ),
-)
-def test_any_interleaving_replays_exactly_what_was_appended(
-    steps: list[tuple[str, bytes]], config: Config
-) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(_walk(Path(folder), steps, config))

@@ -86,6 +86,20 @@ def test_a_form_leaves_out_what_is_not_there_and_draws_a_seed_for_the_job() -> N
     assert json.loads(drawn)["seed"] == translation.seed(JobId("job_1"))
 
 
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        (b'{"messages": []}', {"seed": translation.seed(JobId("job_1")), "cache_prompt": True}),
+        (b'{"messages": [], "seed": 0}', {"seed": 0}),
+    ],
+)
+def test_what_was_read_before_is_used_again_unless_a_client_chose_the_seed(
+    params: bytes, told: dict[str, object]
+) -> None:
+    _, body = translation.request(PIPELINES["llm"], JobId("job_1"), Payload(params))
+    assert json.loads(body) == {"messages": []} | told
+
+
 def stream(*events: object) -> bytes:
     return (
         b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events) + b"data: [DONE]\n\n"

@@ -105,7 +105,7 @@ def sweep(rounds: Sequence[Round], column: Column, pipeline: str = "") -> list[s
     rows = []
     for rate in sorted({round_.task.rate for round_ in rounds}):
         here = [round_ for round_ in rounds if round_.task.rate == rate]
-        row = [_rate(rate)]
+        row = [rate_text(rate)]
         if oracle:
             bests = {r.task.seed: r.best_of[pipeline] if pipeline else r.best for r in here}
             row += [percent(interval([read(best) for best in bests.values()])) for read in _ORACLE.values()]
@@ -126,7 +126,8 @@ def _figures(round_: Round, pipeline: str) -> Figures:
     return round_.pipelines[pipeline] if pipeline else round_.figures
 
 
-def _rate(rate: float) -> str:
+def rate_text(rate: float) -> str:
+    """A rate as people write it."""
     return f"1/{round(1 / rate)}" if rate < 0.1 else f"{rate:g}"
 
 
@@ -146,7 +147,7 @@ def chapter(rounds: Sequence[Round], marks: Sequence[Mark] = ()) -> Iterator[str
     yield from _marks(its, marks)
     for rate in _rates_in_detail(rounds, rates):
         if len(rates) > 1:
-            yield f"At {_rate(rate)} {its.rate_unit}, all figures:"
+            yield f"At {rate_text(rate)} {its.rate_unit}, all figures:"
             yield ""
         yield from detail([round_ for round_ in rounds if round_.task.rate == rate])
         yield ""
@@ -179,7 +180,7 @@ def _marks(its: Scenario, marks: Sequence[Mark]) -> Iterator[str]:
         if mark.rate is None:
             yield f"* {said} at no rate that was tried."
         else:
-            yield f"* {said} at **{_rate(mark.rate)} {its.rate_unit}** (here by {100 * mark.failed:.1f} %)."
+            yield f"* {said} at **{rate_text(mark.rate)} {its.rate_unit}** (here by {100 * mark.failed:.1f} %)."
         yield ""
 
 

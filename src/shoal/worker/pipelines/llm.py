@@ -59,6 +59,8 @@ class Request(Struct, frozen=True):
     stop: str | tuple[str, ...] | None = None
     seed: Annotated[int, Meta(ge=0, lt=2**32)] | None = None
     stream: bool = False
+    #: Nobody asked for just these words: what was read before need not be read again, seed or no seed.
+    cache_prompt: bool = False
 
 
 class Usage(Struct, frozen=True):
@@ -91,7 +93,7 @@ def sampling(request: Request) -> dict[str, Any]:
         "stream_options": {"include_usage": True},
         "timings_per_token": True,
         # A prompt taken from the cache is computed in other batches, and so may round otherwise.
-        "cache_prompt": request.seed is None,
+        "cache_prompt": request.cache_prompt or request.seed is None,
     }
     return words if request.seed is None else words | {"seed": request.seed}
 
