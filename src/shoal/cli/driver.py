@@ -207,7 +207,9 @@ class Driver:
             pacing.result()
         pacing.cancel()
         if self._open and not stop.done():
-            await asyncio.wait([asyncio.create_task(self._all_closed()), stop], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                [asyncio.create_task(self._all_closed()), stop], return_when=asyncio.FIRST_COMPLETED
+            )
         stop.cancel()
         left = dict(self._tenants)
         for task in self._open.values():
