@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import json
@@ -47,7 +48,7 @@ BEGIN = "<!-- tables: drawn by make lab -->\n"
 END = "<!-- end of tables -->\n"
 ROUNDS, MARKS = "rounds.jsonl", "marks.json"
 #: Seeds that are enough to find the rate of a reported failure.
-MARK_SEEDS = 6
+MARK_SEEDS = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--read", metavar="DIR[,DIR]", help="run nothing: take the rounds that --out has written there"
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="a page with plots of it all")
+    parser.add_argument("--resume", action="store_true", help="with --out: run only what is not there yet")
     parser.add_argument("--page", type=Path, help="write the tables between the markers of this page")
     parser.add_argument(
         "--trace", type=Path, metavar="FILE", help="write the load itself there, and run nothing"
@@ -93,6 +95,8 @@ def run(options: argparse.Namespace) -> int:
     seeds = range(options.first, options.first + options.seeds)
     if not seeds:
         raise Refused(f"--seeds {options.seeds} leaves nothing to run; it is at least 1")
+    if options.resume and options.out is None:
+        raise Refused("--resume needs --out: the folder that an earlier run has written to")
     if options.trace is not None:
         _write_trace(options, names[0])
         return 0
@@ -101,17 +105,57 @@ def run(options: argparse.Namespace) -> int:
     if options.read is not None:
         rounds, marks = _read(options.read, names)
     else:
-        clock = SystemClock()
-        began = clock.now()
-        marks = _marks(options, names, seeds)
-        todo = _tasks(options, names, seeds, marks)
-        rounds = play_all(
-            todo, options.processes, _teller(len(todo), lambda: (clock.now() - began) / SECOND_MS)
-        )
+        rounds, marks = _play(options, names, seeds)
     for line in _lines(options, rounds, marks):
         print(line)
     _write(options, rounds, marks)
     return 0
+
+
+def _play(
+    options: argparse.Namespace, names: Sequence[str], seeds: Sequence[int]
+) -> tuple[list[Round], list[Mark]]:
+    """Every round that is not there yet; each is written down as it ends, so that nothing is lost with us."""
+    known: list[Round] = []
+    marks: list[Mark] = []
+    if options.resume:
+        known, marks = _read(str(options.out), names)
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+    tell = _Teller()
+    if not marks and not (options.policy or options.rate):
+        tell.say("looking for the rates of the reported failures")
+        marks = [mark(wanted, seeds[:MARK_SEEDS]) for wanted in REPORTED if wanted.scenario in names]
+    found = {round_.task: round_ for round_ in known}
+    todo = _tasks(options, names, seeds, marks)
+    tell.total = sum(task not in found for task in todo)
+    with _diary(options, known, marks) as note:
+
+        def heard(round_: Round) -> None:
+            note(round_)
+            tell.round(round_.task)
+
+        fresh = play_all([task for task in todo if task not in found], options.processes, heard)
+    found |= {round_.task: round_ for round_ in fresh}
+    return [found[task] for task in todo], marks
+
+
+@contextmanager
+def _diary(
+    options: argparse.Namespace, known: Sequence[Round], marks: Sequence[Mark]
+) -> Iterator[Callable[[Round], None]]:
+    if options.out is None:
+        yield lambda round_: None
+        return
+    (options.out / MARKS).write_bytes(json.encode(marks) + b"\n")
+    with (options.out / ROUNDS).open("wb") as file:
+        file.writelines(round_lines(known))
+
+        def note(round_: Round) -> None:
+            file.writelines(round_lines([round_]))
+            file.flush()
+
+        yield note
 
 
 def _tasks(
@@ -141,27 +185,34 @@ def _rates(text: str | None) -> tuple[float, ...]:
         raise Refused(f"--rate takes numbers with commas between them, not {text!r}") from error
 
 
-def _marks(options: argparse.Namespace, names: Sequence[str], seeds: Sequence[int]) -> list[Mark]:
-    """The rates of the reported failures; not where one has asked for certain rates or contenders."""
-    if options.policy or options.rate:
-        return []
-    return [mark(wanted, seeds[:MARK_SEEDS]) for wanted in REPORTED if wanted.scenario in names]
-
-
-def _teller(total: int, spent_s: Callable[[], float]) -> Callable[[int, Task], None]:
+class _Teller:
     """Says on stderr how far it is: one line that moves in a terminal, else a line now and then."""
-    terminal = sys.stderr.isatty()
 
-    def tell(done: int, task: Task) -> None:
-        line = (
-            f"{done}/{total} rounds, {spent_s():.0f} s, last: {task.scenario} {task.rate:.3g} {task.policy}"
-        )
-        if terminal:
-            print(f"\r\033[K{line}", end="\n" if done == total else "", file=sys.stderr, flush=True)
-        elif done == total or done % max(1, total // 50) == 0:
+    def __init__(self) -> None:
+        self.total = 0
+        self._done = 0
+        self._clock = SystemClock()
+        self._began = self._clock.now()
+        self._moves = sys.stderr.isatty()
+
+    def say(self, text: str, *, last: bool = False) -> None:
+        """What is done now."""
+        spent_s = (self._clock.now() - self._began) / SECOND_MS
+        line = f"{spent_s:.0f} s: {text}"
+        if self._moves:
+            print(f"\r\033[K{line}", end="\n" if last else "", file=sys.stderr, flush=True)
+        else:
             print(line, file=sys.stderr, flush=True)
 
-    return tell
+    def round(self, task: Task) -> None:
+        """A round is over."""
+        self._done += 1
+        last = self._done == self.total
+        if self._moves or last or self._done % max(1, self.total // 50) == 0:
+            text = (
+                f"{self._done} of {self.total} rounds, last {task.scenario} at {task.rate:.3g}, {task.policy}"
+            )
+            self.say(text, last=last)
 
 
 def _lines(options: argparse.Namespace, rounds: Sequence[Round], marks: Sequence[Mark]) -> Iterator[str]:

@@ -293,7 +293,8 @@ class Network:
         self.calendar = calendar
         self._rng = rng
         self._ports: dict[NodeId, Port] = {}
-        self._dials: list[tuple[NodeId, NodeId]] = []
+        #: Whom each dials.
+        self._dials: dict[NodeId, list[NodeId]] = {}
         self._live: dict[tuple[NodeId, NodeId], Link] = {}
 
     def add(self, port: Port) -> None:
@@ -302,18 +303,17 @@ class Network:
 
     def dial(self, dialler: NodeId, listener: NodeId) -> None:
         """Keep these two connected whenever both live and can reach each other."""
-        self._dials.append((dialler, listener))
+        self._dials.setdefault(dialler, []).append(listener)
 
     @property
     def pairs(self) -> list[tuple[NodeId, NodeId]]:
         """Who dials whom."""
-        return list(self._dials)
+        return [(dialler, listener) for dialler, theirs in self._dials.items() for listener in theirs]
 
     def started(self, node: NodeId) -> None:
         """A node's process has begun: it dials."""
-        for dialler, listener in self._dials:
-            if dialler == node:
-                self._redial(dialler, listener)
+        for listener in self._dials.get(node, ()):
+            self._redial(node, listener)
 
     def crashed(self, node: NodeId) -> None:
         """A node's process is gone: its peers notice at once, or when it stays silent."""

@@ -101,15 +101,15 @@ def tasks(
 
 
 def play_all(
-    todo: Sequence[Task], processes: int, progress: Callable[[int, Task], None] | None = None
+    todo: Sequence[Task], processes: int, heard: Callable[[Round], None] | None = None
 ) -> list[Round]:
-    """Every round, in the order in which they were asked for; `progress` hears how many are over."""
+    """Every round, in the order in which they were asked for; `heard` is told each as it ends."""
     rounds: dict[Task, Round] = {}
     with _mapping(processes) as mapped:
-        for done, round_ in enumerate(mapped(play, todo), 1):
+        for round_ in mapped(play, todo):
             rounds[round_.task] = round_
-            if progress is not None:
-                progress(done, round_.task)
+            if heard is not None:
+                heard(round_)
     return [rounds[task] for task in todo]
 
 
@@ -146,7 +146,7 @@ REPORTED: tuple[Mark, ...] = (
 )
 #: The greatest rate that is tried, as a multiple of the greatest of the scenario's own.
 RATE_FACTOR = 4
-HALVINGS = 9
+HALVINGS = 8
 
 
 def mark(wanted: Mark, seeds: Sequence[int]) -> Mark:
