@@ -1,4 +1,4 @@
-"""List by what a job's node can be chosen at a gateway: our policies and its own, and which holds where a job asks for none."""
+"""List by what a job's node can be chosen at a gateway, its own policies among ours."""
 
 from __future__ import annotations
 
