@@ -121,7 +121,7 @@ class Market:
 
     # Clients
 
-    def submit(
+    def submission(
         self,
         job: str,
         client: str = ANNA,
@@ -132,13 +132,18 @@ class Market:
         stream: bool = False,
         session: str = "",
         **wants: Any,
-    ) -> Reply:
-        """Ask for a job."""
+    ) -> Submitted:
+        """What a client asks for; `wants` are fields of `Preference`."""
         spec = JobSpec(*self.need, units, stream, session)
-        event = Submitted(
-            JobId(job), ClientId(client), spec, BODY, Price(limit), deadline_ms, "", Preference(**wants)
+        wanted = Preference(**wants)
+        return Submitted(
+            JobId(job), ClientId(client), spec, BODY, Price(limit), deadline_ms, preference=wanted
         )
-        (reply,) = [effect for effect in self.handle(event) if isinstance(effect, Reply)]
+
+    def submit(self, job: str, client: str = ANNA, **wanted: Any) -> Reply:
+        """Ask for a job."""
+        out = self.handle(self.submission(job, client, **wanted))
+        (reply,) = [effect for effect in out if isinstance(effect, Reply)]
         return reply
 
     def refused(self, job: str, client: str = ANNA, **wanted: Any) -> Fault:

@@ -108,6 +108,8 @@ class GatewayMachine(Placement):
         need = (event.spec.pipeline, event.spec.model)
         self.sellers.require(need, event.limit, event.preference.region, self.rules.lease_ms)
         self.queue.admit(event.client, retry_after_ms=partial(self.sellers.leave_ms, need))
+        if now - self.sellers.woken_at >= self.rules.tick_ms:
+            self.sellers.wake(now)  # while nothing was open there were no ticks
         self.require_time(event)
         most = event.limit.cost(event.spec.units_max)
         hold = Wei(most + part(most, self.rules.fee_ppm))

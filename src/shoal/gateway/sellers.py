@@ -28,6 +28,8 @@ from shoal.work.queue import Need
 
 #: What a job is thought to take while nothing is known.
 RUN_MS_UNKNOWN = 1_000.0
+#: So many (pipeline, model) are remembered of one orchestrator, beyond those that it sells.
+STOCKS_MAX = 256
 #: How many standard deviations a promise leaves for bad luck.
 CAUTION = 2.0
 #: Whoever is this much slower than the quickest is worth waiting past, perhaps ...
@@ -59,6 +61,8 @@ class Sellers:
         self._overall: dict[Need, Pace] = {}
         #: Who is left alone for now, and is looked at again with time.
         self._resting: dict[tuple[NodeId, Need], None] = {}
+        #: When they were looked at last.
+        self.woken_at = Instant(0)
         #: Who has changed since the pools were last looked at.
         self._behind: dict[Need, dict[NodeId, None]] = {}
         #: How often anybody was chosen.
@@ -100,6 +104,26 @@ class Sellers:
         for quote in quotes:
             standing.stocks.setdefault((quote.pipeline, quote.model), Stock()).says(quote, now)
         self._refresh(node)
+        if len(standing.stocks) > STOCKS_MAX:
+            self._forget_unsold(node, standing.stocks)
+
+    def _forget_unsold(self, node: NodeId, stocks: dict[Need, Stock]) -> None:
+        """Of what an orchestrator does not sell now only so much is remembered: what it sold last."""
+        unsold = [need for need, stock in stocks.items() if stock.quote is None]
+        unsold.sort(key=lambda need: stocks[need].heard_at)
+        for need in unsold[: len(stocks) - STOCKS_MAX]:
+            del stocks[need]
+            self._resting.pop((node, need), None)
+            if not any(need in standing.stocks for standing in self._standings.values()):
+                self._forget_need(need)
+
+    def _forget_need(self, need: Need) -> None:
+        """Nobody knows any more who sold this."""
+        if need in self._pools:
+            self._catch_up(need)
+            del self._pools[need]
+        for known in (self._paces, self._overall, self._open, self._behind):
+            known.pop(need, None)
 
     # What they do
 
@@ -143,11 +167,14 @@ class Sellers:
 
     def wake(self, now: Instant) -> None:
         """Look again at those who were left alone: for some of them that is over."""
+        self.woken_at = now
         pause_ms = self._rules.busy_pause_ms
         for node, need in list(self._resting):
-            if self._standings[node].stocks[need].wakes(now, self._held(node, need), pause_ms):
+            stock = self._standings[node].stocks[need]
+            if stock.wakes(now, self._held(node, need), pause_ms):
+                self.touch(node, need)
+            if stock.rested:
                 del self._resting[node, need]
-            self.touch(node, need)
 
     # The pools
 

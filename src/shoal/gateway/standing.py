@@ -10,7 +10,7 @@ from shoal.policy.breaker import Limits as BreakerLimits
 from shoal.policy.pace import Pace
 from shoal.policy.success import Outcomes
 from shoal.policy.views import Candidate
-from shoal.units import Instant, later
+from shoal.units import SECOND_MS, Instant, later
 from shoal.wire.words import Quote
 from shoal.work.queue import Need
 
@@ -20,6 +20,8 @@ LINK_WEIGHT = 0.1
 
 #: Of bad ends no more is left than this when nobody minds them any longer.
 FORGIVEN = 0.1
+#: They fade in steps of this: each step is a change that is remembered.
+FADE_MS = 10 * SECOND_MS
 
 
 class Stock(Struct, kw_only=True):
@@ -116,7 +118,8 @@ class Stock(Struct, kw_only=True):
         self.heard(now)
 
     def wakes(self, now: Instant, held: int, pause_ms: int) -> bool:
-        """Look at it again, while we hold so many of its slots; True once it needs no more looking at."""
+        """Look at it again, while we hold so many of its slots; True if that has changed how it stands."""
+        before = (self.held_max, self.breaker, self.outcomes)
         if self.held_max is not None and self.more_at <= now:
             self.held_max, self.more_at = self.held_max + 1, later(now, pause_ms)
             if self.quote is None or self.held_max >= self.quote.slots:
@@ -124,7 +127,13 @@ class Stock(Struct, kw_only=True):
         self.breaker = self.breaker.at(now)
         if self.breaker.barred and not held:  # the one job that it was tried with has left in another way
             self.breaker = self.breaker.spared()
-        self.outcomes = self.outcomes.faded(now)
+        if now - self.outcomes.at >= FADE_MS:
+            self.outcomes = self.outcomes.faded(now)
+        return before != (self.held_max, self.breaker, self.outcomes)
+
+    @property
+    def rested(self) -> bool:
+        """True if it needs no more looking at: time alone changes nothing here."""
         return self.held_max is None and not self.breaker.on_trial and self.outcomes.bad < FORGIVEN
 
 
