@@ -52,15 +52,18 @@ class Plan:
 
     #: Of the scenario's own rate.
     rate: float
-    #: Real time for scenario time.
+    #: Real time for scenario time. Small enough to be bearable, and large enough for words and commits to be
+    #: little beside the work: they take part of every slot, and close to saturation a little is much.
     scale: float
+    #: Only so many of its first jobs, 0 for all; a tenth of them warms it up.
+    jobs: int = 0
 
 
 #: Loads at which jobs wait, but not for ever.
 PLANS = {
     "load-test": Plan(rate=3, scale=1 / 40),
     "event": Plan(rate=3, scale=1 / 40),
-    "uneven": Plan(rate=0.8, scale=1 / 25),
+    "uneven": Plan(rate=0.8, scale=1 / 10, jobs=800),
 }
 
 
@@ -190,9 +193,20 @@ def beside_work(trace: Trace, ended: Sequence[Ended]) -> float:
 # Side by side
 
 
-def compare(name: str, plan: Plan, policy: str, *, traces: int, noise: int) -> tuple[Calm, list[Pair]]:
+def made_for(name: str, plan: Plan, seed: int) -> Trace:
+    """The scenario's trace, as it is run."""
+    trace = scenario(name).make(seed, plan.rate)
+    if plan.jobs:
+        first = trace.arrivals[: plan.jobs]
+        trace = replace(trace, arrivals=first, from_ms=first[len(first) // 10].at_ms, until_ms=0)
+    return echoed(trace.scaled(plan.scale))
+
+
+def compare(
+    name: str, plan: Plan, policy: str, *, seeds: Sequence[int], noise: int
+) -> tuple[Calm, list[Pair]]:
     """Every trace both ways."""
-    made = [echoed(scenario(name).make(seed, plan.rate).scaled(plan.scale)) for seed in range(traces)]
+    made = [made_for(name, plan, seed) for seed in seeds]
     quiet = calm(made[0].fleet, policy)
     say(
         f"{name}: a job takes {quiet.real_ms:.1f} ms beside its work; "
@@ -249,6 +263,7 @@ def verdict(name: str, plan: Plan, policy: str, quiet: Calm, pairs: Sequence[Pai
     lines = [
         (
             f"**{scenario(name).title}** at rate {plan.rate:g} ({scenario(name).rate_unit}), policy {policy}, "
+            f"{f'the first {plan.jobs} jobs of each trace, ' if plan.jobs else ''}"
             f"time scaled 1:{1 / plan.scale:g}; the times below are the scenario's own. In the calm a job takes "
             f"{quiet.real_ms:.1f} ms of real time beside its work, and {quiet.simulated_ms:.1f} ms in the simulator "
             f"(words take {quiet.pace.delay_ms} ms on average, commits up to {quiet.pace.commit_max_ms})."
@@ -268,11 +283,13 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.agreement", description=__doc__)
     parser.add_argument("scenarios", nargs="*", default=["load-test", "uneven"], metavar="SCENARIO")
     parser.add_argument("--traces", type=int, default=10, metavar="N", help="seeds (%(default)s)")
+    parser.add_argument("--first", type=int, default=0, metavar="N", help="the first of them (%(default)s)")
     parser.add_argument(
         "--noise", type=int, default=6, metavar="N", help="simulated runs of each (%(default)s)"
     )
     parser.add_argument("--scale", type=float, default=0, metavar="X", help="real time for the scenario's")
     parser.add_argument("--rate", type=float, default=0, metavar="X", help="as the scenario counts it")
+    parser.add_argument("--jobs", type=int, default=0, metavar="N", help="only the first of each trace")
     parser.add_argument("--policy", default=DEFAULT, metavar="NAME", help="(%(default)s)")
     parser.add_argument("--record", action="store_true", help="write the tables into benchmarks/README.md")
     return parser.parse_args(argv)
@@ -285,8 +302,10 @@ def main(argv: list[str]) -> int:
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     parts = [f"{at}; {machine()}."]
     for name in asked.scenarios:
-        plan = Plan(asked.rate or PLANS[name].rate, asked.scale or PLANS[name].scale)
-        quiet, pairs = compare(name, plan, asked.policy, traces=asked.traces, noise=asked.noise)
+        usual = PLANS[name]
+        plan = Plan(asked.rate or usual.rate, asked.scale or usual.scale, asked.jobs or usual.jobs)
+        seeds = range(asked.first, asked.first + asked.traces)
+        quiet, pairs = compare(name, plan, asked.policy, seeds=seeds, noise=asked.noise)
         append("agreement", [{"run": at, "scenario": name, **msgspec.to_builtins(pair)} for pair in pairs])
         parts.append(verdict(name, plan, asked.policy, quiet, pairs))
     text = "\n\n".join(parts)

@@ -55,12 +55,18 @@ class Market:
         self.machine.check()
         return out
 
-    def after(self, ms: int, *, tick_ms: int | None = None) -> None:
-        """Let time pass, and the machine look at it every so often."""
+    def after(self, ms: int, *, tick_ms: int | None = None) -> Sequence[Effect | Fact]:
+        """Let time pass, and the machine look at it every so often; whoever runs a job says so."""
+        out: list[Effect | Fact] = []
         step_ms, end = tick_ms or self.rules.tick_ms, later(self.now, ms)
         while self.now < end:
             self.now = min(later(self.now, step_ms), end)
-            self.handle(Tick())
+            for node, standing in self.machine.sellers.standings.items():
+                held = tuple(words.Held(JobId(x.task), x.epoch) for _, x in self.machine.leased_to(node))
+                if held and standing.connected:
+                    out += self.handle(Heard(node, words.Heartbeat(held)))
+            out += self.handle(Tick())
+        return out
 
     # Orchestrators
 
@@ -181,3 +187,18 @@ class Market:
         self.machine.load(msgspec.json.decode(msgspec.json.encode(state), type=type(state)))
         self.machine.check()
         self.handle(Restarted())
+
+
+def uneven(**rules: Any) -> Market:
+    """One node that takes a second for a job and is busy, and one that takes ten and is free."""
+    market = Market(**rules)
+    market.sells("quick", 1)
+    market.learns("quick", 1_000, times=10)
+    market.sells("slow", 1)
+    market.learns("slow", 10_000, times=10)
+    market.leaves("slow")
+    assert market.submit("first").fault is None
+    market.sells("slow", 1)
+    market.machine.sellers.connect(NodeId("slow"))
+    assert market.at("first") == "quick"
+    return market

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from shoal.cli.buyer import Buyer
 from shoal.cli.client import Client
@@ -83,7 +84,7 @@ class Up:
         assert select.select([watch], [], [], WAIT_S)[0]
         os.close(watch)
 
-    def status(self, name: str) -> dict[str, object]:
+    def status(self, name: str) -> dict[str, Any]:
         """What an orchestrator says of itself."""
         url = next(node["url"] for node in self.note["nodes"] if node["name"] == name)
         return dict(Client(url).get("/status").json())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def test_a_run_with_a_killed_gateway_orchestrator_and_worker_stands_up_to_the_au
             network.said(f"{victim} was killed")
         until(lambda: log.ask(0) == jobs[0], "the gateway knows the key that it was given before")
         for job in jobs:
-            until(lambda job=job: log.ended(job), f"{job} has ended")  # type: ignore[misc]
+            until(partial(log.ended, job), f"{job} has ended")
         until(lambda: settled(network), "no money is held")
         assert findings(network, log.words) == []
         # That nothing was found means something only if there was something to find.

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.running import shoal
 
+from running import shoal
 from shoal.worker.models import ensure, find, folder_of, models_home
 from shoal.worker.sources import sources
 

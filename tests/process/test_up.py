@@ -133,7 +133,7 @@ def test_a_worker_killed_with_a_job_earns_nothing_for_it(network: Up) -> None:
 
     def holder() -> str:
         for report in (network.status("orchestrator-1"), network.status("orchestrator-2")):
-            for worker in report["workers"]:  # type: ignore[attr-defined]
+            for worker in report["workers"]:
                 if any(offer["leased"] for offer in worker["offers"]):
                     return str(names[worker["node"]])
         return ""
@@ -150,7 +150,7 @@ def test_a_worker_killed_with_a_job_earns_nothing_for_it(network: Up) -> None:
     shares = {
         names[worker["node"]]: worker["share_wei"]
         for report in reports
-        for worker in report["workers"]  # type: ignore[attr-defined]
+        for worker in report["workers"]
         if worker["share_wei"]
     }
     assert list(shares) == [names[ended["worker"]]]

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.journals import (
+
+from journals import (
     LATER,
     NOW,
     Desk,
     Fact,
     replayed,
 )
-
 from shoal.ids import digest
 from shoal.runtime import blockstore
 from shoal.runtime.history import read_history

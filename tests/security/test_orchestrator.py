@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import pytest
 
-from shoal.ids import JobId, digest
+from shoal.ids import JobId, NodeId, digest
 from shoal.machine import Connected, Event, Heard
 from shoal.money.wei import Price, Wei
 from shoal.orchestrator.config import Settings
@@ -171,7 +171,9 @@ async def test_a_result_that_comes_again_after_it_was_paid_is_paid_no_more(tmp_p
     async with street(tmp_path) as it:
         await it.lease()
         it.worker.say(result())
-        wei = (await it.gateway.hear(words.Result)).receipt.wei  # type: ignore[union-attr]
+        receipt = (await it.gateway.hear(words.Result)).receipt
+        assert receipt is not None
+        wei = receipt.wei
         it.gateway.say(words.Accept(JOB, 1, 1, Wei(wei)))
         share = (await it.worker.hear(words.Settled)).wei
         before = await it.facts()
@@ -211,8 +213,8 @@ async def test_a_key_that_nobody_admitted_stays_outside(tmp_path: Path) -> None:
         admits = it.service.node.peers._admit
         assert admits is not None
 
-        def look(node: str, role: str) -> bool:
-            answer: bool = admits(node, role)  # type: ignore[arg-type]
+        def look(node: NodeId, role: str) -> bool:
+            answer = admits(node, role)
             if not answer:
                 refused.set()
             return answer

@@ -207,7 +207,9 @@ class Driver:
             pacing.result()
         pacing.cancel()
         if self._open and not stop.done():
-            await asyncio.wait([self._all_closed(), stop], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                [asyncio.create_task(self._all_closed()), stop], return_when=asyncio.FIRST_COMPLETED
+            )
         stop.cancel()
         left = dict(self._tenants)
         for task in self._open.values():
@@ -219,8 +221,8 @@ class Driver:
             raise self._bug
         return len(left)
 
-    def _all_closed(self) -> asyncio.Future[list[object]]:
-        return asyncio.gather(*self._open.values(), return_exceptions=True)
+    async def _all_closed(self) -> None:
+        await asyncio.gather(*self._open.values(), return_exceptions=True)
 
     async def _pace(self, arrivals: Sequence[Arrival]) -> None:
         begin_s = self._loop.time() + LEAD_S

@@ -47,7 +47,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     home_keep_ms: int = 10 * MINUTE_MS
     #: A second attempt begins when the first takes longer than the mean by so many standard deviations.
     hedge_spreads: float = 2.0
-    #: Stakes and reputations (0 to 1) by node id, from a file of the operator's.
+    #: Stakes (in wei) and reputations (0 to 1) by node id: `gateway.renown` adds those from files.
     stakes: dict[NodeId, int] = {}
     reputations: dict[NodeId, float] = {}
     deadline_max_ms: int = 1 * HOUR_MS
@@ -87,4 +87,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     api_keys: tuple[str, ...] = ()
     #: ... and who may, each with a share of their own.
     tenants: tuple[Tenant, ...] = ()
+    #: JSON files, {"0xnode": NUMBER}: stakes in wei, and reputations from 0 to 1.
+    stakes_file: str = ""
+    reputations_file: str = ""
     rules: Rules = Rules()

@@ -45,7 +45,7 @@ from shoal.gateway.requests import (
     read_files,
 )
 from shoal.gateway.wants import Wants, number
-from shoal.gateway.why import why_value
+from shoal.gateway.why import policies_value, why_value
 from shoal.ids import ClientId, JobId, NodeId
 from shoal.money.wei import Price
 from shoal.runtime.chance import new_job_id
@@ -116,6 +116,7 @@ class Doors:
             "GET /v1/jobs/*/receipt": self.receipt,
             "GET /v1/jobs/*/why": self.why,
             "GET /media/*": self.media,
+            "GET /v1/policies": self.policies,
             "GET /v1/network": self.network,
             "GET /health": self.health,
         }
@@ -332,6 +333,11 @@ class Doors:
         if job is None or not name:
             raise NotFound(f"there is no file at {request.path[:100]}")
         return file_reply(job, self._desk.answer(job), name)
+
+    async def policies(self, request: Request) -> Reply | Feed:
+        """`GET /v1/policies`: by what an orchestrator can be chosen."""
+        self._clients.identify(request)
+        return Reply(encode(policies_value(self._desk.machine)))
 
     async def network(self, request: Request) -> Reply | Feed:
         """`GET /v1/network`."""

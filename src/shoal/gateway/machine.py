@@ -209,7 +209,7 @@ class GatewayMachine(Placement):
         if receipt is None or not self._believes(job, word, receipt):
             self._fall(job, word.epoch, words.Fault(Failed.code, MISFIT), now)
             return
-        if PIPELINES[job.spec.pipeline].answers and not is_whole(word.body):
+        if not is_whole(word.body, names_files=bool(PIPELINES[job.spec.pipeline].answers)):
             self._fall(job, word.epoch, words.Fault(Failed.code, IN_PIECES), now)
             return
         took_ms = now - job.attempt(word.epoch).placed_at

@@ -8,6 +8,7 @@ kept by its version, so that the choice can be made again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 
 from shoal.errors import Busy, Expired
 from shoal.gateway.books import Books
@@ -16,6 +17,7 @@ from shoal.gateway.events import Submitted
 from shoal.gateway.sellers import Sellers
 from shoal.ids import JobId, NodeId
 from shoal.machine import Send
+from shoal.money.wei import Price
 from shoal.policy.affinity import Homes
 from shoal.policy.patience import Finish, waits
 from shoal.policy.retries import RetryBudget
@@ -26,6 +28,9 @@ from shoal.wire import words
 from shoal.work.lifecycle import Abandoned, Hedged, Job, Placed
 from shoal.work.queue import Need
 
+#: So many jobs at the front of a queue are looked at whenever a slot may be free, and so many of the others in turn.
+FRONT = 64
+PART = 512
 #: Places of the queue that are looked at to tell whom we refuse when to come again.
 LOOKED_MAX = 32
 
@@ -44,6 +49,8 @@ class Placement(Books):
         self.retries = RetryBudget(share_ppm=rules.retry_share_ppm, burst=rules.retry_burst)
         #: What waits here, as orchestrators have been told, and when they are told again.
         self._demands: dict[Need, Instant] = {}
+        #: Which part of a long queue is looked at next.
+        self._parts: dict[Need, int] = {}
         self._policies = {**POLICIES, **own_policies(rules.policies)}
         self._policies[""] = policy(rules.policy, self._policies)
 
@@ -76,6 +83,11 @@ class Placement(Books):
     def policy_of(self, name: str) -> Policy:
         """The policy of this name, the gateway's own for "". Raises `Refused` with those that there are."""
         return self._policies.get(name) or policy(name, self._policies)
+
+    @property
+    def policies(self) -> list[Policy]:
+        """All that a request may ask for."""
+        return [recipe for name, recipe in self._policies.items() if name]
 
     def require_time(self, event: Submitted) -> None:
         """Raise `Busy` if a job would have to wait, and its deadline could not be kept then."""
@@ -132,7 +144,7 @@ class Placement(Books):
 
     def _say_demands(self, now: Instant) -> None:
         """Let those who sell it know what waits here, when that begins or ends, and now and then between."""
-        for need in {*self.queue.needs(), *self._demands}:
+        for need in dict.fromkeys((*self.queue.needs(), *self._demands)):
             jobs = self.queue.count(need)
             due = self._demands.get(need, now)
             if jobs and due > now:
@@ -145,31 +157,82 @@ class Placement(Books):
                 del self._demands[need]
 
     def _next_step(self, need: Need, now: Instant) -> Placed | Abandoned | None:
-        """The first waiting job that a free slot fits, bound to it; or one that is too late for any."""
-        #: What no free slot fits, as one job of its kind has shown.
-        barren: set[tuple[object, ...]] = set()
+        """The first waiting job that a free slot fits, bound to it; or one that is too late for any.
+
+        Of a long queue the front is looked at each time, and a part of the rest: the parts take turns.
+        """
+        if not self.sellers.any_free(need):
+            return None
+        part = self._parts.pop(need, FRONT)
+        looked_at = chain(
+            islice(self.queue.waiting(need), FRONT), islice(self.queue.waiting(need, part), PART)
+        )
+        for _, verdict in self._verdicts(need, looked_at, now):
+            if isinstance(verdict, Placed | Abandoned):
+                return verdict
+        if part + PART < self.queue.count(need):
+            self._parts[need] = part + PART
+        return None
+
+    def _verdicts(
+        self, need: Need, waiting: Iterable[JobId], now: Instant
+    ) -> Iterator[tuple[JobId, Placed | Abandoned | Finish | None]]:
+        """What becomes of each job: a step; or where it ends sooner, so that it waits for that; or no slot fits it."""
+        #: For whom no slot fits, as one job of its kind has shown: up to which limit.
+        barren: dict[tuple[object, ...], Price] = {}
         #: When those would end, by size, who wait for a node that is quicker than the free ones.
         sooner: dict[int, Iterator[Finish]] = {}
-        for job_id in self.queue.waiting(need) if self.sellers.any_free(need) else ():
+        for job_id in self._in_turn(waiting):
             job = self.jobs[job_id]
             size = size_class(job.spec.units_max)
-            kind = (size, job.limit, job.preference, job.attempts)
-            if kind in barren or (job.attempts and not self.retries.retries):
+            kind = (size, job.preference.policy, job.preference.region)
+            if kind in barren and job.limit.within(barren[kind]):
+                yield job_id, None
                 continue
             if self._too_late(job, size, now):
-                return Abandoned(job.id, words.Fault(Expired.code, HARDLY))
+                yield job_id, Abandoned(job_id, words.Fault(Expired.code, HARDLY))
+                continue
             chosen, wish = self._choose(job, size, now)
             if chosen is None:
-                barren.add(kind)
+                if not job.attempts:  # whoever may not go to some of them says nothing of the others
+                    barren[kind] = job.limit
+                yield job_id, None
                 continue
             recipe = self.policy_of(job.preference.policy)
             if recipe.patience_ppm:
                 if size not in sooner:
                     sooner[size] = self.sellers.sooner(chosen, need, size, now)
-                if waits(chosen.run_ms, next(sooner[size], None), recipe.patience_ppm):
-                    continue  # it ends sooner on a quicker node; this slot is for one of those after it
-            version = self.sellers.views.version
-            return Placed(job.id, job.next_epoch, chosen.node, chosen.price, recipe.name, version, wish.home)
+                best = next(sooner[size], None)
+                if waits(chosen.run_ms, best, recipe.patience_ppm):
+                    yield job_id, best  # this slot is for one of those after it
+                    continue
+            view = self.sellers.views.version
+            yield (
+                job_id,
+                Placed(job_id, job.next_epoch, chosen.node, chosen.price, recipe.name, view, wish.home),
+            )
+
+    def _in_turn(self, waiting: Iterable[JobId]) -> Iterator[JobId]:
+        """The same jobs; but second attempts that the budget does not pay for only have what nobody else wants."""
+        later = []
+        paid = self.retries.retries > 0
+        for job_id in waiting:
+            if paid or not self.jobs[job_id].attempts:
+                yield job_id
+            else:
+                later.append(job_id)
+        yield from later
+
+    def unpaid(self, job: Job) -> bool:
+        """True if a job has been tried, and the budget does not pay for another attempt now."""
+        return bool(job.attempts) and not self.retries.retries
+
+    def awaits(self, job: Job, now: Instant) -> Finish | None:
+        """Where a waiting job would end sooner than on any free slot, if it waits for that."""
+        if self.sellers.any_free(job.need):
+            for job_id, verdict in self._verdicts(job.need, self.queue.waiting(job.need), now):
+                if job_id == job.id:
+                    return verdict if isinstance(verdict, Finish) else None
         return None
 
     def _too_late(self, job: Job, size: int, now: Instant) -> bool:

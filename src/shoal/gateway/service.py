@@ -11,6 +11,7 @@ from shoal.gateway.config import Settings
 from shoal.gateway.desk import Desk
 from shoal.gateway.http import Doors
 from shoal.gateway.machine import GatewayMachine
+from shoal.gateway.renown import rules_of
 from shoal.machine import Effect
 from shoal.runtime.http import Server, bind
 from shoal.runtime.keys import NodeKey, verify
@@ -22,8 +23,8 @@ class Service:
     """One running gateway."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises `Refused` if its address is open to others and no keys are set."""
-        self._settings = settings
+        """Raises `Refused` if its address is open to others and no keys are set, or a file makes no sense."""
+        self._rules = rules_of(settings)
         self._orchestrators = [Address.parse(text) for text in settings.orchestrators]
         clients = Clients(settings.api_keys, settings.tenants)
         address = Address.parse(settings.http_addr)
@@ -46,7 +47,7 @@ class Service:
         await self.node.close()
 
     def _build(self, key: NodeKey) -> GatewayMachine:
-        self.machine = GatewayMachine(self._settings.rules, verify=verify)
+        self.machine = GatewayMachine(self._rules, verify=verify)
         return self.machine
 
     def _perform(self, effect: Effect) -> None:

@@ -32,6 +32,8 @@ class Stock(Struct, kw_only=True):
     #: Run times, by the job's size class.
     paces: dict[int, Pace] = field(default_factory=dict)
     link_ms: float = 0.0
+    #: The job that went there last may have had to wait for its model.
+    loading: bool = False
     heard_at: Instant = Instant(0)
     #: The number of the choice that fell on it last, and how many did since it was heard.
     turn: int = 0
@@ -90,6 +92,7 @@ class Stock(Struct, kw_only=True):
         """A job goes there."""
         self.turn = turn
         self.uses += 1
+        self.loading = self.quote is not None and self.quote.cold_ms > 0
         self.breaker = self.breaker.tried()
 
     def turned_away(self, held: int, more_at: Instant) -> None:
@@ -107,7 +110,9 @@ class Stock(Struct, kw_only=True):
         self.outcomes = self.outcomes.after(True, now)
         self.breaker = self.breaker.succeeded()
         self.paces.setdefault(size, Pace()).learn(run_ms)
-        self.link_ms += (LINK_WEIGHT if self.link_ms else 1.0) * (link_ms - self.link_ms)
+        if not self.loading:
+            self.link_ms += (LINK_WEIGHT if self.link_ms else 1.0) * (link_ms - self.link_ms)
+        self.loading = False
         self.heard(now)
 
     def wakes(self, now: Instant, held: int, pause_ms: int) -> bool:

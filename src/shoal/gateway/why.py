@@ -10,6 +10,9 @@ import msgspec
 from shoal.gateway.machine import GatewayMachine
 from shoal.gateway.placement import wish_of
 from shoal.ids import NodeId
+from shoal.policy.draws import DRAWS
+from shoal.policy.patience import Finish
+from shoal.policy.ranks import RANKS
 from shoal.policy.selection import Explanation, explain
 from shoal.policy.views import Candidate, size_class
 from shoal.units import Instant
@@ -18,6 +21,13 @@ from shoal.work.lifecycle import Attempt, Job, Phase
 FORGOTTEN = (
     "what this gateway knew then is forgotten: it keeps the latest changes only, and none over a restart"
 )
+
+
+#: Why a job waits.
+QUICKER = "a quicker node is about to be free, and would end it sooner than any slot that is free now"
+NOBODY = "no slot that it may have is free"
+TURN = "its turn comes at the next look"
+UNPAID = "retries are a small part of all attempts, and there are enough: it has what no first attempt wants"
 
 
 def why_value(machine: GatewayMachine, job: Job, now: Instant) -> dict[str, Any]:
@@ -53,10 +63,52 @@ def _waiting_value(machine: GatewayMachine, job: Job, now: Instant) -> dict[str,
     pool = list(machine.sellers.pool(job.need, size_class(job.spec.units_max)))
     home = machine.homes.home((job.spec.session,), now) if job.spec.session else NodeId("")
     wish = wish_of(job, job.next_epoch, home, now, pool)
+    policy = machine.policy_of(job.preference.policy)
+    choice = explain(policy, pool, wish)
+    quicker = machine.awaits(job, now)
+    unpaid = machine.unpaid(job)
+    if quicker is not None:
+        reason = QUICKER
+    elif choice.chosen is None:
+        reason = NOBODY
+    else:
+        reason = TURN
     return {
         "position": machine.position(job.id),
         "start_estimate_ms": machine.start_ms(job.id),
-        **_choice_value(explain(machine.policy_of(job.preference.policy), pool, wish), pool),
+        "policy": policy.name,
+        "reason": f"{UNPAID}; {reason}" if unpaid else reason,
+        "quicker": _finish_value(quicker) if quicker is not None else None,
+        "retry_unpaid": unpaid,
+        **_choice_value(choice, pool),
+    }
+
+
+def _finish_value(finish: Finish) -> dict[str, Any]:
+    return {
+        "node": finish.node,
+        "free_in_ms": round(finish.start_ms),
+        "done_in_ms": round(finish.end_ms),
+    }
+
+
+def policies_value(machine: GatewayMachine) -> dict[str, Any]:
+    """What a request may ask for by `Shoal-Policy`, the gateway's own choice first among them."""
+    default = machine.policy_of("")
+    return {
+        "default": default.name,
+        "policies": [
+            {
+                "name": policy.name,
+                "about": policy.about,
+                "source": policy.source,
+                "filters": policy.filters,
+                "score": RANKS[policy.rank].formula,
+                "draw": DRAWS[policy.draw].about,
+                "patient": policy.patience_ppm > 0,
+            }
+            for policy in dict.fromkeys((default, *machine.policies))
+        ],
     }
 
 

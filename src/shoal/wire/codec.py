@@ -44,10 +44,13 @@ encode_payload = _payloads.encode
 decode_payload = _payloads.decode
 
 
-def is_whole(answer: bytes) -> bool:
-    """True if an encoded payload holds JSON, and every file that this names came with it."""
+def is_whole(answer: bytes, *, names_files: bool) -> bool:
+    """True if an encoded payload holds JSON, and every file that this names, if it may, came with it."""
     try:
         payload = decode_payload(answer)
+        if not names_files:
+            msgspec.json.decode(payload.params, type=msgspec.Raw)
+            return True
         names = names_of(msgspec.json.decode(payload.params))
     except (Untrusted, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False

@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from operator import itemgetter
 
 from shoal.errors import Busy
@@ -227,10 +228,10 @@ class FairQueue:
         line = self._lines.get(need)
         return line is not None and bool(line.places)
 
-    def waiting(self, need: Need) -> Iterator[JobId]:
-        """The jobs that wait for this, in the order in which free slots would take them."""
+    def waiting(self, need: Need, first: int = 0) -> Iterator[JobId]:
+        """The jobs that wait for this, in the order in which free slots would take them, from that place on."""
         line = self._lines.get(need)
-        for place in line.places if line is not None else ():
+        for place in islice(line.places, first, None) if line is not None else ():
             yield place[2]
 
     def position(self, job: JobId) -> int:

@@ -31,7 +31,20 @@ BUGS: dict[str, tuple[Change, ...]] = {
     ),
     "skip-the-epoch-check": (
         Change("work/lease.py", "lease is None or lease.epoch != epoch or", "lease is None or"),
-        Change("gateway/machine.py", "Terms(job.id, job.epoch, job", "Terms(job.id, receipt.epoch, job"),
+        Change(
+            "work/lifecycle.py", "if epoch not in (self.epoch, self.hedge) or not epoch:", "if not epoch:"
+        ),
+    ),
+    "pay-both-of-two-attempts": (Change("gateway/settlement.py", "if epoch != job.epoch:", "if False:"),),
+    "forget-the-second-attempt": (
+        Change(
+            "gateway/books.py",
+            "        for leases in (self.leases, self.hedges):\n            if job.id in leases:\n",
+            "        for leases in (self.leases, self.hedges):\n"
+            "            if leases is self.hedges:\n"
+            "                leases.end(job.id)\n"
+            "            if job.id in leases:\n",
+        ),
     ),
     "release-a-hold-twice": (
         Change(

@@ -44,7 +44,7 @@ JOB = JobId("job")
 SPEC = JobSpec("echo", "echo", units_max=10, stream=True)
 PRICE = Price(7, 2)
 BODY = encode_payload(Payload(b"{}"))
-ANSWER = encode_payload(Payload(b"answer"))
+ANSWER = encode_payload(Payload(b'"answer"'))
 RULES = Rules(fee_ppm=100_000, attempts_max=2)
 
 

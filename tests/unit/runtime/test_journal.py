@@ -9,7 +9,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.journals import (
+
+from journals import (
     LATER,
     NOW,
     Desk,
@@ -21,7 +22,6 @@ from tests.journals import (
     until,
     write,
 )
-
 from shoal.errors import Failed, Refused, TooLarge
 from shoal.ids import digest
 from shoal.runtime import blockstore

@@ -11,7 +11,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.journals import (
+
+from journals import (
     LATER,
     NOW,
     Desk,
@@ -23,7 +24,6 @@ from tests.journals import (
     until,
     write,
 )
-
 from shoal.errors import Broken, Refused
 from shoal.ids import digest
 from shoal.runtime.history import read_history
