@@ -36,6 +36,8 @@ PART = 512
 LOOKED_MAX = 32
 #: How often attempts that take too long are looked for; none that is younger than this does.
 LOOK_MS = 1 * SECOND_MS
+#: Those who wait on purpose are looked at so often, and whenever there is news for them.
+STILL_MS = 20
 #: So many answers of a node must be known before it can seem to hang.
 ANSWERS_MIN = 3
 
@@ -53,6 +55,8 @@ class Placement(Books):
         self.retries = RetryBudget(share_ppm=rules.retry_share_ppm, burst=rules.retry_burst)
         #: What waits here, as orchestrators have been told, and when they are told again.
         self._demands: dict[Need, Instant] = {}
+        #: Until when nobody is looked at who waits for a quicker node, unless a slot or a job comes.
+        self._still: dict[Need, Instant] = {}
         #: When attempts that take too long are looked for again.
         self._look_at = Instant(0)
         #: Which part of a long queue is looked at next.
@@ -64,13 +68,10 @@ class Placement(Books):
         """How many of a node's slots our leases hold."""
         return self.leases.count(node, need) + self.hedges.count(node, need)
 
-    def _placed_at(self, node: NodeId, need: Need) -> list[Instant]:
-        """When each of our jobs there was placed."""
-        return [
-            self.jobs[JobId(lease.task)].attempt(lease.epoch).placed_at
-            for leases in (self.leases, self.hedges)
-            for lease in leases.held_for(node, need)
-        ]
+    def _placed_at(self, node: NodeId, need: Need) -> Iterator[Instant]:
+        """When our jobs there were placed, the first one first."""
+        for lease in self.leases.held_for(node, need):
+            yield self.jobs[JobId(lease.task)].attempt(lease.epoch).placed_at
 
     # What the doors may ask
 
@@ -141,6 +142,9 @@ class Placement(Books):
         """Bind waiting jobs to free slots, until there is no job or no slot that fits."""
         if not self.queue and not self._demands:
             return
+        for need in self.sellers.stirred:
+            self._still.pop(need, None)
+        self.sellers.stirred.clear()
         for need in self.queue.needs():
             while self.queue.waits_for(need) and (step := self._next_step(need, now)) is not None:
                 self.decide(step, now)
@@ -167,7 +171,7 @@ class Placement(Books):
 
         Of a long queue the front is looked at each time, and a part of the rest: the parts take turns.
         """
-        if not self.sellers.any_free(need):
+        if not self.sellers.any_free(need) or self._still.get(need, now) > now:
             return None
         part = self._parts.pop(need, FRONT)
         urgent = self.queue.urgent(need, self.sellers.urgent_by(need, now))
@@ -179,6 +183,8 @@ class Placement(Books):
         for _, verdict in self._verdicts(need, looked_at, now):
             if isinstance(verdict, Placed | Abandoned):
                 return verdict
+            if verdict is not None:
+                self._still[need] = later(now, STILL_MS)
         if part + PART < self.queue.count(need):
             self._parts[need] = part + PART
         return None
@@ -312,8 +318,13 @@ class Placement(Books):
                 break
             self.guard(job.id, partial(self.hedge, job, now), now)
 
+    def _push(self, job: Job) -> None:
+        super()._push(job)
+        self._still.pop(job.need, None)
+
     def _end(self, job: Job) -> None:
         super()._end(job)
+        self._still.pop(job.need, None)
         if job.phase is not Phase.CANCELLED and job.queue_ms > self.rules.tick_ms:
             self.sellers.promised(job.need, kept=job.phase is Phase.DONE)
 

@@ -8,7 +8,6 @@ thousand looks at a few; every change has a number by which it can be undone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from heapq import nsmallest
 from itertools import islice
 from math import ceil, sqrt
 
@@ -35,9 +34,10 @@ STOCKS_MAX = 256
 CAUTION = 2.0
 #: Whoever is this much slower than the quickest is worth waiting past, perhaps ...
 SLOW_PPM = 1_500_000
-#: ... for one of so many at most, and of each for so many jobs that began first.
-QUICK_MAX = 8
+#: ... for one of so many at most, and of each for so many jobs that began first; and so many jobs may wait so.
+QUICK_MAX = 16
 FIRST_MAX = 4
+PATIENT_MAX = 32
 #: By so great a part a promise is stretched each time that one is not kept; where one of so many is kept, it shrinks.
 STRETCH = 0.05
 STRETCH_MAX = 4.0
@@ -46,8 +46,8 @@ KEPT_PER_BROKEN = 50
 OVERDUE = 0.1
 
 
-#: When each of our jobs at a node was placed, for one need.
-PlacedAt = Callable[[NodeId, Need], Sequence[Instant]]
+#: When each of our jobs at a node was placed, for one need, the first one first.
+PlacedAt = Callable[[NodeId, Need], Iterator[Instant]]
 
 
 class Sellers:
@@ -73,11 +73,13 @@ class Sellers:
         self._behind: dict[Need, dict[NodeId, None]] = {}
         #: How often anybody was chosen.
         self._turns = 0
+        #: What somebody has said to have more slots for.
+        self.stirred: set[Need] = set()
         #: Who could take a job now.
         self._open: dict[Need, set[NodeId]] = {}
         #: How many times as long as it looked jobs turned out to wait, that others overtook meanwhile.
         self._stretch: dict[Need, float] = {}
-        self._slots: dict[Need, int] | None = None
+        self._slots: dict[Need, int] = {}
 
     def __contains__(self, node: NodeId) -> bool:
         return node in self._standings
@@ -107,10 +109,15 @@ class Sellers:
         """Take what an orchestrator sells in place of what it sold before."""
         standing = self._standings[node]
         standing.region = region
+        free = {need: stock.room for need, stock in standing.stocks.items()}
         for stock in standing.stocks.values():
             stock.quote = None
         for quote in quotes:
-            standing.stocks.setdefault((quote.pipeline, quote.model), Stock()).says(quote, now)
+            need = (quote.pipeline, quote.model)
+            stock = standing.stocks.setdefault(need, Stock())
+            stock.says(quote, now)
+            if stock.room > free.get(need, 0):
+                self.stirred.add(need)
         self._refresh(node)
         if len(standing.stocks) > STOCKS_MAX:
             self._forget_unsold(node, standing.stocks)
@@ -130,7 +137,7 @@ class Sellers:
         if need in self._pools:
             self._catch_up(need)
             del self._pools[need]
-        for known in (self._paces, self._overall, self._open, self._behind):
+        for known in (self._paces, self._overall, self._open, self._behind, self._stretch):
             known.pop(need, None)
 
     # What they do
@@ -235,20 +242,21 @@ class Sellers:
             opened.discard(node)
 
     def _refresh(self, node: NodeId) -> None:
-        self._slots = None
-        for need in self._standings[node].stocks:
+        standing = self._standings[node]
+        before, standing.slots = standing.slots, standing.sold()
+        for need in {**before, **standing.slots}:
+            slots = self._slots.get(need, 0) - before.get(need, 0) + standing.slots.get(need, 0)
+            if slots or need in standing.slots:
+                self._slots[need] = slots
+            else:
+                self._slots.pop(need, None)
+        for need in standing.stocks:
             self.touch(node, need)
 
     # What clients may ask
 
-    def models(self) -> dict[Need, int]:
+    def models(self) -> Mapping[Need, int]:
         """What can be bought now: slots by (pipeline, model)."""
-        if self._slots is None:
-            self._slots = {}
-            for standing in self._standings.values():
-                for need, stock in standing.stocks.items():
-                    if standing.connected and stock.quote is not None:
-                        self._slots[need] = self._slots.get(need, 0) + stock.quote.slots
         return self._slots
 
     def require(self, need: Need, limit: Price, region: str, retry_after_ms: int) -> None:
@@ -332,14 +340,14 @@ class Sellers:
         quick_ms = self._pools[need][size].scale.quick_ms
         if chosen.run_ms * MILLION <= quick_ms * SLOW_PPM:
             return iter(())
-        return finishes(self._busy_slots(chosen.run_ms, need, size, now))
+        return islice(finishes(self._busy_slots(chosen.run_ms, need, size, now)), PATIENT_MAX)
 
     def _busy_slots(self, slower_ms: float, need: Need, size: int, now: Instant) -> Iterator[Slot]:
         """The slots that jobs of ours hold at nodes that are quicker than this."""
         quicker = (c for c in self._pools[need][size] if 0 < c.run_ms < slower_ms and not c.barred)
         for candidate in islice(quicker, QUICK_MAX):
             run_ms = candidate.run_ms
-            for placed_at in nsmallest(FIRST_MAX, self._placed(candidate.node, need)):
+            for placed_at in islice(self._placed(candidate.node, need), FIRST_MAX):
                 left_ms = max(run_ms - (now - placed_at), OVERDUE * run_ms)
                 yield Slot(candidate.node, left_ms, candidate.link_ms + run_ms)
 

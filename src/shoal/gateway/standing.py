@@ -51,7 +51,7 @@ class Stock(Struct, kw_only=True):
         if quote is None or not standing.connected:
             return None
         pace = self.paces.get(size)
-        most = quote.slots - quote.taken
+        most = self.room
         if self.held_max is not None and self.held_max < most:
             most = self.held_max
         return Candidate(
@@ -73,6 +73,11 @@ class Stock(Struct, kw_only=True):
             heard_at=self.heard_at,
             uses=self.uses,
         )
+
+    @property
+    def room(self) -> int:
+        """The slots that are ours to hold, by its own word."""
+        return self.quote.slots - self.quote.taken if self.quote is not None else 0
 
     @property
     def run_ms(self) -> float:
@@ -145,3 +150,11 @@ class Standing(Struct, kw_only=True):
     connected: bool = False
     region: str = ""
     stocks: dict[Need, Stock] = field(default_factory=dict)
+    #: What it adds to the slots that can be bought.
+    slots: dict[Need, int] = {}
+
+    def sold(self) -> dict[Need, int]:
+        """The slots that it sells now."""
+        if not self.connected:
+            return {}
+        return {need: stock.quote.slots for need, stock in self.stocks.items() if stock.quote is not None}

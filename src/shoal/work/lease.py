@@ -38,7 +38,7 @@ class Leases:
         #: Told whose leases have become more or fewer, and for what.
         self.heed: Callable[[NodeId, Need], None] | None = None
         self._by_task: dict[str, Lease] = {}
-        self._by_holder: dict[NodeId, dict[Need, set[str]]] = {}
+        self._by_holder: dict[NodeId, dict[Need, dict[str, None]]] = {}
         #: No lease lapses before its earliest entry here; many live longer by then, or have ended.
         self._due: list[tuple[Instant, str]] = []
 
@@ -60,7 +60,7 @@ class Leases:
             raise Broken(f"{lease.task} is leased twice")
         self._by_task[lease.task] = lease
         self._note(lease)
-        self._by_holder.setdefault(lease.holder, {}).setdefault(lease.need, set()).add(lease.task)
+        self._by_holder.setdefault(lease.holder, {}).setdefault(lease.need, {})[lease.task] = None
         if self.heed is not None:
             self.heed(lease.holder, lease.need)
 
@@ -84,7 +84,7 @@ class Leases:
         if lease is None:
             return
         held = self._by_holder[lease.holder]
-        held[lease.need].discard(task)
+        del held[lease.need][task]
         if not held[lease.need]:
             del held[lease.need]
         if not held:
@@ -104,9 +104,9 @@ class Leases:
             for task in sorted(tasks)
         ]
 
-    def held_for(self, holder: NodeId, need: Need) -> list[Lease]:
-        """A holder's live leases for one need, in no order."""
-        return [self._by_task[task] for task in self._by_holder.get(holder, {}).get(need, ())]
+    def held_for(self, holder: NodeId, need: Need) -> Iterator[Lease]:
+        """A holder's live leases for one need, the one that began first first."""
+        return (self._by_task[task] for task in self._by_holder.get(holder, {}).get(need, ()))
 
     def lapsed(self, now: Instant) -> list[Lease]:
         """The leases whose time is over."""

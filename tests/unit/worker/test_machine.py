@@ -124,12 +124,12 @@ DECISIONS: dict[tuple[str, str], list[str] | type[Exception]] = {
     ("running", "another's order"): Untrusted,
     ("answered", "another's order"): Untrusted,
     ("running", "another order"): ["Send Failure o1"],
-    ("running", "cancel"): ["Stop", "Send Offers o2 1"],
-    ("running", "settled"): ["Stop", "Send Offers o2 1"],
+    ("running", "cancel"): ["Stop"],
+    ("running", "settled"): ["Stop"],
     ("running", "runner spoke"): ["Send Progress o1"],
-    ("running", "runner answered"): ["Deliver Result o1", "Send Offers o2 1"],
-    ("running", "runner answered too much"): ["Send Failure o1", "Send Offers o2 1"],
-    ("running", "runner failed"): ["Send Failure o1", "Send Offers o2 1"],
+    ("running", "runner answered"): ["Deliver Result o1"],
+    ("running", "runner answered too much"): ["Send Failure o1"],
+    ("running", "runner failed"): ["Send Failure o1"],
     ("running", "runner ready"): ["Send Offers o1 1", "Send Offers o2 0"],
     ("answered", "cancel"): ["Retire"],
     ("answered", "settled"): ["Retire"],
@@ -189,10 +189,24 @@ def test_closed_jobs_are_forgotten_one_day() -> None:
 
 def test_a_heartbeat_names_what_is_held_for_whom() -> None:
     worker = machine(*STORIES["answered"])
-    beats = [e for e in worker.handle(Tick(), NOW) if isinstance(e, Send)]
+    sent = [e for e in worker.handle(Tick(), NOW) if isinstance(e, Send)]
+    beats = [e for e in sent if isinstance(e.word, words.Heartbeat)]
     assert [(beat.peer, beat.word) for beat in beats] == [(O1, words.Heartbeat((words.Held(JOB, 1),)))]
     soon = worker.handle(Tick(), later(NOW, RULES.heartbeat_ms - 1))
     assert "Send Heartbeat o1" not in told(soon)
+
+
+def test_a_slot_that_came_free_is_told_others_a_moment_later_and_as_it_stands_then() -> None:
+    worker = machine(*STORIES["answered"])
+    worker.handle(Heard(O1, order(JobId("next"))), NOW)
+    again = told(worker.handle(RunnerAnswered(JobId("next"), 1, 4, 5, b"answer"), NOW))
+    assert again == ["Deliver Result o1"]
+    assert "Send Offers o2 1" in told(worker.handle(Tick(), NOW))
+    assert not any(line.startswith("Send Offers") for line in told(worker.handle(Tick(), NOW)))
+    worker.handle(Heard(O1, order(JobId("third"))), NOW)
+    worker.handle(RunnerFailed(JobId("third"), 1, FAULT), NOW)
+    filled = told(worker.handle(Heard(O1, order(JobId("fourth"))), NOW))
+    assert filled == ["Run", "Send Offers o2 0"]
 
 
 def test_a_job_that_runs_beyond_its_deadline_is_stopped() -> None:
