@@ -38,6 +38,7 @@ from shoal.work.lifecycle import (
     Placed,
     Returned,
     Withdrawn,
+    renewed,
 )
 from shoal.work.queue import FairQueue
 from shoal.work.stream import Stream
@@ -253,12 +254,12 @@ class Books(Machine[State]):
 
     def load(self, state: State) -> None:
         """Take a snapshot's state; queue and leases follow from the jobs."""
-        self.jobs = {job.id: job for job in state.jobs}
+        self.jobs = {job.id: renewed(job) for job in state.jobs}
         self._ended = deque(state.ended)
         self.ledger.load(state.book)
         for client, key, use in state.keys:
             self.keys.remember(client, key, use)
-        for job in state.jobs:
+        for job in self.jobs.values():
             if job.phase in ENDED:
                 continue
             self._push(job)

@@ -47,6 +47,9 @@ class Rules(Struct, frozen=True, kw_only=True):
     home_keep_ms: int = 10 * MINUTE_MS
     #: A second attempt begins when the first takes longer than the mean by so many standard deviations.
     hedge_spreads: float = 2.0
+    #: ... and whether or not its client asked for that, when it takes longer by so many, and so many times as long.
+    overdue_spreads: float = 8.0
+    overdue_times: float = 3.0
     #: Stakes (in wei) and reputations (0 to 1) by node id: `gateway.renown` adds those from files.
     stakes: dict[NodeId, int] = {}
     reputations: dict[NodeId, float] = {}

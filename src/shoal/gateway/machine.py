@@ -216,6 +216,8 @@ class GatewayMachine(Placement):
             return
         took_ms = now - job.attempt(word.epoch).placed_at
         self.sellers.answered(peer, job.need, size_class(job.spec.units_max), word.run_ms, took_ms, now)
+        if job.hedge and word.epoch == job.hedge and self.overdue(job, job.attempt(job.epoch), now):
+            self.sellers.failed(job.orchestrator, job.need, now)
         self.emit(Keep(word.digest, word.body, self.rules.body_keep_ms))
         fee = part(receipt.wei, self.rules.fee_ppm)
         fact = Answered(
@@ -289,10 +291,7 @@ class GatewayMachine(Placement):
                 self.guard(JobId(lease.task), partial(self._lapse, lease, now), now)
         for job_id in self.queue.expired(now):
             self.guard(job_id, partial(self._expire, job_id, now), now)
-        for lease in list(self.leases):
-            job = self.jobs[JobId(lease.task)]
-            if job.preference.hedge:
-                self.guard(job.id, partial(self.hedge, job, now), now)
+        self.look_for_overdue(now)
         self.sellers.wake(now)
         self.place(now)
 

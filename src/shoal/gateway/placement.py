@@ -8,6 +8,7 @@ kept by its version, so that the choice can be made again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain, islice
 
 from shoal.errors import Busy, Expired
@@ -23,9 +24,9 @@ from shoal.policy.patience import Finish, waits
 from shoal.policy.retries import RetryBudget
 from shoal.policy.selection import POLICIES, Policy, choose, own_policies, policy
 from shoal.policy.views import Candidate, Wish, size_class
-from shoal.units import Instant, later
+from shoal.units import SECOND_MS, Instant, later
 from shoal.wire import words
-from shoal.work.lifecycle import Abandoned, Hedged, Job, Placed
+from shoal.work.lifecycle import Abandoned, Attempt, Hedged, Job, Phase, Placed
 from shoal.work.queue import Need
 
 #: So many jobs at the front of a queue are looked at whenever a slot may be free, and so many of the others in turn.
@@ -33,7 +34,10 @@ FRONT = 64
 PART = 512
 #: Places of the queue that are looked at to tell whom we refuse when to come again.
 LOOKED_MAX = 32
-
+#: How often attempts that take too long are looked for; none that is younger than this does.
+LOOK_MS = 1 * SECOND_MS
+#: So many answers of a node must be known before it can seem to hang.
+ANSWERS_MIN = 3
 
 HARDLY = "it would hardly be done in time now, and others wait; allow more time, or try again later"
 
@@ -49,6 +53,8 @@ class Placement(Books):
         self.retries = RetryBudget(share_ppm=rules.retry_share_ppm, burst=rules.retry_burst)
         #: What waits here, as orchestrators have been told, and when they are told again.
         self._demands: dict[Need, Instant] = {}
+        #: When attempts that take too long are looked for again.
+        self._look_at = Instant(0)
         #: Which part of a long queue is looked at next.
         self._parts: dict[Need, int] = {}
         self._policies = {**POLICIES, **own_policies(rules.policies)}
@@ -164,8 +170,11 @@ class Placement(Books):
         if not self.sellers.any_free(need):
             return None
         part = self._parts.pop(need, FRONT)
+        urgent = self.queue.urgent(need, self.sellers.urgent_by(need, now))
         looked_at = chain(
-            islice(self.queue.waiting(need), FRONT), islice(self.queue.waiting(need, part), PART)
+            () if urgent is None else (urgent,),
+            islice(self.queue.waiting(need), FRONT),
+            islice(self.queue.waiting(need, part), PART),
         )
         for _, verdict in self._verdicts(need, looked_at, now):
             if isinstance(verdict, Placed | Abandoned):
@@ -263,18 +272,18 @@ class Placement(Books):
     # Second attempts
 
     def hedge(self, job: Job, now: Instant) -> None:
-        """Ask a second node, if the first takes longer than almost all do, and nobody waits for the slot."""
-        size = size_class(job.spec.units_max)
-        pace = self.sellers.pace(job.need, size)
-        if pace is None or job.hedge or job.spec.stream or self.queue.waits_for(job.need):
+        """Ask a second node where the first hangs; or is slower than almost all, if its client has asked for that."""
+        if job.hedge or job.spec.stream or not self.retries.retries:
             return
-        due_ms = pace.mean_ms + self.rules.hedge_spreads * pace.spread_ms
         first = job.attempt(job.epoch)
-        if now - first.placed_at < due_ms or now + pace.least_ms > job.deadline:
-            return
-        if not self.retries.retries:
-            return
-        chosen, wish = self._choose(job, size, now)
+        if not self.overdue(job, first, now):
+            pace = self.sellers.pace(job.need, size_class(job.spec.units_max))
+            if pace is None or not job.preference.hedge or self.queue.waits_for(job.need):
+                return
+            due_ms = pace.mean_ms + self.rules.hedge_spreads * pace.spread_ms
+            if now - first.placed_at < due_ms or now + pace.least_ms > job.deadline:
+                return
+        chosen, wish = self._choose(job, size_class(job.spec.units_max), now)
         if chosen is not None and chosen.node != first.orchestrator:
             name = self.policy_of(job.preference.policy).name
             version = self.sellers.views.version
@@ -283,6 +292,30 @@ class Placement(Books):
                 Hedged(job.id, job.next_epoch, chosen.node, chosen.price, name, version, wish.home), now
             )
             self.sellers.chosen(chosen.node, job.need)
+
+    def overdue(self, job: Job, attempt: Attempt, now: Instant) -> bool:
+        """True if an attempt takes so long that its node seems to hang."""
+        pace = self.sellers.pace_at(attempt.orchestrator, job.need, size_class(job.spec.units_max))
+        if pace is None or pace.answers < ANSWERS_MIN:
+            return False
+        due_ms = pace.mean_ms * self.rules.overdue_times + pace.spread_ms * self.rules.overdue_spreads
+        return now - attempt.placed_at > max(due_ms, LOOK_MS)
+
+    def look_for_overdue(self, now: Instant) -> None:
+        """Once a second, see which attempts take too long: the leases come in the order in which they began."""
+        if now < self._look_at:
+            return
+        self._look_at = later(now, LOOK_MS)
+        for lease in list(self.leases):
+            job = self.jobs[JobId(lease.task)]
+            if now - job.attempt(lease.epoch).placed_at < LOOK_MS:
+                break
+            self.guard(job.id, partial(self.hedge, job, now), now)
+
+    def _end(self, job: Job) -> None:
+        super()._end(job)
+        if job.phase is not Phase.CANCELLED and job.queue_ms > self.rules.tick_ms:
+            self.sellers.promised(job.need, kept=job.phase is Phase.DONE)
 
 
 def wish_of(job: Job, epoch: int, home: NodeId, now: Instant, pool: Iterable[Candidate]) -> Wish:

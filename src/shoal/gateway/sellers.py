@@ -8,6 +8,7 @@ thousand looks at a few; every change has a number by which it can be undone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from heapq import nsmallest
 from itertools import islice
 from math import ceil, sqrt
 
@@ -34,8 +35,13 @@ STOCKS_MAX = 256
 CAUTION = 2.0
 #: Whoever is this much slower than the quickest is worth waiting past, perhaps ...
 SLOW_PPM = 1_500_000
-#: ... for one of so many at most.
-QUICK_MAX = 64
+#: ... for one of so many at most, and of each for so many jobs that began first.
+QUICK_MAX = 8
+FIRST_MAX = 4
+#: By so great a part a promise is stretched each time that one is not kept; where one of so many is kept, it shrinks.
+STRETCH = 0.05
+STRETCH_MAX = 4.0
+KEPT_PER_BROKEN = 50
 #: A run that is over its time is thought to last this part of it longer.
 OVERDUE = 0.1
 
@@ -69,6 +75,8 @@ class Sellers:
         self._turns = 0
         #: Who could take a job now.
         self._open: dict[Need, set[NodeId]] = {}
+        #: How many times as long as it looked jobs turned out to wait, that others overtook meanwhile.
+        self._stretch: dict[Need, float] = {}
         self._slots: dict[Need, int] | None = None
 
     def __contains__(self, node: NodeId) -> bool:
@@ -306,6 +314,19 @@ class Sellers:
         """How long jobs of this size take, whoever runs them; None while there was none."""
         return self._paces.get(need, {}).get(size)
 
+    def pace_at(self, node: NodeId, need: Need, size: int) -> Pace | None:
+        """How long jobs of this size take there; None while there was none."""
+        stock = self._stock(node, need)
+        return stock.paces.get(size) if stock is not None else None
+
+    def urgent_by(self, need: Need, now: Instant) -> Instant:
+        """A job whose deadline is earlier than this can wait no longer: two slots more, and it is too late."""
+        overall = self._overall.get(need)
+        if overall is None:
+            return now
+        turns_ms = 2 * overall.mean_ms / max(1, self.models().get(need, 0))
+        return later(now, ceil(overall.mean_ms + overall.spread_ms + turns_ms))
+
     def sooner(self, chosen: Candidate, need: Need, size: int, now: Instant) -> Iterator[Finish]:
         """When jobs would end that wait for quicker nodes than the chosen one, one after the other."""
         quick_ms = self._pools[need][size].scale.quick_ms
@@ -318,7 +339,7 @@ class Sellers:
         quicker = (c for c in self._pools[need][size] if 0 < c.run_ms < slower_ms and not c.barred)
         for candidate in islice(quicker, QUICK_MAX):
             run_ms = candidate.run_ms
-            for placed_at in self._placed(candidate.node, need):
+            for placed_at in nsmallest(FIRST_MAX, self._placed(candidate.node, need)):
                 left_ms = max(run_ms - (now - placed_at), OVERDUE * run_ms)
                 yield Slot(candidate.node, left_ms, candidate.link_ms + run_ms)
 
@@ -329,4 +350,14 @@ class Sellers:
             return 0.0
         slots = max(1, self.models().get(need, 0))
         variance = pace.variance + (ahead + 1) * overall.variance / slots**2
-        return self.wait_ms(need, ahead) + pace.mean_ms + CAUTION * sqrt(variance)
+        wait_ms = self.wait_ms(need, ahead) * self._stretch.get(need, 1.0)
+        return wait_ms + pace.mean_ms + CAUTION * sqrt(variance)
+
+    def promised(self, need: Need, *, kept: bool) -> None:
+        """A job that had to wait was done in time, or not: so promises are made shorter or longer.
+
+        The stretch settles where one promise in so many is broken (Robbins and Monro 1951), whatever breaks them:
+        jobs that come later and go first, runs that are longer than they were.
+        """
+        stretch = self._stretch.get(need, 1.0) + (-STRETCH / KEPT_PER_BROKEN if kept else STRETCH)
+        self._stretch[need] = min(max(stretch, 1.0), STRETCH_MAX)

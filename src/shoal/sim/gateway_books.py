@@ -48,7 +48,6 @@ class JobEntry(Struct):
     hold: int
     key: str
     at: int
-    hedges: bool = False
     phase: str = "queued"
     epoch: int = 0
     orchestrator: str = ""
@@ -125,7 +124,6 @@ class GatewayBooks:
                 job.hold,
                 job.key,
                 job.accepted_at,
-                job.preference.hedge,
                 job.phase.value,
                 job.epoch,
                 job.orchestrator,
@@ -190,7 +188,6 @@ class GatewayBooks:
             fact.hold,
             fact.key,
             at,
-            fact.preference.hedge,
         )
         self.holds[fact.job] = fact.hold
         if fact.key:
@@ -209,8 +206,6 @@ class GatewayBooks:
         entry = self._entry(fact.job, -1, ("running",), fact)
         if entry is None:
             return
-        if not entry.hedges:
-            self._find("I2", fact.job, "a second attempt that its client did not ask for")
         if entry.hedge is not None:
             self._find("I2", fact.job, f"attempt {fact.epoch} beside {entry.epoch} and {entry.hedge.epoch}")
         entry.hedge = self._begun(entry, fact)

@@ -8,6 +8,7 @@ is late, and is refused where it arrives.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from heapq import heapify, heappop, heappush
 
 from msgspec import Struct
 
@@ -15,6 +16,9 @@ from shoal.errors import Broken
 from shoal.ids import NodeId
 from shoal.units import Instant
 from shoal.work.queue import Need
+
+#: Entries of leases that have ended are kept until they are more than those that live, and this.
+SPARE = 1_000
 
 
 class Lease(Struct, frozen=True, array_like=True, gc=False):
@@ -35,6 +39,8 @@ class Leases:
         self.heed: Callable[[NodeId, Need], None] | None = None
         self._by_task: dict[str, Lease] = {}
         self._by_holder: dict[NodeId, dict[Need, set[str]]] = {}
+        #: No lease lapses before its earliest entry here; many live longer by then, or have ended.
+        self._due: list[tuple[Instant, str]] = []
 
     def __len__(self) -> int:
         return len(self._by_task)
@@ -53,6 +59,7 @@ class Leases:
         if lease.task in self._by_task:
             raise Broken(f"{lease.task} is leased twice")
         self._by_task[lease.task] = lease
+        self._note(lease)
         self._by_holder.setdefault(lease.holder, {}).setdefault(lease.need, set()).add(lease.task)
         if self.heed is not None:
             self.heed(lease.holder, lease.need)
@@ -66,8 +73,10 @@ class Leases:
 
     def until(self, task: str, until: Instant) -> None:
         """Let a lease live until another instant."""
-        lease = self._by_task[task]
-        self._by_task[task] = Lease(lease.task, lease.epoch, lease.holder, lease.need, until)
+        before = self._by_task[task]
+        lease = self._by_task[task] = Lease(task, before.epoch, before.holder, before.need, until)
+        if until < before.until:
+            self._note(lease)
 
     def end(self, task: str) -> None:
         """End a lease, if it lives."""
@@ -96,9 +105,27 @@ class Leases:
         ]
 
     def held_for(self, holder: NodeId, need: Need) -> list[Lease]:
-        """A holder's live leases for one need."""
-        return [self._by_task[task] for task in sorted(self._by_holder.get(holder, {}).get(need, ()))]
+        """A holder's live leases for one need, in no order."""
+        return [self._by_task[task] for task in self._by_holder.get(holder, {}).get(need, ())]
 
     def lapsed(self, now: Instant) -> list[Lease]:
         """The leases whose time is over."""
-        return [lease for lease in self._by_task.values() if lease.until <= now]
+        found: dict[str, Lease] = {}
+        while self._due and self._due[0][0] <= now:
+            lease = self._by_task.get(heappop(self._due)[1])
+            if lease is None:
+                continue
+            if lease.until <= now:
+                found[lease.task] = lease
+            else:
+                self._note(lease)
+        for lease in found.values():
+            self._note(lease)
+        return list(found.values())
+
+    def _note(self, lease: Lease) -> None:
+        if len(self._due) > 2 * len(self._by_task) + SPARE:
+            self._due = [(lease.until, task) for task, lease in self._by_task.items()]
+            heapify(self._due)
+        else:
+            heappush(self._due, (lease.until, lease.task))

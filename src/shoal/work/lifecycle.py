@@ -163,13 +163,13 @@ class Attempt(Struct, frozen=True, array_like=True, gc=False):
     epoch: int
     orchestrator: NodeId
     placed_at: Instant
-    price: Price = Price(0)
     fault: Fault | None = None
     counts: bool = True
     #: How it was chosen: the policy, the version of the view, and where the session was at home.
     policy: str = ""
     view: int = 0
     home: NodeId = NodeId("")
+    price: Price = Price(0)
 
 
 class Job(Struct, frozen=True, array_like=True, gc=False):
@@ -186,6 +186,8 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
     key: str = ""
     phase: Phase = Phase.QUEUED
     attempts: tuple[Attempt, ...] = ()
+    #: What a work unit costs at the attempt that the job stands by.
+    price: Price = Price(0)
     ended_at: Instant = Instant(0)
     units: int = 0
     wei: Wei = Wei(0)
@@ -209,11 +211,6 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
     def orchestrator(self) -> NodeId:
         """Who has, or had, the attempt that the job stands by."""
         return self.attempt(self.epoch).orchestrator if self.epoch else NodeId("")
-
-    @property
-    def price(self) -> Price:
-        """What that attempt costs a work unit."""
-        return self.attempt(self.epoch).price if self.epoch else Price(0)
 
     @property
     def next_epoch(self) -> int:
@@ -249,7 +246,8 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
         match fact:
             case Placed():
                 self._expect(fact.epoch, self.next_epoch)
-                return replace(self, phase=phase, attempts=self._begun(fact, now), epoch=fact.epoch)
+                attempts = self._begun(fact, now)
+                return replace(self, phase=phase, attempts=attempts, epoch=fact.epoch, price=fact.price)
             case Hedged():
                 self._expect(fact.epoch, self.next_epoch)
                 self._expect(self.hedge, 0)
@@ -259,7 +257,8 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
                 self._expect_live(fact.epoch)
                 self._expect_live(other)
                 attempts = self._failed(fact.epoch, fact.fault, fact.counts)
-                return replace(self, phase=phase, attempts=attempts, epoch=other, hedge=0)
+                price = self.attempt(other).price
+                return replace(self, phase=phase, attempts=attempts, epoch=other, hedge=0, price=price)
             case Returned():
                 self._expect(fact.epoch, self.epoch)
                 self._expect(self.hedge, 0)
@@ -291,10 +290,10 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
             fact.epoch,
             fact.orchestrator,
             now,
-            fact.price,
             policy=fact.policy,
             view=fact.view,
             home=fact.home,
+            price=fact.price,
         )
         return (*self.attempts, attempt)
 
@@ -305,6 +304,7 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
             ended_at=now,
             epoch=fact.epoch,
             hedge=0,
+            price=self.attempt(fact.epoch).price,
             units=fact.units,
             wei=fact.wei,
             fee=fact.fee,
@@ -322,6 +322,14 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
     def _failed(self, epoch: int, fault: Fault, counts: bool) -> tuple[Attempt, ...]:
         failed = replace(self.attempts[epoch - 1], fault=fault, counts=counts)
         return (*self.attempts[: epoch - 1], failed, *self.attempts[epoch:])
+
+
+def renewed(job: Job) -> Job:
+    """A job from a snapshot of before jobs named the attempt that they stand by: then it was the latest."""
+    if job.epoch or not job.attempts:
+        return job
+    *before, latest = job.attempts
+    return replace(job, epoch=latest.epoch, attempts=(*before, replace(latest, price=job.price)))
 
 
 def expired(job: Job) -> Fault:

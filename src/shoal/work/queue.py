@@ -78,6 +78,8 @@ class Line:
         #: The tag of whoever was served last: a client that comes now is charged from there on.
         self.clock = 0
         self.flows: dict[tuple[ClientId, str], Flow] = {}
+        #: Deadlines of those that wait; and of some that do not any more.
+        self.deadlines: list[tuple[Instant, JobId]] = []
         #: How many are being served, and may come back.
         self.served = 0
 
@@ -212,6 +214,8 @@ class FairQueue:
             turn.line.charge(turn)
         insort(turn.line.places, turn.place)
         self._waiting[job] = turn
+        if deadline is not None:
+            heappush(turn.line.deadlines, (deadline, job))
         self._per_client[client] = self._per_client.get(client, 0) + 1
 
     def needs(self) -> tuple[Need, ...]:
@@ -233,6 +237,17 @@ class FairQueue:
         line = self._lines.get(need)
         for place in islice(line.places, first, None) if line is not None else ():
             yield place[2]
+
+    def urgent(self, need: Need, by: Instant) -> JobId | None:
+        """The waiting job whose deadline comes first, if that is by then."""
+        line = self._lines.get(need)
+        while line is not None and line.deadlines and line.deadlines[0][0] <= by:
+            job = line.deadlines[0][1]
+            turn = self._waiting.get(job)
+            if turn is not None and turn.line is line:
+                return job
+            heappop(line.deadlines)
+        return None
 
     def position(self, job: JobId) -> int:
         """How many jobs would be taken before this one."""
@@ -266,8 +281,12 @@ class FairQueue:
         else:
             turn = self._step_out(job)
             turn.line.leave(turn)
-        if not turn.line.places and not turn.line.served:
-            del self._lines[turn.line.need]
+        line = turn.line
+        if not line.places and not line.served:
+            del self._lines[line.need]
+        elif len(line.deadlines) > 2 * len(line.places) + SPARE:
+            line.deadlines = [due for due in line.deadlines if due[1] in self._waiting]
+            heapify(line.deadlines)
         if len(self._deadlines) > 2 * (len(self._waiting) + len(self._served)) + SPARE:
             self._deadlines = [
                 due for due in self._deadlines if due[1] in self._waiting or due[1] in self._served

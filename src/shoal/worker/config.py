@@ -14,6 +14,8 @@ class Rules(Struct, frozen=True, kw_only=True):
 
     heartbeat_ms: int = 5 * SECOND_MS
     tick_ms: int = 1 * SECOND_MS
+    #: An order that crossed with another orchestrator's waits so long for a slot, where jobs are shorter than that.
+    crossed_ms: int = 1 * SECOND_MS
     #: An answer that nobody settled is dropped this long after the job's deadline.
     answer_keep_ms: int = 60 * SECOND_MS
     #: Closed jobs that are remembered, so that a repeated or overtaken order does not run again.

@@ -39,6 +39,9 @@ from shoal.wire import words
 from shoal.work.queue import Need
 from shoal.worker.config import Rules
 
+#: The weight of the newest answer in the mean time of a runner's jobs.
+RUN_MS_WEIGHT = 0.2
+
 
 class RunnerReady(Event, frozen=True):
     """A runner takes so many jobs at once: now, or if it is cold, the first of them after `cold_ms`."""
@@ -107,6 +110,8 @@ class Drained(Effect, frozen=True):
 class Phase(Enum):
     """Where a job stands here."""
 
+    #: Its slot was given away twice, by two orchestrators; it has the next one that comes free.
+    CROSSED = "crossed"
     RUNNING = "running"
     ANSWERED = "answered"
 
@@ -139,6 +144,10 @@ class WorkerMachine(Machine[Nothing]):
         self.tasks: dict[tuple[JobId, int], Task] = {}
         #: The running ones, and for whom: what is left of a runner's slots is free.
         self._running: dict[Need, dict[tuple[JobId, int], NodeId]] = {}
+        #: The orders that crossed with another orchestrator's, and until when they wait.
+        self._crossed: dict[Need, dict[tuple[JobId, int], tuple[words.Job, Instant]]] = {}
+        #: How long a runner's jobs take of late.
+        self._run_ms: dict[Need, float] = {}
         self.earned: dict[NodeId, Wei] = {}
         self.answered = 0
         self._orchestrators: set[NodeId] = set()
@@ -177,16 +186,40 @@ class WorkerMachine(Machine[Nothing]):
             return
         if digest(word.body) != word.digest:
             raise Untrusted(f"{peer} sent job {word.job} with another body than it names")
-        runner = self.runners.get(need)
-        if self._draining or runner is None or len(self._running.get(need, ())) >= runner.slots:
-            fault = words.Fault(Busy.code, "the worker has no free slot for this")
-            self.emit(Send(peer, words.Failure(word.job, word.epoch, fault)))
-            return
         task = Task(word.job, word.epoch, peer, need, later(now, word.deadline_ms))
-        self.tasks[word.job, word.epoch] = task
-        self._running.setdefault(need, {})[word.job, word.epoch] = peer
+        if self._is_free(need):
+            self._start(task, word)
+        elif self._may_cross(need):
+            self.tasks[word.job, word.epoch] = replace(task, phase=Phase.CROSSED)
+            until = later(now, self.rules.crossed_ms)
+            self._crossed.setdefault(need, {})[word.job, word.epoch] = word, until
+        else:
+            self._turn_away(peer, word.job, word.epoch)
+
+    def _turn_away(self, peer: NodeId, job: JobId, epoch: int) -> None:
+        fault = words.Fault(Busy.code, "the worker has no free slot for this")
+        self.emit(Send(peer, words.Failure(job, epoch, fault)))
+
+    def _is_free(self, need: Need) -> bool:
+        runner = self.runners.get(need)
+        return not self._draining and runner is not None and len(self._running.get(need, ())) < runner.slots
+
+    def _may_cross(self, need: Need) -> bool:
+        """True if a job that finds no slot may wait for one: two orchestrators gave it away, and it is soon free."""
+        runner = self.runners.get(need)
+        return (
+            not self._draining
+            and runner is not None
+            and len(self._orchestrators) > 1
+            and len(self._crossed.get(need, ())) < runner.slots
+            and self._run_ms.get(need, self.rules.crossed_ms) < self.rules.crossed_ms
+        )
+
+    def _start(self, task: Task, word: words.Job) -> None:
+        self.tasks[task.job, task.epoch] = replace(task, phase=Phase.RUNNING)
+        self._running.setdefault(task.need, {})[task.job, task.epoch] = task.orchestrator
         self.emit(Run(word))
-        self._announce(but=peer)
+        self._announce(but=task.orchestrator)
 
     def _hear_cancel(self, peer: NodeId, word: words.Cancel, now: Instant) -> None:
         self._close(peer, word.job, word.epoch)
@@ -204,9 +237,11 @@ class WorkerMachine(Machine[Nothing]):
             return False
         del self.tasks[job, epoch]
         if task.phase is Phase.RUNNING:
-            self._ran(task)
             self.emit(Stop(job, epoch))
+            self._ran(task)
             self._announce(but=peer)
+        elif task.phase is Phase.CROSSED:
+            self._uncross(task)
         else:
             self.emit(Retire(_answer(job, epoch)))
         return True
@@ -243,8 +278,10 @@ class WorkerMachine(Machine[Nothing]):
             fault = words.Fault(TooLarge.code, f"the answer has {len(event.body)} bytes, too many to send")
             self._fail(task, fault)
             return
-        self._ran(task)
+        mean_ms = self._run_ms.get(task.need, float(event.run_ms))
+        self._run_ms[task.need] = mean_ms + RUN_MS_WEIGHT * (event.run_ms - mean_ms)
         self.tasks[event.job, event.epoch] = replace(task, phase=Phase.ANSWERED)
+        self._ran(task)
         self.answered += 1
         result = words.Result(
             event.job, event.epoch, event.units, event.run_ms, digest(event.body), event.body
@@ -258,8 +295,8 @@ class WorkerMachine(Machine[Nothing]):
             self._fail(task, event.fault)
 
     def _fail(self, task: Task, fault: words.Fault) -> None:
-        self._ran(task)
         del self.tasks[task.job, task.epoch]
+        self._ran(task)
         self.emit(Send(task.orchestrator, words.Failure(task.job, task.epoch, fault)))
         self._announce(but=task.orchestrator)
 
@@ -278,8 +315,21 @@ class WorkerMachine(Machine[Nothing]):
         return sum(peer != but for peer in self._running.get(need, {}).values())
 
     def _ran(self, task: Task) -> None:
-        """A running task has ended, one way or another: its slot is free."""
+        """A running task has ended, one way or another: its slot is free, for an order that crossed if there is one."""
         del self._running[task.need][task.job, task.epoch]
+        crossed = self._crossed.get(task.need)
+        if crossed and self._is_free(task.need):
+            name, (word, _) = next(iter(crossed.items()))
+            following = self.tasks[name]
+            self._uncross(following)
+            self._start(following, word)
+
+    def _uncross(self, task: Task) -> None:
+        """An order waits no longer for a slot."""
+        crossed = self._crossed[task.need]
+        del crossed[task.job, task.epoch]
+        if not crossed:
+            del self._crossed[task.need]
 
     def _offers(self, peer: NodeId) -> words.Offers:
         """What this orchestrator can have: all slots but those that others' jobs hold."""
@@ -299,7 +349,15 @@ class WorkerMachine(Machine[Nothing]):
     # Time
 
     def _on_tick(self, event: Tick, now: Instant) -> None:
+        waited = [
+            name for crossed in self._crossed.values() for name, (_, until) in crossed.items() if until <= now
+        ]
+        for task in [self.tasks.pop(name) for name in waited]:
+            self._uncross(task)
+            self._turn_away(task.orchestrator, task.job, task.epoch)
         for task in [task for task in self.tasks.values() if task.deadline <= now]:
+            if task.phase is Phase.CROSSED:
+                continue  # it will not wait much longer
             if task.phase is Phase.RUNNING:
                 self.emit(Stop(task.job, task.epoch))
                 late = words.Fault(Expired.code, "the runner did not answer before the deadline")
@@ -326,6 +384,9 @@ class WorkerMachine(Machine[Nothing]):
         running = {name for name, task in self.tasks.items() if task.phase is Phase.RUNNING}
         if running != {name for names in self._running.values() for name in names}:
             raise Broken("the slots and the running jobs differ")
+        crossed = {name for name, task in self.tasks.items() if task.phase is Phase.CROSSED}
+        if crossed != {name for names in self._crossed.values() for name in names}:
+            raise Broken("the orders that crossed and the tasks differ")
         for need, runner in self.runners.items():
             if len(self._running.get(need, ())) > runner.slots:
                 raise Broken(f"{len(self._running[need])} jobs run on {runner.slots} slots of {need}")

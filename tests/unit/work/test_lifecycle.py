@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -18,12 +19,14 @@ from shoal.work.lifecycle import (
     Abandoned,
     Accepted,
     Answered,
+    Attempt,
     Fallen,
     Hedged,
     Job,
     Placed,
     Returned,
     Withdrawn,
+    renewed,
 )
 from shoal.work.task import Earned, Leased, Released, Task
 
@@ -137,6 +140,18 @@ def test_with_two_attempts_running_a_job_neither_waits_nor_gets_a_third() -> Non
     for fact in (Returned(JOB, 1, FAULT), Hedged(JOB, 3, OTHER, Price(2))):
         with pytest.raises(IllegalMove):
             hedged.move(fact, NOW)
+
+
+def test_a_job_from_an_older_snapshot_is_read_as_it_was_meant() -> None:
+    job = job_in(RUNNING)
+    fields = msgspec.to_builtins(job, builtin_types=(bytes,))
+    old = fields[: Job.__struct_fields__.index("preference")]
+    attempts = Job.__struct_fields__.index("attempts")
+    old[attempts] = [attempt[: Attempt.__struct_fields__.index("policy")] for attempt in old[attempts]]
+    read = renewed(msgspec.convert(old, Job))
+    assert (read.epoch, read.next_epoch, read.orchestrator) == (1, 2, SELLER)
+    assert read.attempt(1).price == read.price == job.price
+    assert renewed(job) is job
 
 
 LIVE, EARNED, RELEASED = task.Phase

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isfinite
 
 from shoal.machine import Value
+from shoal.sim.load.contenders import names
 from shoal.sim.load.figures import Figures, Interval, interval
 from shoal.sim.load.oracle import Best
 from shoal.sim.load.runs import Mark, Round
@@ -90,18 +91,24 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 def detail(rounds: Sequence[Round]) -> list[str]:
     """All contenders of one scenario at one rate, with every figure."""
     rows = []
-    for policy in dict.fromkeys(round_.task.policy for round_ in rounds):
+    for policy in _in_order({round_.task.policy for round_ in rounds}):
         runs = [round_.figures for round_ in rounds if round_.task.policy == policy]
         cells = [column.write(interval([column.read(run) for run in runs])) for column in COLUMNS]
         rows.append([policy, *cells])
     return table(["", *(column.head for column in COLUMNS)], rows)
 
 
+def _in_order(policies: set[str]) -> list[str]:
+    """Ours first, then the rivals, whoever was run first."""
+    known = names()
+    return sorted(policies, key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
 def sweep(rounds: Sequence[Round], column: Column, pipeline: str = "") -> list[str]:
     """One figure at every rate: a row a rate, a column a contender, and the oracle's share if that is the figure."""
     its = scenario(rounds[0].task.scenario)
     oracle = column is COLUMNS[0]
-    policies = list(dict.fromkeys(round_.task.policy for round_ in rounds))
+    policies = _in_order({round_.task.policy for round_ in rounds})
     rows = []
     for rate in sorted({round_.task.rate for round_ in rounds}):
         here = [round_ for round_ in rounds if round_.task.rate == rate]
