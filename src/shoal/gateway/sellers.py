@@ -130,7 +130,7 @@ class Sellers:
         if need in self._pools:
             self._catch_up(need)
             del self._pools[need]
-        for known in (self._paces, self._overall, self._open, self._behind):
+        for known in (self._paces, self._overall, self._open, self._behind, self._stretch):
             known.pop(need, None)
 
     # What they do
