@@ -8,6 +8,7 @@ import pytest
 
 from market import Market
 from shoal.errors import Lost
+from shoal.ids import NodeId
 from shoal.machine import Effect, Fact
 from shoal.wire import words
 from shoal.work.lifecycle import Hedged, Phase
@@ -66,10 +67,32 @@ def test_a_second_attempt_waits_longer_where_times_differ_more() -> None:
     assert made.job("job").hedge == 2
 
 
-@pytest.mark.parametrize("wanted", [{"hedge": False}, {"hedge": True, "stream": True}])
-def test_neither_who_did_not_ask_for_it_nor_a_stream_is_hedged(wanted: dict[str, bool]) -> None:
+def test_who_did_not_ask_for_it_is_hedged_only_where_the_first_seems_to_hang() -> None:
     made = market()
-    made.submit("job", **wanted)
+    made.submit("job")
+    made.after(3 * RUN_MS - 250)
+    assert made.job("job").hedge == 0
+    made.after(2 * RUN_MS)
+    assert made.job("job").hedge == 2
+
+
+def test_a_node_that_hung_while_another_answered_has_failed() -> None:
+    made = market()
+    made.submit("job")
+    made.after(5 * RUN_MS)
+    hung, quick = first_and_second(made)
+    made.answers("job", epoch=2)
+    outcomes = {
+        name: made.machine.sellers.standings[NodeId(name)].stocks[made.need].outcomes
+        for name in (hung, quick)
+    }
+    assert outcomes[hung].bad > 0
+    assert not outcomes[quick].bad
+
+
+def test_a_stream_is_not_hedged() -> None:
+    made = market()
+    made.submit("job", hedge=True, stream=True)
     made.after(20 * RUN_MS)
     assert len(made.job("job").attempts) == 1
 
