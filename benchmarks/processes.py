@@ -98,9 +98,10 @@ class Crew:
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            for leader in self.leaders:
-                leader.poll()
             time.sleep(POLL_S)
+        for leader in self.leaders:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                leader.wait(POLL_S)
 
 
 def family() -> tuple[dict[int, int], dict[int, int]]:

@@ -58,7 +58,8 @@ def order(job: JobId) -> words.Job:
     return words.Job(job, 1, JobSpec("echo", "echo", units_max=10), Price(1), 60_000, digest(BODY), BODY)
 
 
-async def test_a_gateway_forgets(tmp_path: Path) -> None:
+async def test_a_gateway_forgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoal.work.lease.SPARE", REMEMBERED)
     rules = GatewayRules(ended_jobs_max=REMEMBERED, keys_max=REMEMBERED, views_max=REMEMBERED)
     async with gateway(tmp_path, rules=rules) as stage:
 
@@ -87,7 +88,8 @@ async def test_a_gateway_forgets(tmp_path: Path) -> None:
         assert [len(thing) for thing in (*open_things, *waiting)] == [0] * 6
 
 
-def test_an_orchestrator_forgets() -> None:
+def test_an_orchestrator_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoal.work.lease.SPARE", REMEMBERED)
     rules = OrchestratorRules(ended_tasks_max=REMEMBERED)
     machine = OrchestratorMachine(rules, node=SELF, sign=lambda data: b"signed")
     machine.handle(Connected(G, "gateway", "boot"), NOW)

@@ -201,7 +201,7 @@ class Answer(Struct, frozen=True):
     @property
     def body(self) -> bytes:
         """The answer as it crosses the wire."""
-        return encode_payload(Payload("".join(self.pieces).encode()))
+        return encode_payload(Payload(f'"{"".join(self.pieces)}"'.encode()))
 
 
 def answer_to(body: bytes, stream: bool) -> Answer:
