@@ -133,7 +133,7 @@ class GatewayMachine(Placement):
             now,
         )
         self.emit(Reply(event.job, event.job))
-        self.place(now)
+        self.place_new(self.jobs[event.job], now)
 
     def _on_cancel_asked(self, event: CancelAsked, now: Instant) -> None:
         job = self.jobs.get(event.job)

@@ -152,6 +152,21 @@ class Placement(Books):
                     self._note_placed(step, now)
         self._say_demands(now)
 
+    def place_new(self, job: Job, now: Instant) -> None:
+        """Bind a job that has just come, at once if nobody else waits for the same."""
+        need = job.need
+        if self.queue.count(need) > 1 or self._demands:
+            self.place(now)
+        elif self.sellers.any_free(need):
+            verdict = self._verdict(job, size_class(job.spec.units_max), now, {})
+            if isinstance(verdict, Placed):
+                self.decide(verdict, now)
+                self._note_placed(verdict, now)
+            else:
+                self._say_demands(now)
+        else:
+            self._say_demands(now)
+
     def _say_demands(self, now: Instant) -> None:
         """Let those who sell it know what waits here, when that begins or ends, and now and then between."""
         for need in dict.fromkeys((*self.queue.needs(), *self._demands)):
@@ -207,25 +222,29 @@ class Placement(Books):
             if self._too_late(job, size, now):
                 yield job_id, Abandoned(job_id, words.Fault(Expired.code, HARDLY))
                 continue
-            chosen, wish = self._choose(job, size, now)
-            if chosen is None:
-                if not job.attempts:  # whoever may not go to some of them says nothing of the others
-                    barren[kind] = job.limit
-                yield job_id, None
-                continue
-            recipe = self.policy_of(job.preference.policy)
-            if recipe.patience_ppm:
-                if size not in sooner:
-                    sooner[size] = self.sellers.sooner(chosen, need, size, now)
-                best = next(sooner[size], None)
-                if waits(chosen.run_ms, best, recipe.patience_ppm):
-                    yield job_id, best  # this slot is for one of those after it
-                    continue
-            view = self.sellers.views.version
-            yield (
-                job_id,
-                Placed(job_id, job.next_epoch, chosen.node, chosen.price, recipe.name, view, wish.home),
-            )
+            verdict = self._verdict(job, size, now, sooner)
+            if (
+                verdict is None and not job.attempts
+            ):  # whoever may not go to some of them says nothing of the others
+                barren[kind] = job.limit
+            yield job_id, verdict
+
+    def _verdict(
+        self, job: Job, size: int, now: Instant, sooner: dict[int, Iterator[Finish]]
+    ) -> Placed | Finish | None:
+        """A job bound to a free slot; or where it ends sooner than on any of those; or None if no free slot fits it."""
+        chosen, home = self._choose(job, size, now)
+        if chosen is None:
+            return None
+        recipe = self.policy_of(job.preference.policy)
+        if recipe.patience_ppm and self.sellers.is_slow(chosen, job.need, size):
+            if size not in sooner:
+                sooner[size] = self.sellers.sooner(chosen, job.need, size, now)
+            best = next(sooner[size], None)
+            if waits(chosen.run_ms, best, recipe.patience_ppm):
+                return best  # this slot is for one of those after it
+        view = self.sellers.views.version
+        return Placed(job.id, job.next_epoch, chosen.node, chosen.price, recipe.name, view, home)
 
     def _in_turn(self, waiting: Iterable[JobId]) -> Iterator[JobId]:
         """The same jobs; but second attempts that the budget does not pay for only have what nobody else wants."""
@@ -259,11 +278,12 @@ class Placement(Books):
         others = self.queue.position(job.id) + 1 < self.queue.count(job.need)
         return pace is not None and others and now + pace.mean_ms > job.deadline
 
-    def _choose(self, job: Job, size: int, now: Instant) -> tuple[Candidate | None, Wish]:
+    def _choose(self, job: Job, size: int, now: Instant) -> tuple[Candidate | None, NodeId]:
+        """Who gets a job now, if anybody; and where its session is at home."""
         pool = self.sellers.pool(job.need, size)
         home = self.homes.home((job.spec.session,), now) if job.spec.session else NodeId("")
         wish = wish_of(job, job.next_epoch, home, now, pool)
-        return choose(self.policy_of(job.preference.policy), pool, wish), wish
+        return choose(self.policy_of(job.preference.policy), pool, wish), home
 
     def _note_placed(self, placed: Placed, now: Instant) -> None:
         job = self.jobs[placed.job]
@@ -289,14 +309,12 @@ class Placement(Books):
             due_ms = pace.mean_ms + self.rules.hedge_spreads * pace.spread_ms
             if now - first.placed_at < due_ms or now + pace.least_ms > job.deadline:
                 return
-        chosen, wish = self._choose(job, size_class(job.spec.units_max), now)
+        chosen, home = self._choose(job, size_class(job.spec.units_max), now)
         if chosen is not None and chosen.node != first.orchestrator:
             name = self.policy_of(job.preference.policy).name
             version = self.sellers.views.version
             self.retries.withdraw()
-            self.decide(
-                Hedged(job.id, job.next_epoch, chosen.node, chosen.price, name, version, wish.home), now
-            )
+            self.decide(Hedged(job.id, job.next_epoch, chosen.node, chosen.price, name, version, home), now)
             self.sellers.chosen(chosen.node, job.need)
 
     def overdue(self, job: Job, attempt: Attempt, now: Instant) -> bool:

@@ -143,10 +143,9 @@ class Sellers:
     # What they do
 
     def chosen(self, node: NodeId, need: Need) -> None:
-        """A job goes there."""
+        """A job has gone there, under a lease."""
         self._turns += 1
         self._standings[node].stocks[need].chosen(self._turns)
-        self.touch(node, need)
 
     def turned_away(self, node: NodeId, need: Need, now: Instant) -> None:
         """An orchestrator had no slot for us: leave it alone for a moment, or until it speaks."""
@@ -335,11 +334,13 @@ class Sellers:
         turns_ms = 2 * overall.mean_ms / max(1, self.models().get(need, 0))
         return later(now, ceil(overall.mean_ms + overall.spread_ms + turns_ms))
 
+    def is_slow(self, chosen: Candidate, need: Need, size: int) -> bool:
+        """True if the chosen node is so much slower than the quickest that waiting for that one may be worth it."""
+        pool = self._pools[need][size]
+        return len(pool) > 1 and chosen.run_ms * MILLION > pool.scale.quick_ms * SLOW_PPM
+
     def sooner(self, chosen: Candidate, need: Need, size: int, now: Instant) -> Iterator[Finish]:
         """When jobs would end that wait for quicker nodes than the chosen one, one after the other."""
-        quick_ms = self._pools[need][size].scale.quick_ms
-        if chosen.run_ms * MILLION <= quick_ms * SLOW_PPM:
-            return iter(())
         return islice(finishes(self._busy_slots(chosen.run_ms, need, size, now)), PATIENT_MAX)
 
     def _busy_slots(self, slower_ms: float, need: Need, size: int, now: Instant) -> Iterator[Slot]:
