@@ -89,7 +89,7 @@ class Placement(Books):
 
     def policy_of(self, name: str) -> Policy:
         """The policy of this name, the gateway's own for "". Raises `Refused` with those that there are."""
-        return self._policies.get(name) or policy(name, self._policies)
+        return self._policies.get(name) or policy(name, {recipe.name: recipe for recipe in self.policies})
 
     @property
     def policies(self) -> list[Policy]:
