@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,12 +125,14 @@ def test_ctrl_c_cancels_what_was_run(network: Up) -> None:
 
 
 def test_models_say_what_is_offered(network: Up) -> None:
-    models = json.loads(typed(network, "models", "--json").stdout)["models"]
-    by_name = {(model["pipeline"], model["id"]): model for model in models}
-    assert (
-        by_name["echo", "echo"]["slots"] == 5
-    )  # the one that works for both orchestrators is offered by both
-    llm = next(model for model in models if model["pipeline"] == "llm")
+    def models() -> list[dict[str, Any]]:
+        return list(json.loads(typed(network, "models", "--json").stdout)["models"])
+
+    def slots() -> int:
+        return next(int(model["slots"]) for model in models() if model["id"] == "echo")
+
+    until(lambda: slots() == 5, "the one that works for both orchestrators is offered by both")
+    llm = next(model for model in models() if model["pipeline"] == "llm")
     assert (llm["slots"], llm["here"], llm["licence"]) == (0, False, "Apache-2.0")
 
 

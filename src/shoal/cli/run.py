@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from shoal.cli.buyer import ENDED, Buyer, File, Job, files_of, gateway_url, name
 from shoal.cli.client import Client
 from shoal.cli.terminal import duration, gwei
 from shoal.errors import BY_CODE, Failed, Refused
+from shoal.runtime.chance import new_job_id
 from shoal.units import SECOND_MS
 from shoal.wire.pipelines import PIPELINES, Pipeline, pipeline
 from shoal.work.queue import PRIORITIES
@@ -66,11 +68,14 @@ def run(options: argparse.Namespace) -> int:
     params, file = _request(row, options)
     deadline_ms = round(options.deadline * SECOND_MS)
     wants = {name: getattr(options, name) for name in ("policy", "priority", "region", "hedge")}
-    job = buyer.submit(row.name, params, file=file, deadline_ms=deadline_ms, key=options.key, wants=wants)
+    key = options.key or new_job_id()  # whoever is interrupted while it asks can ask which job that made
+    ask = partial(buyer.submit, row.name, params, file=file, deadline_ms=deadline_ms, key=key, wants=wants)
+    job: Job | None = None
     try:
+        job = ask()
         job = _follow(buyer, job, show=not options.json)
     except KeyboardInterrupt:
-        job = buyer.cancel(job["id"])
+        job = buyer.cancel((job or ask())["id"])
         print(f"\n{job['id']} is {job['state']}, charged {gwei(job['charged_wei'])}", file=sys.stderr)
         raise
     if job["error"] is not None:
