@@ -31,7 +31,8 @@ from shoal.work.seal import seal
 
 W = TypeVar("W", bound=words.Word)
 
-HELLO = {"messages": [{"role": "user", "content": "hello there friend"}]}
+#: Any: it is spread into calls whose overloads no dictionary fits.
+HELLO: Any = {"messages": [{"role": "user", "content": "hello there friend"}]}
 ANSWER = "You said hello there friend"
 WORKER = NodeId("0x" + "77" * 20)
 
@@ -57,6 +58,12 @@ class Attempt:
 
 
 Script = Callable[[Attempt], Awaitable[words.Payload | words.Fault]]
+
+
+async def held(attempt: Attempt) -> words.Payload:
+    """A script that never answers."""
+    await asyncio.Event().wait()
+    raise AssertionError
 
 
 class Seller:
@@ -281,3 +288,18 @@ async def gateway(home: Path, seller: Seller | None = None, **settings: Any) -> 
 def price(pipeline: str) -> Price:
     """The table's price."""
     return PIPELINES[pipeline].price
+
+
+def events(text: str) -> list[dict[str, Any]]:
+    """The events of a stream: `event`, `id`, `data`."""
+    found = []
+    for block in text.split("\n\n"):
+        lines = [line for line in block.split("\n") if line and not line.startswith(":")]
+        if lines:
+            found.append(dict(line.split(": ", 1) for line in lines))
+    return found
+
+
+def data(text: str) -> list[Any]:
+    """The JSON of a stream's events."""
+    return [msgspec.json.decode(e["data"]) for e in events(text) if e["data"] != "[DONE]"]

@@ -38,7 +38,7 @@ async def client(stage: Stage) -> AsyncIterator[AsyncOpenAI]:
 
 
 async def test_a_chat(client: AsyncOpenAI) -> None:
-    said = await client.chat.completions.create(model="", **HELLO)  # type: ignore[call-overload]
+    said = await client.chat.completions.create(model="", **HELLO)
     assert said.choices[0].message.content == ANSWER
     assert said.choices[0].finish_reason == "stop"
     assert said.usage.total_tokens == 8
@@ -46,7 +46,7 @@ async def test_a_chat(client: AsyncOpenAI) -> None:
 
 
 async def test_a_streamed_chat(client: AsyncOpenAI) -> None:
-    stream = await client.chat.completions.create(  # type: ignore[call-overload]
+    stream = await client.chat.completions.create(
         model=MODEL, **HELLO, stream=True, stream_options={"include_usage": True}
     )
     chunks = [chunk async for chunk in stream]
@@ -57,15 +57,13 @@ async def test_a_streamed_chat(client: AsyncOpenAI) -> None:
 
 
 async def test_a_chat_says_how_it_is_wanted(client: AsyncOpenAI, stage: Stage) -> None:
-    said = await client.chat.completions.with_raw_response.create(  # type: ignore[call-overload]
+    said = await client.chat.completions.with_raw_response.create(
         model="", **HELLO, prompt_cache_key="talk", extra_headers={"Shoal-Priority": "low"}
     )
     job = stage.service.machine.jobs[said.headers["shoal-job-id"]]
     assert (job.preference.priority, len(job.spec.session)) == ("low", 32)
     with pytest.raises(openai.PermissionDeniedError, match="priority normal at most"):
-        await client.chat.completions.create(  # type: ignore[call-overload]
-            model="", **HELLO, extra_headers={"Shoal-Priority": "high"}
-        )
+        await client.chat.completions.create(model="", **HELLO, extra_headers={"Shoal-Priority": "high"})
 
 
 async def test_what_breaks_a_stream_is_raised(tmp_path: Path) -> None:
@@ -76,7 +74,7 @@ async def test_what_breaks_a_stream_is_raised(tmp_path: Path) -> None:
 
     async with gateway(tmp_path, Seller(script)) as stage:
         client = AsyncOpenAI(base_url=f"{stage.url}/v1", api_key="any", max_retries=0)
-        stream = await client.chat.completions.create(model="", **HELLO, stream=True)  # type: ignore[call-overload]
+        stream = await client.chat.completions.create(model="", **HELLO, stream=True)
         with pytest.raises(openai.APIError, match="the model fell over"):
             async for _ in stream:
                 pass
@@ -109,7 +107,7 @@ async def test_a_transcription(client: AsyncOpenAI) -> None:
 
 async def test_errors_become_the_clients_own(client: AsyncOpenAI, stage: Stage) -> None:
     with pytest.raises(openai.NotFoundError, match=MODEL):
-        await client.chat.completions.create(model="gpt-9", **HELLO)  # type: ignore[call-overload]
+        await client.chat.completions.create(model="gpt-9", **HELLO)
     with pytest.raises(openai.BadRequestError, match="messages"):
         await client.chat.completions.create(model="", messages=[])
     with pytest.raises(openai.AuthenticationError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -14,17 +13,6 @@ from shoal.wire import words
 from stage import Attempt, Seller, Stage, gateway, pictures, png
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    async with gateway(tmp_path) as stage:
-        yield stage
 
 
 async def upscale(stage: Stage, data: bytes, **fields: str) -> httpx.Response:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from shoal.gateway.config import Rules, Tenant
 from shoal.ids import JobId
 from shoal.wire import words
 from shoal.work.lifecycle import Job, Preference
-from stage import HELLO, Attempt, Seller, Stage, gateway, wav
+from stage import HELLO, Attempt, Seller, Stage, gateway, held, wav
 
 pytestmark = pytest.mark.anyio
 
@@ -24,23 +22,6 @@ TENANTS = (
     Tenant(name="large", key="large", weight=3, priority_max="high"),
     Tenant(name="small", key="small"),
 )
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    async with gateway(tmp_path) as stage:
-        yield stage
-
-
-async def held(attempt: Attempt) -> words.Payload:
-    """Never answer."""
-    await asyncio.Event().wait()
-    raise AssertionError
 
 
 def bearer(key: str) -> dict[str, str]:

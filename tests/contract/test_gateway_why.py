@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +11,11 @@ from shoal.errors import Refused
 from shoal.gateway.config import Settings
 from shoal.gateway.service import Service
 from shoal.policy.selection import POLICIES
-from shoal.wire import words
-from stage import Attempt, Seller, Stage, gateway
+from stage import Seller, Stage, gateway, held
 
 pytestmark = pytest.mark.anyio
 
 ECHO: dict[str, Any] = {"pipeline": "echo"}
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    async with gateway(tmp_path) as stage:
-        yield stage
-
-
-async def held(attempt: Attempt) -> words.Payload:
-    """Never answer."""
-    await asyncio.Event().wait()
-    raise AssertionError
 
 
 async def why(stage: Stage, job: str, **headers: str) -> dict[str, Any]:

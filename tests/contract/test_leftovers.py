@@ -34,11 +34,6 @@ BODY = encode_payload(Payload(b"{}"))
 NEED = ("echo", "echo")
 
 
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": True}
-
-
 def sizes(thing: object, name: str = "", depth: int = 3) -> Iterator[tuple[str, int]]:
     """How much every container in this holds, and in what this is made of."""
     for key, part in vars(thing).items():

@@ -20,11 +20,6 @@ pytestmark = pytest.mark.anyio
 Handler = Callable[[GatewayMachine, Fact, Instant], None]
 
 
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": True}
-
-
 def break_on(kind: type[Fact], job: str, patch: pytest.MonkeyPatch) -> None:
     """Plant a bug: from now on a gateway cannot handle this fact about this job."""
     handler: Handler = GatewayMachine.handlers[kind]

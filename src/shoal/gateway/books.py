@@ -31,6 +31,7 @@ from shoal.work.lifecycle import (
     Abandoned,
     Accepted,
     Answered,
+    Bound,
     Fallen,
     Hedged,
     Job,
@@ -110,7 +111,7 @@ class Books(Machine[State]):
         job = self.jobs[fact.job] = self._moved(fact, now)
         self._order(job, fact, self.hedges, now)
 
-    def _order(self, job: Job, fact: Placed | Hedged, leases: Leases, now: Instant) -> None:
+    def _order(self, job: Job, fact: Bound, leases: Leases, now: Instant) -> None:
         """Lease the job to an orchestrator, and tell it so until it is heard."""
         node, epoch = fact.orchestrator, fact.epoch
         leases.grant(Lease(job.id, epoch, node, job.need, later(now, self.rules.lease_ms)))

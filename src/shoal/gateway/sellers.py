@@ -21,13 +21,12 @@ from shoal.policy.filters import available
 from shoal.policy.pace import Pace
 from shoal.policy.patience import Finish, Slot, finishes
 from shoal.policy.pool import Pool
+from shoal.policy.ranks import RUN_MS_UNKNOWN
 from shoal.policy.views import Candidate
 from shoal.units import Instant, later
 from shoal.wire.words import Quote
 from shoal.work.queue import Need
 
-#: What a job is thought to take while nothing is known.
-RUN_MS_UNKNOWN = 1_000.0
 #: So many (pipeline, model) are remembered of one orchestrator, beyond those that it sells.
 STOCKS_MAX = 256
 #: How many standard deviations a promise leaves for bad luck.

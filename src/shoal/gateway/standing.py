@@ -5,10 +5,8 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 from shoal.ids import NodeId
-from shoal.policy.breaker import Breaker
 from shoal.policy.breaker import Limits as BreakerLimits
-from shoal.policy.pace import Pace
-from shoal.policy.success import Outcomes
+from shoal.policy.record import Record
 from shoal.policy.views import Candidate
 from shoal.units import SECOND_MS, Instant, later
 from shoal.wire.words import Quote
@@ -24,22 +22,14 @@ FORGIVEN = 0.1
 FADE_MS = 10 * SECOND_MS
 
 
-class Stock(Struct, kw_only=True):
+class Stock(Record, kw_only=True):
     """One thing that an orchestrator sells, or has sold: how that went is remembered."""
 
     #: None if it does not sell this now.
     quote: Quote | None = None
-    breaker: Breaker = Breaker()
-    outcomes: Outcomes = Outcomes()
-    #: Run times, by the job's size class.
-    paces: dict[int, Pace] = field(default_factory=dict)
     link_ms: float = 0.0
     #: The job that went there last may have had to wait for its model.
     loading: bool = False
-    heard_at: Instant = Instant(0)
-    #: The number of the choice that fell on it last, and how many did since it was heard.
-    turn: int = 0
-    uses: int = 0
     #: It turned a job away as busy: it gets no more than it held of ours then ...
     held_max: int | None = None
     #: ... and from time to time one more, until it turns one away again or speaks for itself.
@@ -91,14 +81,9 @@ class Stock(Struct, kw_only=True):
         self.held_max = None
         self.heard(now)
 
-    def heard(self, now: Instant) -> None:
-        """It gave a sign of life."""
-        self.heard_at, self.uses = now, 0
-
     def chosen(self, turn: int) -> None:
         """A job goes there."""
-        self.turn = turn
-        self.uses += 1
+        Record.chosen(self, turn)
         self.loading = self.quote is not None and self.quote.cold_ms > 0
         self.breaker = self.breaker.tried()
 
@@ -109,18 +94,16 @@ class Stock(Struct, kw_only=True):
 
     def failed(self, now: Instant, limits: BreakerLimits) -> None:
         """An attempt failed there, and the fault was not the job's."""
-        self.outcomes = self.outcomes.after(False, now)
+        self.fell(now)
         self.breaker = self.breaker.failed(now, limits)
 
     def answered(self, size: int, run_ms: int, link_ms: int, now: Instant) -> None:
         """It took so long for a job, and so long beside the run."""
-        self.outcomes = self.outcomes.after(True, now)
+        self.did(size, run_ms, now)
         self.breaker = self.breaker.succeeded()
-        self.paces.setdefault(size, Pace()).learn(run_ms)
         if not self.loading:
             self.link_ms += (LINK_WEIGHT if self.link_ms else 1.0) * (link_ms - self.link_ms)
         self.loading = False
-        self.heard(now)
 
     def wakes(self, now: Instant, held: int, pause_ms: int) -> bool:
         """Look at it again, while we hold so many of its slots; True if that has changed how it stands."""

@@ -15,16 +15,14 @@ from shoal.ids import JobId, NodeId
 from shoal.money.wei import Price
 from shoal.orchestrator.shelf import Shelf
 from shoal.policy.breaker import Breaker, Limits, Phase
+from shoal.policy.record import Record
 from shoal.policy.selection import Policy, choose
-from shoal.policy.success import Outcomes
 from shoal.policy.views import Candidate, Wish
 from shoal.units import Instant
 from shoal.wire.words import Offer
 from shoal.work.lease import Leases
 from shoal.work.queue import Need
 
-#: The weight of the newest answer in a worker's mean run time.
-RUN_MS_WEIGHT = 0.2
 #: A mean that has changed by less than this part of it is no news: nothing is put in order anew for it.
 RUN_MS_NEWS = 0.05
 #: Whom a shelf is asked for that nobody has ordered from yet.
@@ -33,26 +31,17 @@ ANY_JOB = JobId("")
 GONE_MAX = 1_000
 
 
-class Standing(Struct):
-    """How a worker has done with one thing that it offers."""
+class Standing(Record, kw_only=True):
+    """How a worker has done with one thing that it offers, and what is shown of its run times to policies."""
 
-    #: The mean of its run times of late, by the size class of the job; and what is shown of it to policies.
-    mean_ms: dict[int, float] = field(default_factory=dict)
     run_ms: dict[int, float] = field(default_factory=dict)
-    outcomes: Outcomes = Outcomes()
-    breaker: Breaker = Breaker()
-    #: The number of the choice that fell on it last, when it was heard of last, and how often it was chosen since.
-    turn: int = 0
-    heard_at: Instant = Instant(0)
-    uses: int = 0
 
-    def learn(self, size: int, run_ms: int) -> None:
-        """It took so long for a job of this size."""
-        mean = self.mean_ms.get(size, float(run_ms))
-        mean += RUN_MS_WEIGHT * (run_ms - mean)
-        self.mean_ms[size] = mean
-        if abs(mean - self.run_ms.get(size, 0.0)) > RUN_MS_NEWS * mean:
-            self.run_ms[size] = mean
+    def answered(self, size: int, run_ms: int, now: Instant) -> None:
+        """It answered a job of this size, and took so long."""
+        self.did(size, run_ms, now)
+        mean_ms = self.paces[size].mean_ms
+        if abs(mean_ms - self.run_ms.get(size, 0.0)) > RUN_MS_NEWS * mean_ms:
+            self.run_ms[size] = mean_ms
 
 
 class Member(Struct):
@@ -119,7 +108,7 @@ class Roster:
         self._withdraw(member, but=said)
         for need, offer in said.items():
             standing = member.standings.setdefault(need, Standing())
-            standing.heard_at, standing.uses = now, 0
+            standing.heard(now)
             if member.offers.get(need) != offer:
                 self._shelf(need).put(worker, offer)
         member.offers = said
@@ -208,16 +197,13 @@ class Roster:
         """A worker was given a job."""
         standing = self._members[worker].standings[need]
         self._turn += 1
-        standing.turn = self._turn
-        standing.uses += 1
+        standing.chosen(self._turn)
         return self._judge(worker, need, standing, standing.breaker.tried())
 
     def answered(self, worker: NodeId, need: Need, size: int, run_ms: int, now: Instant) -> bool:
         """A worker took so long for a job of this size."""
         standing = self._standing(worker, need)
-        standing.learn(size, run_ms)
-        standing.outcomes = standing.outcomes.after(True, now)
-        standing.heard_at, standing.uses = now, 0
+        standing.answered(size, run_ms, now)
         return self._judge(worker, need, standing, standing.breaker.succeeded())
 
     def failed(self, worker: NodeId, need: Need, now: Instant) -> bool:
@@ -225,7 +211,7 @@ class Roster:
         if worker not in self._members:
             return False
         standing = self._standing(worker, need)
-        standing.outcomes = standing.outcomes.after(False, now)
+        standing.fell(now)
         return self._judge(worker, need, standing, standing.breaker.failed(now, self._limits))
 
     def ended(self, worker: NodeId, need: Need) -> bool:

@@ -7,7 +7,7 @@ candidates and wish always give the same choice, and `explain` says why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -29,30 +29,15 @@ __all__ = [
     "Excluded",
     "Explanation",
     "Policy",
-    "Selection",
     "Standing",
     "choose",
     "explain",
     "own_policies",
     "policy",
-    "quickest_free",
 ]
-
-#: Picks one of at least one candidate.
-Selection = Callable[[Sequence[Candidate]], NodeId]
 
 #: So many of the best an explanation shows with all their terms.
 SHOWN_MAX = 20
-
-
-def quickest_free(candidates: Sequence[Candidate]) -> NodeId:
-    """The one with the largest free part of its slots; among equals the quicker, then the cheaper."""
-
-    def rank(candidate: Candidate) -> tuple[float, float, float, str]:
-        price = candidate.price.wei / candidate.price.per_units
-        return (-candidate.free / candidate.slots, candidate.run_ms, price, candidate.node)
-
-    return candidates[0].node if len(candidates) == 1 else min(candidates, key=rank).node
 
 
 # The choice

@@ -15,6 +15,7 @@ from shoal.work.lifecycle import (
     Abandoned,
     Accepted,
     Answered,
+    Bound,
     Fallen,
     Hedged,
     Placed,
@@ -210,7 +211,7 @@ class GatewayBooks:
             self._find("I2", fact.job, f"attempt {fact.epoch} beside {entry.epoch} and {entry.hedge.epoch}")
         entry.hedge = self._begun(entry, fact)
 
-    def _begun(self, entry: JobEntry, fact: Placed | Hedged) -> Running:
+    def _begun(self, entry: JobEntry, fact: Bound) -> Running:
         if fact.epoch != entry.issued + 1:
             self._find("I2", fact.job, f"epoch {fact.epoch} follows epoch {entry.issued}")
         if fact.price.wei * entry.limit_units > entry.limit_wei * fact.price.per_units:

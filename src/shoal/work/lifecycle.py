@@ -66,8 +66,8 @@ class Accepted(Fact, frozen=True):
     preference: Preference = Preference()
 
 
-class Placed(Fact, frozen=True):
-    """A free slot was found: attempt `epoch` is bound to an orchestrator at its price.
+class Bound(Fact, frozen=True):
+    """Attempt `epoch` is bound to an orchestrator with a free slot, at its price.
 
     It was chosen by `policy` over the version `view` of what the gateway knew, for a session at `home` there.
     """
@@ -81,16 +81,12 @@ class Placed(Fact, frozen=True):
     home: NodeId = NodeId("")
 
 
-class Hedged(Fact, frozen=True):
-    """The attempt takes long: a second one, `epoch`, runs beside it, and the first answer of the two counts."""
+class Placed(Bound, frozen=True):
+    """The job waits no longer: this is the attempt that it stands by."""
 
-    job: JobId
-    epoch: int
-    orchestrator: NodeId
-    price: Price
-    policy: str = ""
-    view: int = 0
-    home: NodeId = NodeId("")
+
+class Hedged(Bound, frozen=True):
+    """The attempt takes long: a second one runs beside it, and the first answer of the two counts."""
 
 
 class Fallen(Fact, frozen=True):
@@ -232,12 +228,6 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
         until = self.attempt(self.epoch).placed_at if self.epoch else self.ended_at
         return max(0, until - self.accepted_at)
 
-    def avoids(self, orchestrator: NodeId) -> bool:
-        """True if an attempt there has failed before."""
-        return any(
-            attempt.orchestrator == orchestrator and attempt.fault is not None for attempt in self.attempts
-        )
-
     def move(self, fact: Fact, now: Instant) -> Job:
         """The job after this fact. Raises `IllegalMove` for what `MOVES` does not allow."""
         phase = MOVES.get((self.phase, type(fact)))
@@ -285,7 +275,7 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
         if epoch not in (self.epoch, self.hedge) or not epoch:
             raise IllegalMove(f"job {self.id} is told of epoch {epoch}, and that one does not run")
 
-    def _begun(self, fact: Placed | Hedged, now: Instant) -> tuple[Attempt, ...]:
+    def _begun(self, fact: Bound, now: Instant) -> tuple[Attempt, ...]:
         attempt = Attempt(
             fact.epoch,
             fact.orchestrator,

@@ -17,7 +17,7 @@ from shoal.cli.report import Run, Sender
 from shoal.errors import Refused
 from shoal.sim.load.arrivals import Kind
 from shoal.sim.load.figures import Interval
-from shoal.sim.load.stream import SHAPES, stream
+from shoal.sim.load.stream import SHAPES, Shape, stream
 from shoal.sim.load.trace import Ended, Fleet, Operator, Trace, Ware
 
 ECHO = Kind(pipeline="echo", model="echo", deadline_ms=1_000, work_min_ms=100, work_max_ms=100)
@@ -163,9 +163,9 @@ def test_bins_lose_nothing_within_the_window() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_seed_draws_the_same_stream_again(shape: str) -> None:
+def test_a_seed_draws_the_same_stream_again(shape: Shape) -> None:
     def draw(seed: int) -> object:
-        return stream([ECHO], ["a", "b"], per_s=20, seconds=30, shape=shape, seed=seed)  # type: ignore[arg-type]
+        return stream([ECHO], ["a", "b"], per_s=20, seconds=30, shape=shape, seed=seed)
 
     assert draw(1) == draw(1)
     assert draw(1) != draw(2)

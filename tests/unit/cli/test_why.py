@@ -50,7 +50,7 @@ def test_failures_and_waiting_are_said() -> None:
     told = said(market, "job")
     assert told[2] == "attempt 1, at once, by balanced: o1; it failed: so it was"
     assert told[-4:] == [
-        "it waits by balanced, 0 before it, and starts in about 500 ms",
+        "it waits by balanced, 0 before it, and starts in about 512 ms",
         "  no slot that it may have is free",
         "  left out: o2: no slot is free",
         "  left out: o1: the job has failed there before",

@@ -113,8 +113,6 @@ def test_attempts_are_counted_unless_they_never_began() -> None:
     job = job_in(RUNNING).move(Returned(JOB, 1, FAULT), NOW)
     job = job.move(Placed(JOB, 2, SELLER, Price(1)), NOW).move(Returned(JOB, 2, FAULT, counts=False), NOW)
     assert (len(job.attempts), job.failures, job.epoch) == (2, 1, 2)
-    assert job.avoids(SELLER)
-    assert not job.avoids(NodeId("other"))
 
 
 def test_of_two_attempts_either_may_answer_and_the_job_stands_by_it() -> None:

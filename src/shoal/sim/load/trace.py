@@ -70,6 +70,10 @@ class Taken(Value, frozen=True, kw_only=True, omit_defaults=True):
     slots: int = 1
 
 
+#: What can go wrong with an operator.
+TroubleKind = Literal["crash", "mute", "hang", "fail", "slow"]
+
+
 class Trouble(Value, frozen=True, kw_only=True, omit_defaults=True):
     """Something that goes wrong with an operator for a while.
 
@@ -80,7 +84,7 @@ class Trouble(Value, frozen=True, kw_only=True, omit_defaults=True):
     * `slow`: its runners take `factor` times as long.
     """
 
-    kind: Literal["crash", "mute", "hang", "fail", "slow"]
+    kind: TroubleKind
     at_ms: int
     for_ms: int
     factor: float = 1.0
@@ -262,24 +266,6 @@ def read_trace(lines: Iterable[bytes]) -> Trace:
     if head is None:
         raise Refused("the trace is empty: its first line says its name and its fleet")
     return replace(head, arrivals=tuple(sorted((*head.arrivals, *arrivals), key=_at)))
-
-
-def ended_lines(ended: Iterable[Ended]) -> Iterator[bytes]:
-    """What became of each job, one JSON line each."""
-    for job in ended:
-        yield json.encode(job) + b"\n"
-
-
-def read_ended(lines: Iterable[bytes]) -> list[Ended]:
-    """What `ended_lines` wrote."""
-    return [_decode_ended(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-
-
-def _decode_ended(number: int, line: bytes) -> Ended:
-    try:
-        return json.decode(line, type=Ended)
-    except DecodeError as error:
-        raise Refused(f"line {number} of the results is wrong: {error}") from error
 
 
 def _at(arrival: Arrival) -> int:

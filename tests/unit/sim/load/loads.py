@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from shoal.sim.load.contenders import contender
 from shoal.sim.load.street import run
-from shoal.sim.load.trace import Arrival, Ended, Fleet, Operator, Trace, Trouble, Ware
+from shoal.sim.load.trace import Arrival, Ended, Fleet, Operator, Trace, Trouble, TroubleKind, Ware
 
 NEED = ("image-to-video", "model")
 
 
-def operator(name: str, *, slots: int = 1, speed: float = 1.0, stake: int = 1, **rest: object) -> Operator:
+def operator(name: str, *, slots: int = 1, speed: float = 1.0, stake: int = 1, **rest: Any) -> Operator:
     """One operator with one worker."""
     ware = Ware(pipeline=NEED[0], model=NEED[1], slots=slots, wei=10)
-    return Operator(name=name, wares=(ware,), speed=speed, stake=stake, **rest)  # type: ignore[arg-type]
+    return Operator(name=name, wares=(ware,), speed=speed, stake=stake, **rest)
 
 
 def arrival(at_ms: int, work_ms: int, deadline_ms: int = 600_000, tenant: str = "t") -> Arrival:
@@ -38,6 +40,6 @@ def fate(policy: str, operators: tuple[Operator, ...], arrivals: tuple[Arrival, 
     return list(run(load, contender(policy, load)).ended)
 
 
-def broken(kind: str, at_ms: int = 0, for_ms: int = 3_600_000) -> tuple[Trouble, ...]:
+def broken(kind: TroubleKind, at_ms: int = 0, for_ms: int = 3_600_000) -> tuple[Trouble, ...]:
     """One thing that goes wrong."""
-    return (Trouble(kind=kind, at_ms=at_ms, for_ms=for_ms),)  # type: ignore[arg-type]
+    return (Trouble(kind=kind, at_ms=at_ms, for_ms=for_ms),)

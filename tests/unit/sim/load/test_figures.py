@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from shoal.errors import Refused
@@ -18,9 +20,9 @@ from shoal.sim.load.figures import (
 from shoal.sim.load.trace import Ended
 
 
-def job(index: int = 0, **changes: object) -> Ended:
+def job(index: int = 0, **changes: Any) -> Ended:
     """A job that was answered in time, but for what is changed."""
-    facts: dict[str, object] = {
+    facts: dict[str, Any] = {
         "at_ms": 100 * index,
         "tenant": "a",
         "pipeline": "echo",
@@ -35,7 +37,7 @@ def job(index: int = 0, **changes: object) -> Ended:
         "attempts": 1,
         "wei": 5,
     }
-    return Ended(index=index, **(facts | changes))  # type: ignore[arg-type]
+    return Ended(index=index, **(facts | changes))
 
 
 def test_every_figure_of_a_small_run() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 
 from shoal.sim.load.figures import Figures, figures
@@ -13,9 +15,9 @@ from shoal.sim.load.tables import page
 NOTHING = figures([], 0, 1_000)
 
 
-def round_of(scenario: str, policy: str, rate: float = 1.0, able: int = 100, **changes: float) -> Round:
+def round_of(scenario: str, policy: str, rate: float = 1.0, able: int = 100, **changes: Any) -> Round:
     """A round of a hundred jobs in which only what is given is other than perfect."""
-    its: Figures = replace(NOTHING, jobs=100, **changes)  # type: ignore[arg-type]
+    its: Figures = replace(NOTHING, jobs=100, **changes)
     best = Best(jobs=100, most=able, planned=able, in_turn=able)
     parts = {"image-to-video": its} if scenario in ("load-test", "event") else {}
     return Round(

@@ -7,15 +7,12 @@ import pytest
 from shoal.errors import Refused
 from shoal.sim.load.trace import (
     Arrival,
-    Ended,
     Fleet,
     Operator,
     Taken,
     Trace,
     Trouble,
     Ware,
-    ended_lines,
-    read_ended,
     read_trace,
     trace_lines,
 )
@@ -43,13 +40,6 @@ def trace() -> Trace:
 
 def test_a_trace_is_read_as_it_was_written() -> None:
     assert read_trace(trace_lines(trace())) == trace()
-
-
-def test_results_are_read_as_they_were_written() -> None:
-    ended = Ended(
-        index=0, at_ms=5, tenant="a", pipeline="p", model="m", work_ms=3, accepted=False, code="busy"
-    )
-    assert read_ended(ended_lines([ended])) == [ended]
 
 
 @pytest.mark.parametrize("lines", [[], [b"{}"], [*trace_lines(trace()), b'{"at_ms": "soon"}']])
