@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from shoal.ids import Digest, JobId, NodeId
 from shoal.machine import Value
-from shoal.money.wei import Price
+from shoal.money.wei import Price, Wei
 from shoal.wire.words import JobSpec, Receipt
 
 
@@ -20,8 +20,10 @@ class Terms(Value, frozen=True):
     price: Price
     request: Digest
 
-    def receipt(self, worker: NodeId, units: int, answer: Digest, run_ms: int) -> Receipt:
-        """The unsigned receipt for this answer. Units beyond the agreed most are not charged."""
+    def receipt(
+        self, worker: NodeId, units: int, answer: Digest, run_ms: int, *, credit: Wei = Wei(0)
+    ) -> Receipt:
+        """The unsigned receipt for this answer, "" for none. Units beyond the agreed most are not charged."""
         charged = min(units, self.spec.units_max)
         return Receipt(
             self.job,
@@ -35,8 +37,10 @@ class Terms(Value, frozen=True):
             self.request,
             answer,
             run_ms,
+            credit=credit,
         )
 
     def fits(self, receipt: Receipt, units: int, answer: Digest, run_ms: int) -> bool:
         """True if a receipt says, but for its signature, what these terms say."""
-        return replace(receipt, path=(), signature=b"") == self.receipt(receipt.worker, units, answer, run_ms)
+        said = self.receipt(receipt.worker, units, answer, run_ms, credit=receipt.credit)
+        return replace(receipt, path=(), signature=b"") == said
