@@ -14,10 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from coincurve import PrivateKey, PublicKey
-from Crypto.Hash import keccak
 
 from shoal.errors import Refused, Untrusted
 from shoal.ids import NodeId
+from shoal.money.keccak import keccak256
 
 SECRET_BYTES = 32
 SIGNATURE_BYTES = 65
@@ -29,6 +29,9 @@ _FILE_BYTES_MAX = 2 * SECRET_BYTES + 1
 #: Half the order of secp256k1. Of the two forms of a signature only the one with s up to here counts,
 #: so that nobody can make a second valid one out of a first.
 _S_MAX = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+_S_MAX_BYTES = _S_MAX.to_bytes(32)
+#: What Ethereum adds to a recovery id.
+_V_MIN = 27
 
 
 class NodeKey:
@@ -49,6 +52,11 @@ class NodeKey:
     def sign(self, data: bytes) -> bytes:
         """65 bytes: r, s and a recovery id, over the SHA-256 of `data`."""
         return bytes(self._private.sign_recoverable(data))
+
+    def sign_hash(self, hash32: bytes) -> bytes:
+        """65 bytes as Ethereum has them: r, s and v (27 or 28), over a 32-byte hash as it is."""
+        signature = self._private.sign_recoverable(hash32, hasher=None)
+        return bytes(signature[:64]) + bytes((signature[64] + _V_MIN,))
 
     @classmethod
     def generate(cls) -> NodeKey:
@@ -87,6 +95,24 @@ def signer(data: bytes, signature: bytes) -> NodeId:
         raise Untrusted("a signature is malformed") from error
 
 
+def recover_hash(hash32: bytes, signature: bytes) -> NodeId:
+    """Who signed this hash, Ethereum's way. Raises `Untrusted` for anything but the one accepted form."""
+    if len(signature) != SIGNATURE_BYTES:
+        raise Untrusted(f"a signature has {SIGNATURE_BYTES} bytes, this one {len(signature)}")
+    if signature[64] not in (_V_MIN, _V_MIN + 1):
+        raise Untrusted("a signature's last byte (v) is 27 or 28")
+    if signature[32:64] > _S_MAX_BYTES:
+        raise Untrusted("a signature is not in its one accepted form (its s is too high)")
+    try:
+        return _address(
+            PublicKey.from_signature_and_message(
+                signature[:64] + bytes((signature[64] - _V_MIN,)), hash32, hasher=None
+            )
+        )
+    except ValueError as error:
+        raise Untrusted("a signature is malformed") from error
+
+
 def verify(node: NodeId, data: bytes, signature: bytes) -> bool:
     """Whether `node` made this signature over `data`."""
     try:
@@ -101,7 +127,7 @@ def _address(key: PublicKey) -> NodeId:
 
 @lru_cache(maxsize=4_096)  # the same peers sign over and over, and this hash costs half of a verification
 def _address_of(point: bytes) -> NodeId:
-    return NodeId("0x" + keccak.new(digest_bits=256, data=point).digest()[-20:].hex())
+    return NodeId("0x" + keccak256(point)[-20:].hex())
 
 
 def _read(path: Path) -> bytes:
