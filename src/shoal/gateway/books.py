@@ -17,10 +17,12 @@ from msgspec.structs import replace
 from shoal.errors import Broken, NotFound
 from shoal.gateway.config import Rules
 from shoal.gateway.events import Notice
+from shoal.gateway.purse import Booked, Estranged, Forgiven, Purse, PurseState, Tendered
 from shoal.gateway.settlement import account, credits, order_key, settlement, settlement_key
 from shoal.ids import ClientId, JobId, NodeId
 from shoal.machine import Deliver, Event, Machine, Quarantined, Retire
 from shoal.money.ledger import Book, Ledger
+from shoal.money.payer import Payer, PayerBook
 from shoal.money.wei import Wei
 from shoal.units import Instant, later
 from shoal.wire import words
@@ -54,19 +56,27 @@ class State(Struct, frozen=True):
     ended: tuple[JobId, ...] = ()
     keys: tuple[tuple[ClientId, str, Use], ...] = ()
     book: Book = Book()
+    purse: PurseState = PurseState()
+    payer: PayerBook = PayerBook()
 
 
 class Books(Machine[State]):
     """All jobs with their leases and holds."""
 
-    facts = (Accepted, Placed, Hedged, Fallen, Returned, Answered, Abandoned, Withdrawn, Quarantined)
+    facts = (
+        *(Accepted, Placed, Hedged, Fallen, Returned, Answered, Abandoned, Withdrawn, Quarantined),
+        *(Tendered, Booked, Estranged, Forgiven),
+    )
     state = State
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, payer: Payer | None = None) -> None:
         super().__init__(rules.tick_ms)
         self.rules = rules
         self.jobs: dict[JobId, Job] = {}
         self.ledger = Ledger(default_floor=Wei(-rules.client_credit_wei))
+        #: What is paid ahead; and who makes the tickets, if there is a chain to pay on.
+        self.purse = Purse(rules, self.ledger)
+        self.payer = payer
         self.queue = FairQueue(
             jobs_max=rules.queue_jobs_max, jobs_per_client_max=rules.queue_jobs_per_client_max
         )
@@ -115,6 +125,7 @@ class Books(Machine[State]):
         """Lease the job to an orchestrator, and tell it so until it is heard."""
         node, epoch = fact.orchestrator, fact.epoch
         leases.grant(Lease(job.id, epoch, node, job.need, later(now, self.rules.lease_ms)))
+        self.purse.commit(node, fact.price.cost(job.spec.units_max))
         order = words.Job(job.id, epoch, job.spec, fact.price, max(0, job.deadline - now), job.request)
         self.emit(Deliver(order_key(node, job.id, epoch), node, order), Notice(job.id))
 
@@ -194,7 +205,9 @@ class Books(Machine[State]):
 
     def _settle(self, job: Job, epoch: int) -> None:
         """Tell the orchestrator of an attempt how it ended, until it is heard."""
-        node = job.attempt(epoch).orchestrator
+        attempt = job.attempt(epoch)
+        node = attempt.orchestrator
+        self.purse.release(node, attempt.price.cost(job.spec.units_max))
         self.emit(
             Retire(order_key(node, job.id, epoch)),
             Deliver(settlement_key(node, job.id, epoch), node, settlement(job, epoch)),
@@ -247,17 +260,32 @@ class Books(Machine[State]):
             raise Broken("the leases and the second attempts differ")
         if waiting | running != set(self.ledger.holds):
             raise Broken("the holds and the open jobs differ")
+        self._check_committed()
+
+    def _check_committed(self) -> None:
+        committed: dict[NodeId, int] = {}
+        for lease in (*self.leases, *self.hedges):
+            job = self.jobs[JobId(lease.task)]
+            price = job.attempt(lease.epoch).price
+            committed[lease.holder] = committed.get(lease.holder, 0) + price.cost(job.spec.units_max)
+        if any(wei != self.purse.committed(node) for node, wei in committed.items()):
+            raise Broken("the open attempts and what is committed to orchestrators differ")
 
     def dump(self) -> State:
         """Everything durable."""
         keys = tuple((client, key, use) for (client, key), use in self.keys.uses.items())
-        return State(tuple(self.jobs.values()), tuple(self._ended), keys, self.ledger.dump())
+        payer = PayerBook() if self.payer is None else self.payer.dump()
+        jobs, ended = tuple(self.jobs.values()), tuple(self._ended)
+        return State(jobs, ended, keys, self.ledger.dump(), self.purse.dump(), payer)
 
     def load(self, state: State) -> None:
         """Take a snapshot's state; queue and leases follow from the jobs."""
         self.jobs = {job.id: renewed(job) for job in state.jobs}
         self._ended = deque(state.ended)
         self.ledger.load(state.book)
+        self.purse.load(state.purse)
+        if self.payer is not None:
+            self.payer.load(state.payer)
         for client, key, use in state.keys:
             self.keys.remember(client, key, use)
         for job in self.jobs.values():
@@ -267,9 +295,15 @@ class Books(Machine[State]):
             if job.phase is Phase.LEASED:
                 self.queue.remove(job.id)
                 self.leases.grant(Lease(job.id, job.epoch, job.orchestrator, job.need, job.deadline))
+                self._commit(job, job.epoch)
             if job.hedge:
                 node = job.attempt(job.hedge).orchestrator
                 self.hedges.grant(Lease(job.id, job.hedge, node, job.need, job.deadline))
+                self._commit(job, job.hedge)
+
+    def _commit(self, job: Job, epoch: int) -> None:
+        attempt = job.attempt(epoch)
+        self.purse.commit(attempt.orchestrator, attempt.price.cost(job.spec.units_max))
 
     def busy(self) -> bool:
         """True while jobs are open."""

@@ -53,6 +53,16 @@ class Rules(Struct, frozen=True, kw_only=True):
     #: Stakes (in wei) and reputations (0 to 1) by node id: `gateway.renown` adds those from files.
     stakes: dict[NodeId, int] = {}
     reputations: dict[NodeId, float] = {}
+    #: Who wants to be paid ahead is: up to a block of credit beside what its open jobs may cost, and these
+    #: cost no more than so much, nor than what it has ever delivered.
+    credit_block_wei: Wei = Wei(10**12)
+    credit_max_wei: Wei = Wei(10**16)
+    #: The most that one ticket is worth; so many make a payment if they can be large enough, and so many at most.
+    ticket_ev_wei_max: Wei = Wei(10**12)
+    tickets_per_payment: Annotated[int, Meta(ge=1)] = 4
+    tickets_per_payment_max: Annotated[int, Meta(ge=1, le=600)] = 100
+    #: An orchestrator whose word of our credit is too low for so long gets no more jobs.
+    differ_ms: int = 30 * SECOND_MS
     deadline_max_ms: int = 1 * HOUR_MS
     #: The gateway's own part, on top of the orchestrator's price.
     fee_ppm: int = 0

@@ -15,6 +15,7 @@ from shoal.gateway.settlement import LOST, seller, tickets_to
 from shoal.ids import NodeId
 from shoal.machine import Fact
 from shoal.money.ledger import Ledger
+from shoal.money.payer import TicketsIssued
 from shoal.money.ticket import Payment
 from shoal.money.wei import Wei
 
@@ -24,6 +25,7 @@ class Tendered(Fact, frozen=True):
 
     orchestrator: NodeId
     number: int
+    issued: TicketsIssued
     payment: Payment
     wei: Wei
 
@@ -44,7 +46,7 @@ class Estranged(Fact, frozen=True):
 
 
 class Forgiven(Fact, frozen=True):
-    """Its books are believed again; ours are brought to what it said."""
+    """It gets jobs again: somebody has looked into the matter."""
 
     orchestrator: NodeId
 
@@ -108,21 +110,23 @@ class Purse:
         return node not in self.prepaid or self.credit(node) - self.committed(node) >= wei
 
     def limit(self, node: NodeId) -> Wei:
-        """How much credit it may hold beside one job's price: what it has delivered, up to a most."""
+        """What its open jobs may cost together, one alone may cost more: what it has delivered, up to a most."""
         return Wei(min(self.delivered(node), self._rules.credit_max_wei))
 
     def lacks(self, node: NodeId, wanted: Wei) -> Wei:
-        """What to pay now, so that a job of the wanted price can go there and many more; 0 if nothing is to be paid.
+        """What to pay now, so that a job of the wanted price can go there; 0 if nothing is to be paid.
 
-        Credit is filled up to its limit once half of that is left: so a payment covers many small jobs.
+        Beside what open jobs may cost, whoever has delivered holds up to a block of credit, filled up when
+        half of it is left: so one payment covers many small jobs.
         """
         limit, committed, credit = self.limit(node), self.committed(node), self.credit(node)
         needed = Wei(committed + wanted)
         if committed and needed > limit:
             needed = Wei(0)  # let it deliver first
-        if credit >= max(needed, limit // 2):
+        block = min(self._rules.credit_block_wei, max(0, limit - committed))
+        if credit >= max(needed, committed + block // 2):
             return Wei(0)
-        return Wei(max(needed, limit) - credit)
+        return Wei(max(needed, committed + block) - credit)
 
     def unheard(self, node: NodeId) -> Wei:
         """What was sent and not yet booked there."""
@@ -156,6 +160,10 @@ class Purse:
     def is_unheard(self, node: NodeId, number: int) -> Wei | None:
         """What a payment was worth that has not been booked there; None if it has, or was never sent."""
         return self._unheard.get(node, {}).get(number)
+
+    def forgiven(self, fact: Forgiven) -> None:
+        """It is dealt with again."""
+        self.estranged.pop(fact.orchestrator, None)
 
     # Reconciliation
 
