@@ -16,7 +16,15 @@ from msgspec.structs import replace
 from shoal.errors import Failed, Lost, Refused, Untrusted
 from shoal.errors import Quarantined as QuarantinedError
 from shoal.gateway.config import Rules
-from shoal.gateway.events import CancelAsked, Consumed, Notice, Reply, Streamed, Submitted
+from shoal.gateway.events import (
+    CancelAsked,
+    Consumed,
+    Notice,
+    Reply,
+    Streamed,
+    Submitted,
+    TicketsSigned,
+)
 from shoal.gateway.placement import Placement
 from shoal.gateway.settlement import account, order_key, settlement, settlement_key
 from shoal.ids import Digest, JobId, NodeId, digest
@@ -34,6 +42,7 @@ from shoal.machine import (
     Tick,
     Value,
 )
+from shoal.money.payer import Payer
 from shoal.money.wei import Wei, part
 from shoal.policy.retries import began, counts, retryable
 from shoal.policy.views import size_class
@@ -55,7 +64,7 @@ from shoal.work.lifecycle import (
     Withdrawn,
     expired,
 )
-from shoal.work.receipt import Terms
+from shoal.work.receipt import NO_ANSWER, Terms
 from shoal.work.seal import signed_bytes
 from shoal.work.stream import Stream
 
@@ -68,8 +77,9 @@ IN_PIECES = "the answer is not of its pipeline's form, or names a file that did 
 class GatewayMachine(Placement):
     """Decides over the books, by what it knows of its orchestrators."""
 
-    def __init__(self, rules: Rules, *, verify: Verify) -> None:
-        super().__init__(rules)
+    def __init__(self, rules: Rules, *, verify: Verify, payer: Payer | None = None) -> None:
+        """`payer` makes tickets for orchestrators who want to be paid ahead; without it they get no jobs."""
+        super().__init__(rules, payer)
         self._verify = verify
 
     # What the doors may ask
@@ -156,6 +166,10 @@ class GatewayMachine(Placement):
             units = stream.acknowledged(job.epoch)
             self.emit(Send(job.orchestrator, words.Acknowledge(job.id, job.epoch, units)))
 
+    def _on_tickets_signed(self, event: TicketsSigned, now: Instant) -> None:
+        super().take_tickets(event, now)
+        self.place(now)
+
     # Orchestrators
 
     def _on_connected(self, event: Connected, now: Instant) -> None:
@@ -177,6 +191,7 @@ class GatewayMachine(Placement):
         listen(self, event.peer, event.word, now)
 
     def _hear_capacity(self, peer: NodeId, word: words.Capacity, now: Instant) -> None:
+        self.wants_payment(peer, word.prepaid)
         self.sellers.quote(peer, word.quotes, word.region, now)
         self.place(now)
 
@@ -214,6 +229,7 @@ class GatewayMachine(Placement):
         if not is_whole(word.body, names_files=bool(PIPELINES[job.spec.pipeline].answers)):
             self._fall(job, word.epoch, words.Fault(Failed.code, IN_PIECES), now)
             return
+        self.reconcile(peer, receipt.credit, receipt.wei, now)
         took_ms = now - job.attempt(word.epoch).placed_at
         self.sellers.answered(peer, job.need, size_class(job.spec.units_max), word.run_ms, took_ms, now)
         if job.hedge and word.epoch == job.hedge and self.overdue(job, job.attempt(job.epoch), now):
@@ -227,18 +243,32 @@ class GatewayMachine(Placement):
         self.place(now)
 
     def _believes(self, job: Job, word: words.Result, receipt: words.Receipt) -> bool:
-        attempt = job.attempt(word.epoch)
-        terms = Terms(job.id, word.epoch, attempt.orchestrator, job.spec, attempt.price, job.request)
+        terms = self._terms_of(job, word.epoch)
         return (
             word.units >= 0
             and word.digest == digest(word.body)
-            and terms.fits(receipt, word.units, word.digest, word.run_ms)
-            and self._verify(attempt.orchestrator, signed_bytes(receipt), receipt.signature)
+            and self._is_signed(terms, receipt, word.units, word.digest, word.run_ms)
+        )
+
+    def _terms_of(self, job: Job, epoch: int) -> Terms:
+        attempt = job.attempt(epoch)
+        return Terms(job.id, epoch, attempt.orchestrator, job.spec, attempt.price, job.request)
+
+    def _is_signed(
+        self, terms: Terms, receipt: words.Receipt, units: int, answer: Digest, run_ms: int
+    ) -> bool:
+        """True if a receipt says this, and the orchestrator has signed it."""
+        return terms.fits(receipt, units, answer, run_ms) and self._verify(
+            terms.orchestrator, signed_bytes(receipt), receipt.signature
         )
 
     def _hear_failure(self, peer: NodeId, word: words.Failure, now: Instant) -> None:
-        if self.live(word.job, word.epoch, peer) is not None:
-            self._fall(self.jobs[word.job], word.epoch, word.fault, now)
+        if self.live(word.job, word.epoch, peer) is None:
+            return
+        job, receipt = self.jobs[word.job], word.receipt
+        if receipt is not None and self._is_signed(self._terms_of(job, word.epoch), receipt, 0, NO_ANSWER, 0):
+            self.reconcile(peer, receipt.credit, Wei(0), now)
+        self._fall(job, word.epoch, word.fault, now)
 
     def _hear_settled(self, peer: NodeId, word: words.Settled, now: Instant) -> None:
         self.emit(Retire(settlement_key(peer, word.job, word.epoch)))
@@ -326,9 +356,12 @@ class GatewayMachine(Placement):
         Tick: _on_tick,
         Restarted: _on_restarted,
         Absent: _on_absent,
+        **Placement.payment_handlers,
+        TicketsSigned: _on_tickets_signed,
     }
 
     _HEARD: ClassVar[Mapping[type[Value], Callable[..., None]]] = {
+        **Placement.payment_words,
         words.Capacity: _hear_capacity,
         words.Lease: _hear_lease,
         words.Heartbeat: _hear_heartbeat,

@@ -17,7 +17,7 @@ from shoal.gateway.events import SignTickets, SigningFailed, TicketsSigned
 from shoal.gateway.purse import Booked, Estranged, Forgiven, Tendered
 from shoal.gateway.settlement import tender_key
 from shoal.ids import NodeId
-from shoal.machine import Alarm, Deliver, Event, Retire, Send
+from shoal.machine import Alarm, Deliver, Event, Retire, Send, Value
 from shoal.money.funds import UNSEEN, ChainSeen, ChainView, Funds, FundsSeen
 from shoal.money.payer import Payer
 from shoal.money.ticket import Payment, TicketParams
@@ -43,6 +43,8 @@ class Payments(Books):
         self._signing: dict[NodeId, Instant] = {}
         #: The largest job that waits for credit there.
         self._wanted: dict[NodeId, Wei] = {}
+        #: Since when an orchestrator's word of our credit has been too low.
+        self._differs: dict[NodeId, Instant] = {}
         #: Why somebody is not paid though we want to deal with them.
         self.unpaid_because: dict[NodeId, str] = {}
 
@@ -110,12 +112,41 @@ class Payments(Books):
         began = since.get(node)
         return began is not None and now < later(began, ASK_AGAIN_MS)
 
+    def look_for_credit(self) -> None:
+        """Open jobs may have ended for less than they might have cost: see whom that lets be chosen again."""
+        for node, wei in list(self._wanted.items()):
+            if self.purse.affords(node, wei):
+                del self._wanted[node]
+                self.relieved(node)
+
     def relieved(self, node: NodeId) -> None:
         """There is credit again: whoever waits for it may look."""
 
+    def wants_payment(self, node: NodeId, prepaid: bool) -> None:
+        """An orchestrator says whether it wants to be paid ahead."""
+        if prepaid:
+            self.purse.prepaid.add(node)
+        elif node in self.purse.prepaid:
+            self.purse.prepaid.discard(node)
+            self.relieved(node)
+
+    def reconcile(self, node: NodeId, said: Wei, price: Wei, now: Instant) -> None:
+        """An orchestrator has said what our credit is, this price taken off: part with it if that stays too low."""
+        differs = self.purse.differs(node, said, price)
+        if not differs:
+            self._differs.pop(node, None)
+            return
+        since = self._differs.setdefault(node, now)
+        if now < later(since, self.rules.differ_ms) or node in self.purse.estranged:
+            return
+        cause = f"it says that our credit is {said} wei, and by our books that is {differs} wei too little"
+        self.decide(Estranged(node, cause), now)
+        self.emit(Alarm(f"{node} gets no more jobs: {cause}"))
+
     # What comes in
 
-    def _on_tickets_signed(self, event: TicketsSigned, now: Instant) -> None:
+    def take_tickets(self, event: TicketsSigned, now: Instant) -> None:
+        """Tickets are signed: note them, send them, and have more signed if more is lacking."""
         node = event.orchestrator
         if self._signing.pop(node, None) is None or self.payer is None:
             return  # so late that others were issued in their place
@@ -123,10 +154,7 @@ class Payments(Books):
         issued = self.payer.issued(event.params, len(event.tickets), self.chain)
         number = self.purse.next_number(node)
         self.decide(Tendered(node, number, issued, payment, Wei(payment.ev_wei)), now)
-        wanted = self._wanted.get(node, Wei(0))
-        if self.purse.affords(node, wanted):
-            self._wanted.pop(node, None)
-        self.relieved(node)
+        self.look_for_credit()
         self.pay(node, now)
 
     def _on_signing_failed(self, event: SigningFailed, now: Instant) -> None:
@@ -186,6 +214,17 @@ class Payments(Books):
 
     def _forgiven(self, fact: Forgiven, now: Instant) -> None:
         self.purse.forgiven(fact)
+
+    payment_handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
+        SigningFailed: _on_signing_failed,
+        ChainSeen: _on_chain_seen,
+        FundsSeen: _on_funds_seen,
+    }
+
+    payment_words: ClassVar[Mapping[type[Value], Callable[..., None]]] = {
+        words.Terms: _hear_terms,
+        words.Credited: _hear_credited,
+    }
 
     fact_handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
         **Books.fact_handlers,

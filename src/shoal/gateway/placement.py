@@ -12,12 +12,13 @@ from functools import partial
 from itertools import chain, islice
 
 from shoal.errors import Busy, Expired
-from shoal.gateway.books import Books
 from shoal.gateway.config import Rules
 from shoal.gateway.events import Submitted
+from shoal.gateway.payments import Payments
 from shoal.gateway.sellers import Sellers
 from shoal.ids import JobId, NodeId
 from shoal.machine import Send
+from shoal.money.payer import Payer
 from shoal.money.wei import Price
 from shoal.policy.affinity import Homes
 from shoal.policy.patience import Finish, waits
@@ -44,11 +45,11 @@ ANSWERS_MIN = 3
 HARDLY = "it would hardly be done in time now, and others wait; allow more time, or try again later"
 
 
-class Placement(Books):
+class Placement(Payments):
     """The books, and whom the jobs in them go to."""
 
-    def __init__(self, rules: Rules) -> None:
-        super().__init__(rules)
+    def __init__(self, rules: Rules, payer: Payer | None = None) -> None:
+        super().__init__(rules, payer)
         self.sellers = Sellers(rules, self.held, self._placed_at)
         self.leases.heed = self.hedges.heed = self.sellers.touch
         self.homes = Homes(homes_max=rules.homes_max, keep_ms=rules.home_keep_ms)
@@ -142,6 +143,7 @@ class Placement(Books):
         """Bind waiting jobs to free slots, until there is no job or no slot that fits."""
         if not self.queue and not self._demands:
             return
+        self.look_for_credit()
         for need in self.sellers.stirred:
             self._still.pop(need, None)
         self.sellers.stirred.clear()
@@ -280,14 +282,24 @@ class Placement(Books):
 
     def _choose(self, job: Job, size: int, now: Instant) -> tuple[Candidate | None, NodeId]:
         """Who gets a job now, if anybody; and where its session is at home."""
-        pool = self.sellers.pool(job.need, size)
         home = self.homes.home((job.spec.session,), now) if job.spec.session else NodeId("")
-        wish = wish_of(job, job.next_epoch, home, now, pool)
-        return choose(self.policy_of(job.preference.policy), pool, wish), home
+        recipe = self.policy_of(job.preference.policy)
+        while True:
+            pool = self.sellers.pool(job.need, size)
+            chosen = choose(recipe, pool, wish_of(job, job.next_epoch, home, now, pool))
+            if chosen is None or self.affords(chosen.node, chosen.price.cost(job.spec.units_max), now):
+                return chosen, home
+            self.sellers.short(chosen.node, True)
+
+    def relieved(self, node: NodeId) -> None:
+        """There is credit again with an orchestrator: it can be chosen."""
+        self.sellers.short(node, False)
 
     def _note_placed(self, placed: Placed, now: Instant) -> None:
         job = self.jobs[placed.job]
         self.sellers.chosen(placed.orchestrator, job.need)
+        if placed.orchestrator in self.purse.prepaid:
+            self.pay(placed.orchestrator, now)
         if placed.epoch == 1:
             self.retries.deposit()
         else:

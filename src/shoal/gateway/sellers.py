@@ -104,6 +104,14 @@ class Sellers:
         self._standings[node].connected = False
         self._refresh(node)
 
+    def short(self, node: NodeId, short: bool) -> None:
+        """Our credit with an orchestrator does not cover the next job there; or it does again."""
+        standing = self._standings[node]
+        if standing.short != short:
+            standing.short = short
+            self.stirred.update(standing.stocks)
+            self._refresh(node)
+
     def quote(self, node: NodeId, quotes: Sequence[Quote], region: str, now: Instant) -> None:
         """Take what an orchestrator sells in place of what it sold before."""
         standing = self._standings[node]

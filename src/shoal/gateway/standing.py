@@ -47,7 +47,7 @@ class Stock(Record, kw_only=True):
         return Candidate(
             node=node,
             slots=quote.slots,
-            free=max(0, most - held),
+            free=0 if standing.short else max(0, most - held),
             price=quote.price,
             run_ms=pace.mean_ms if pace is not None else 0.0,
             success=self.outcomes.least,
@@ -132,6 +132,8 @@ class Standing(Struct, kw_only=True):
     reputation: float | None = None
     connected: bool = False
     region: str = ""
+    #: It wants to be paid ahead, and our credit there does not cover what somebody wants of it.
+    short: bool = False
     stocks: dict[Need, Stock] = field(default_factory=dict)
     #: What it adds to the slots that can be bought.
     slots: dict[Need, int] = {}

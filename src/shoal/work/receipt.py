@@ -9,6 +9,9 @@ from shoal.machine import Value
 from shoal.money.wei import Price, Wei
 from shoal.wire.words import JobSpec, Receipt
 
+#: What a receipt names as the answer of an attempt that gave none.
+NO_ANSWER = Digest("")
+
 
 class Terms(Value, frozen=True):
     """What buyer and seller of one attempt agreed on."""
