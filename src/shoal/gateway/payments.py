@@ -13,7 +13,7 @@ from typing import ClassVar
 from shoal.errors import Refused, Untrusted
 from shoal.gateway.books import Books
 from shoal.gateway.config import Rules
-from shoal.gateway.events import SignTickets, SigningFailed, TicketsSigned
+from shoal.gateway.events import SigningFailed, SignTickets, TicketsSigned
 from shoal.gateway.purse import Booked, Estranged, Forgiven, Tendered
 from shoal.gateway.settlement import tender_key
 from shoal.ids import NodeId
@@ -69,7 +69,11 @@ class Payments(Books):
         if self._waits(self._signing, node, now):
             return
         params = self._terms.get(node)
-        if params is None or self.payer.wants_new_params(params, self.chain, 1) or self._is_small(params, lacking):
+        if (
+            params is None
+            or self.payer.wants_new_params(params, self.chain, 1)
+            or self._is_small(params, lacking)
+        ):
             self._ask(node, lacking, now)
             if params is None or not self.payer.left(params):
                 return

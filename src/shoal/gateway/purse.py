@@ -82,11 +82,7 @@ class Purse:
 
     def release(self, node: NodeId, wei: Wei) -> None:
         """It has ended."""
-        left = Wei(self._committed[node] - wei)
-        if left:
-            self._committed[node] = left
-        else:
-            del self._committed[node]
+        self._committed[node] = Wei(self._committed.get(node, 0) - wei)
 
     def committed(self, node: NodeId) -> Wei:
         """What the open attempts there may cost together."""

@@ -17,10 +17,12 @@ from shoal.errors import Broken
 from shoal.ids import NodeId
 from shoal.machine import Event, Machine, Quarantined, Send
 from shoal.money.ledger import Book, Ledger
+from shoal.money.payee import Payee, PayeeBook
 from shoal.money.wei import Wei
 from shoal.orchestrator.config import Rules
 from shoal.orchestrator.holdings import Holdings
 from shoal.orchestrator.relay import Relay
+from shoal.orchestrator.till import TICKETS, Paid, Till, TillState
 from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.work.lease import Lease, Leases
@@ -35,19 +37,24 @@ class State(Struct, frozen=True):
     tasks: tuple[Task, ...] = ()
     ended: tuple[str, ...] = ()
     book: Book = Book()
+    till: TillState = TillState()
+    payee: PayeeBook = PayeeBook()
 
 
 class Books(Machine[State]):
     """All tasks with their leases and holds."""
 
-    facts = (Leased, Earned, Released, Quarantined)
+    facts = (Leased, Earned, Released, Quarantined, Paid)
     state = State
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, payee: Payee | None = None) -> None:
         super().__init__(rules.tick_ms)
         self.rules = rules
         self.tasks: dict[str, Task] = {}
         self.ledger = Ledger(default_floor=Wei(-rules.gateway_credit_wei))
+        #: Payments ahead; and who judges their tickets, if there is a chain to be paid on.
+        self.till = Till()
+        self.payee = payee
         self.leases = Leases()
         self.holdings = Holdings()
         #: What passes through of running attempts: volatile, and forgotten with its task.
@@ -87,6 +94,12 @@ class Books(Machine[State]):
         self.ledger.void(task.id)
         self._end(task, moved)
 
+    def _paid(self, fact: Paid, now: Instant) -> None:
+        if self.payee is not None:
+            self.payee.take(fact.taken)
+        self.till.take(fact)
+        self.ledger.transfer(TICKETS, {account(fact.gateway): fact.wei})
+
     def _quarantined(self, fact: Quarantined, now: Instant) -> None:
         for lease in [lease for lease in self.leases if self.tasks[lease.task].lease.job == fact.job]:
             task = self.tasks[lease.task]
@@ -97,12 +110,17 @@ class Books(Machine[State]):
     def _end(self, was: Task, task: Task) -> None:
         self.tasks[task.id] = task
         self.leases.end(task.id)
-        self._relays.pop(task.id, None)
+        relay = self._relays.pop(task.id, None)
+        if relay is not None and relay.wei:
+            self.unanswers(was, relay.wei)
         if was.phase is Phase.LEASED:
             self.holdings.remove(task.lease.gateway, task.need)
             self._ended.append(task.id)
             if len(self._ended) > self.rules.ended_tasks_max:
                 del self.tasks[self._ended.popleft()]
+
+    def unanswers(self, task: Task, wei: Wei) -> None:
+        """A task that was answered has ended: what it cost is in the books now, or was not to be paid."""
 
     # The host
 
@@ -118,13 +136,18 @@ class Books(Machine[State]):
 
     def dump(self) -> State:
         """Everything durable."""
-        return State(tuple(self.tasks.values()), tuple(self._ended), self.ledger.dump())
+        payee = PayeeBook() if self.payee is None else self.payee.dump()
+        tasks, ended = tuple(self.tasks.values()), tuple(self._ended)
+        return State(tasks, ended, self.ledger.dump(), self.till.dump(), payee)
 
     def load(self, state: State) -> None:
         """Take a snapshot's state; the leases follow from the tasks."""
         self.tasks = {task.id: task for task in state.tasks}
         self._ended = deque(state.ended)
         self.ledger.load(state.book)
+        self.till.load(state.till)
+        if self.payee is not None:
+            self.payee.load(state.payee)
         for task in state.tasks:
             if task.phase is Phase.LEASED:
                 self._grant(task, task.deadline)
@@ -138,6 +161,7 @@ class Books(Machine[State]):
         Earned: _earned,
         Released: _released,
         Quarantined: _quarantined,
+        Paid: _paid,
     }
 
 

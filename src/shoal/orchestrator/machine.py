@@ -14,7 +14,7 @@ from typing import ClassVar
 from msgspec.structs import replace
 
 from shoal.errors import Busy, Cancelled, Expired, Failed, Lost, NoCapacity, Untrusted
-from shoal.ids import JobId, NodeId, digest
+from shoal.ids import Digest, JobId, NodeId, digest
 from shoal.machine import (
     Absent,
     Connected,
@@ -29,10 +29,11 @@ from shoal.machine import (
     Tick,
     Value,
 )
+from shoal.money.payee import Payee
 from shoal.money.wei import WEI_MAX, Price, Wei, part
-from shoal.orchestrator.books import Books, account
 from shoal.orchestrator.config import Rules
 from shoal.orchestrator.news import News
+from shoal.orchestrator.payments import Payments
 from shoal.orchestrator.relay import Relay
 from shoal.orchestrator.roster import Roster
 from shoal.orchestrator.shares import Shares
@@ -43,7 +44,7 @@ from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.wire.pipelines import PIPELINES
 from shoal.work.queue import Need
-from shoal.work.receipt import Terms
+from shoal.work.receipt import NO_ANSWER, Terms
 from shoal.work.seal import seal
 from shoal.work.task import Earned, Leased, Phase, Released, Task, task_id
 
@@ -56,11 +57,12 @@ BLAMED = frozenset((Failed.code, Lost.code))
 EPOCHS_MAX = 8
 
 
-class OrchestratorMachine(Books):
+class OrchestratorMachine(Payments):
     """Decides over the books, by what it knows of its workers."""
 
-    def __init__(self, rules: Rules, *, node: NodeId, sign: Sign) -> None:
-        super().__init__(rules)
+    def __init__(self, rules: Rules, *, node: NodeId, sign: Sign, payee: Payee | None = None) -> None:
+        """A `payee` judges tickets: then whoever is not trusted pays ahead."""
+        super().__init__(rules, payee)
         self.node = node
         chosen_by = policy(rules.policy, own_policies(rules.policies))
         self.roster = Roster(chosen_by, self.leases, self.price, rules.breaker)
@@ -73,8 +75,8 @@ class OrchestratorMachine(Books):
         self._heartbeat_due = Instant(0)
         #: Leases of which the gateway does not know: a quick job is answered before it is worth a word.
         self._untold: list[str] = []
-        #: Answers on their way whose receipts wait to be signed together, and the gateways they go to.
-        self._unsealed: list[tuple[NodeId, words.Result]] = []
+        #: Answers, good or bad, whose receipts wait to be signed together, and the gateways they go to.
+        self._unsealed: list[tuple[NodeId, words.Result | words.Failure]] = []
 
     # Peers
 
@@ -134,7 +136,7 @@ class OrchestratorMachine(Books):
             )
             for need, slots in self.roster.slots()
         )
-        return words.Capacity(quotes, self.rules.region)
+        return words.Capacity(quotes, self.rules.region, self.prepaid(gateway))
 
     def _contended(self, need: Need) -> bool:
         """True if a gateway waits for this, and is not the only one here."""
@@ -185,8 +187,9 @@ class OrchestratorMachine(Books):
             self._turn_away(peer, word, words.Fault(NoCapacity.code, f"nobody here runs {need[1]}"))
         elif not self.price(need).within(word.price):
             self._turn_away(peer, word, words.Fault(Busy.code, "the price has risen"))
-        elif most > self.ledger.available(account(peer)):
-            self._turn_away(peer, word, words.Fault(Busy.code, "you owe too much already"))
+        elif not self.covers(peer, most):
+            why = "your credit does not cover this" if self.prepaid(peer) else "you owe too much already"
+            self._turn_away(peer, word, words.Fault(Busy.code, why))
         elif (worker := self._choose(peer, word, need, now)) is None:
             self._turn_away(peer, word, words.Fault(Busy.code, "every slot is taken"))
         else:
@@ -342,16 +345,26 @@ class OrchestratorMachine(Books):
             size = size_class(task.lease.spec.units_max)
             if self.roster.answered(peer, task.need, size, word.run_ms, now):
                 self._announce()
-        answer = words.Result(
-            word.job, word.epoch, word.units, word.run_ms, word.digest, word.body, self._receipt(task, word)
+        receipt = self._receipt(task, word.units, word.digest, word.run_ms)
+        self._seal_soon(
+            task,
+            words.Result(word.job, word.epoch, word.units, word.run_ms, word.digest, word.body, receipt),
         )
+
+    def _seal_soon(self, task: Task, answer: words.Result | words.Failure) -> None:
         self._gather()
         self._unsealed.append((task.lease.gateway, answer))
 
-    def _receipt(self, task: Task, word: words.Result) -> words.Receipt:
+    def _receipt(self, task: Task, units: int, answer: Digest, run_ms: int) -> words.Receipt:
+        """The unsigned receipt for how an attempt has ended; what it costs counts as charged from now on."""
         lease = task.lease
         terms = Terms(lease.job, lease.epoch, self.node, lease.spec, lease.price, lease.request)
-        return terms.receipt(lease.worker, word.units, word.digest, word.run_ms)
+        receipt = terms.receipt(lease.worker, units, answer, run_ms)
+        relay = self._relays.get(task.id)
+        if relay is not None and not relay.wei:
+            relay.wei = receipt.wei
+            self.answers(task, receipt.wei)
+        return replace(receipt, credit=self.credit(lease.gateway))
 
     def _on_gathered(self, event: Gathered, now: Instant) -> None:
         """Sign what has been answered, all at once, and pass it on; say what has become of the capacity."""
@@ -407,7 +420,8 @@ class OrchestratorMachine(Books):
         # As soon as the order that takes its slot; whoever lives on after us asks for it again.
         self.emit(SendAtOnce(lease.worker, words.Cancel(lease.job, lease.epoch)))
         if tell:
-            self.emit(Send(lease.gateway, words.Failure(lease.job, lease.epoch, fault)))
+            receipt = self._receipt(task, 0, NO_ANSWER, 0)
+            self._seal_soon(task, words.Failure(lease.job, lease.epoch, fault, receipt))
         self._announce(but=None if news or self._contended(task.need) else lease.gateway)
 
     def _end(self, was: Task, task: Task) -> None:
@@ -468,7 +482,8 @@ class OrchestratorMachine(Books):
             self.leases.until(lease.task, later(lease.until, event.gap_ms))
 
     handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
-        **Books.fact_handlers,
+        **Payments.fact_handlers,
+        **Payments.payment_handlers,
         Connected: _on_connected,
         Disconnected: _on_disconnected,
         Heard: _on_heard,
@@ -485,6 +500,7 @@ class OrchestratorMachine(Books):
         words.Acknowledge: _hear_acknowledge,
         words.Demand: _hear_demand,
         words.Heartbeat: _hear_heartbeat_of_gateway,
+        **Payments.payment_words,
     }
 
     _FROM_WORKER: ClassVar[Mapping[type[Value], Callable[..., None]]] = {
