@@ -28,8 +28,10 @@ from shoal.errors import Refused
 EMPTY_ROOT = bytes(BLANK_ROOT_HASH)
 NOBODY = bytes(20)
 NO_HASH = bytes(32)
-#: Legacy, with an access list, and with two prices: those with blobs or delegations are none of ours.
-KINDS = (None, 1, 2)
+#: With an access list, and with two prices; the old form has no type. Those with blobs or delegations are not taken.
+KINDS = (1, 2)
+#: With what the old form begins: a list in RLP.
+LEGACY_FIRST = 0xC0
 
 _builder = PragueVM.get_transaction_builder()
 
@@ -90,6 +92,8 @@ class Transaction:
 
     def __init__(self, raw: bytes) -> None:
         """Read it. Raises `Refused` if it is none, or if nobody signed it."""
+        if raw and raw[0] < LEGACY_FIRST and raw[0] not in KINDS:
+            raise Refused(f"transactions of type {raw[0]} are not taken here; send one of type 0, 1 or 2")
         try:
             signed = _builder.decode(raw)
             signed.validate()
@@ -98,10 +102,6 @@ class Transaction:
         # The library raises what it likes on bytes that are no transaction; none of it is our fault.
         except (ValidationError, BadSignature, RLPException, ValueError, TypeError, IndexError) as error:
             raise Refused(f"this is no signed transaction: {error}"[:300]) from error
-        if signed.type_id not in KINDS:
-            raise Refused(
-                f"transactions of type {signed.type_id} are not taken here; send one of type 0, 1 or 2"
-            )
         self.raw = raw
         self.signed = signed
 
