@@ -88,9 +88,7 @@ class FundsSeen(Event, frozen=True):
     @property
     def funds(self) -> Funds:
         """What to hold on to."""
-        return Funds(
-            self.deposit, self.reserve, self.claimed_by_me, self.withdraw_round, self.claimed_by_all
-        )
+        return Funds(self.deposit, self.reserve, self.claimed_by_me, self.withdraw_round, self.claimed_by_all)
 
 
 #: Nothing was seen yet: nothing is accepted.

@@ -7,22 +7,21 @@ seed by a secret that must outlive every restart.
 
 from __future__ import annotations
 
-import hmac
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from hashlib import sha256
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from shoal.errors import Broken, Failed, NoCredit, Refused, Untrusted
+from shoal.errors import Broken, Failed, Refused, Untrusted
 from shoal.ids import NodeId
 from shoal.machine import Fact
 from shoal.money.funds import ChainView, Funds
 from shoal.money.nonces import Nonces, Range, ranges_of
+from shoal.money.terms import NO_PRICE, PayeeRules, face_value_wei, float_wei, recipient_rand, win_prob_of
 from shoal.money.ticket import (
     NO_HASH,
-    WIN_PROB_MAX,
+    SIGNATURE_BYTES,
     Address,
     Hash,
     Height,
@@ -32,7 +31,6 @@ from shoal.money.ticket import (
     TicketParams,
     Uint256,
     WinningTicket,
-    address_bytes,
     drawn,
     personal_hash,
     rand_hash,
@@ -40,39 +38,7 @@ from shoal.money.ticket import (
 )
 from shoal.money.wei import Price
 
-GWEI = 10**9
 NOBODY = NodeId("0x" + 40 * "0")
-#: Between our own nodes the price stands in the terms, not in the parameters.
-NO_PRICE = Price(0)
-
-
-class PayeeRules(Struct, frozen=True, kw_only=True):
-    """What a recipient asks for and how far it goes. The defaults are Livepeer's where it has one."""
-
-    #: What redeeming one ticket takes: 1,200,000 on a second layer.
-    redeem_gas: int = 350_000
-    #: How many times its redemption's cost a ticket pays, and how many times its worth where that is more.
-    redeem_cost_multiple: int = 100
-    ev_multiple: int = 100
-    #: A face value that pays for a redemption at this price is good, however dear gas is now.
-    gas_price_usual_wei: int = 3 * GWEI
-    #: 0: as much as the sender's funds allow.
-    face_wei_max: int = 0
-    #: For how many blocks parameters hold.
-    params_blocks: int = 40
-    #: New parameters are due when fewer than this many blocks or nonces are left.
-    params_blocks_low: int = 10
-    nonces_low: int = 150
-    nonces_max: int = 600
-    #: How many times its pending winners a sender's deposit must be to count as enough for all of them.
-    deposit_pending_ratio: int = 3
-    #: For how many rounds the contract takes a ticket.
-    validity_rounds: int = 2
-    #: What a sender's pending winners may come to beyond our share of its reserve: the most that it can cheat us of.
-    float_wei_max: int = 10**17
-    senders_max: int = 10_000
-    params_per_sender_max: int = 64
-    tickets_per_payment_max: int = 600
 
 
 class Fault(StrEnum):
@@ -82,6 +48,7 @@ class Fault(StrEnum):
     RECIPIENT = "ticket recipient is not this node"
     UNLOCKED = "sender is unlocked"
     UNLOCKS_SOON = "deposit and reserve is set to unlock soon"
+    NO_ROUND_HASH = "ticket creationRound does not have a block hash"
     AUX_DATA = "invalid length for ticket auxData: must be 64 bytes"
     ROUND_HASH = "ticket creationRoundBlockHash invalid for creationRound"
     ROUND_EXPIRED = "ticket is expired"
@@ -91,6 +58,7 @@ class Fault(StrEnum):
     NONCES = "too many nonces for these TicketParams"
     SIGNATURE_LENGTH = "INVALID_SIGNATURE_LENGTH"
     SIGNATURE = "invalid signature over ticket hash"
+    NO_WIN = "ticket did not win"
     NO_FUNDS = "sender deposit and reserve are zero"
     FUNDS = "sender deposit and reserve do not cover the ticket"
     FLOAT = "sender has too much in winning tickets that are not redeemed yet"
@@ -176,6 +144,21 @@ class PayeeBook(Struct, frozen=True, array_like=True):
     senders: tuple[SeenSender, ...] = ()
 
 
+class _Room(Struct, frozen=True, gc=False):
+    """How much winning tickets of one sender may still pay."""
+
+    empty: bool
+    covered_wei: int
+    trusted_wei: int
+
+    def fault(self, face_wei: int, winners: int) -> Fault | None:
+        """Why one more ticket, after so many winners of the same face value, would not be paid for sure."""
+        wanted = face_wei * (winners + 1)
+        if wanted > self.covered_wei:
+            return Fault.NO_FUNDS if self.empty else Fault.FUNDS
+        return Fault.FLOAT if wanted > self.trusted_wei else None
+
+
 class _Seen:
     """What is remembered of one set of parameters."""
 
@@ -192,9 +175,16 @@ class _Sender:
     __slots__ = ("params", "pending", "pending_wei")
 
     def __init__(self) -> None:
-        self.params: dict[bytes, _Seen] = {}
-        self.pending: dict[bytes, WinningTicket] = {}
+        self.params: dict[Hash, _Seen] = {}
+        self.pending: dict[Hash, WinningTicket] = {}
         self.pending_wei = 0
+
+    def add(self, winner: WinningTicket) -> None:
+        self.pending[winner.ticket_hash] = winner
+        self.pending_wei += winner.face_wei
+
+    def settle(self, ticket_hash: Hash) -> None:
+        self.pending_wei -= self.pending.pop(ticket_hash).face_wei
 
 
 class Payee:
@@ -216,14 +206,41 @@ class Payee:
         self._draw_seed = draw_seed
         self._recover = recover
         self._senders: dict[NodeId, _Sender] = {}
-        #: The highest block that a taken ticket was judged at.
+        #: The highest block that a taken ticket was judged at. What had expired then is forgotten, so it is
+        #: refused for ever, even if the chain turns out to stand further back.
         self._block = 0
 
     def params(
         self, sender: NodeId, ev_wei: int, view: ChainView, funds: Funds, *, price: Price = NO_PRICE
     ) -> TicketParams:
-        """What tickets of this sender must look like, each worth about `ev_wei`. Raises `Refused` if it cannot pay."""
-        raise NotImplementedError
+        """What tickets of this sender must look like, each worth `ev_wei`. Raises `Refused` if it cannot pay them,
+        `Failed` before the chain was seen."""
+        if view.round_hash == NO_HASH:
+            raise Failed(
+                "no round of the chain has been seen yet, so tickets cannot be asked for; try again soon"
+            )
+        fault = self._unlocking(view, funds)
+        if fault or sender == NOBODY:
+            raise Refused(f"tickets of {sender} are not accepted: {fault or Fault.SENDER}")
+        float_max = float_wei(
+            funds,
+            view.pool_size,
+            self.pending_wei(sender),
+            deposit_pending_ratio=self.rules.deposit_pending_ratio,
+        )
+        face_wei = face_value_wei(ev_wei, view.gas_price_wei, float_max, self.rules)
+        params = TicketParams(
+            self.me,
+            uint256(face_wei),
+            uint256(win_prob_of(face_wei, ev_wei)),
+            NO_HASH,
+            self._draw_seed(),
+            max(view.block, self._block) + self.rules.params_blocks,
+            view.round,
+            view.round_hash,
+        )
+        rand = recipient_rand(self._secret, params, sender, price)
+        return replace(params, recipient_rand_hash=rand_hash(rand))
 
     def judge(
         self,
@@ -235,25 +252,228 @@ class Payee:
         *,
         price: Price = NO_PRICE,
     ) -> Judged:
-        """Which tickets of a payment are good: fresh, and such that the contract would pay them if they won."""
-        raise NotImplementedError
+        """Which tickets of a payment are good: fresh, in time, and such that the contract would pay us all of
+        their face value if they won. Each is judged by itself; `price` is that of the parameters."""
+        rand = recipient_rand(self._secret, params, sender, price)
+        fault = self._fault_of_all(params, sender, len(tickets), view, funds)
+        if not fault and rand_hash(rand) != params.recipient_rand_hash:
+            fault = Fault.RAND
+        if fault:
+            return Judged(None, tuple(Refusal(each.nonce, fault) for each in tickets))
+        room = self._room(sender, view, funds)
+        return self._judge_each(params, sender, tickets, rand, room, view)
+
+    def _fault_of_all(
+        self, params: TicketParams, sender: NodeId, count: int, view: ChainView, funds: Funds
+    ) -> Fault | None:
+        """What is wrong with every ticket of a payment, found before any signature is looked at."""
+        if count > self.rules.tickets_per_payment_max:
+            return Fault.TICKETS
+        if sender == NOBODY:
+            return Fault.SENDER
+        if params.recipient != self.me:
+            return Fault.RECIPIENT
+        if params.expiration_block <= max(view.block, self._block):
+            return Fault.PARAMS_EXPIRED
+        if params.win_prob == NO_HASH:
+            return Fault.NO_WIN
+        known = self._senders.get(sender)
+        if known is None and len(self._senders) >= self.rules.senders_max:
+            return Fault.SENDERS
+        if (
+            known is not None
+            and params.recipient_rand_hash not in known.params
+            and len(known.params) >= self.rules.params_per_sender_max
+        ):
+            return Fault.PARAMS
+        return self._fault_of_round(params, view) or self._unlocking(view, funds)
+
+    def _fault_of_round(self, params: TicketParams, view: ChainView) -> Fault | None:
+        if not params.aux_data:
+            return Fault.AUX_DATA
+        if params.creation_round_hash == NO_HASH or params.creation_round > view.round:
+            return Fault.NO_ROUND_HASH
+        if params.creation_round == view.round and params.creation_round_hash != view.round_hash:
+            return Fault.ROUND_HASH
+        if params.creation_round + self.rules.validity_rounds <= view.current_round:
+            return Fault.ROUND_EXPIRED
+        return None
+
+    def _unlocking(self, view: ChainView, funds: Funds) -> Fault | None:
+        if not funds.locked(view.current_round):
+            return Fault.UNLOCKED
+        if not funds.locked(view.current_round + 1):
+            return Fault.UNLOCKS_SOON
+        return None
+
+    def _room(self, sender: NodeId, view: ChainView, funds: Funds) -> _Room:
+        """What the sender's money still covers, and what of it we trust to be there when we come for it."""
+        share = funds.reserve_share(view.pool_size)
+        pending = self.pending_wei(sender)
+        return _Room(
+            funds.deposit == 0 and funds.reserve == 0,
+            funds.deposit + share - pending,
+            share + self.rules.float_wei_max - pending,
+        )
+
+    def _judge_each(
+        self,
+        params: TicketParams,
+        sender: NodeId,
+        tickets: Sequence[SignedNonce],
+        rand: Uint256,
+        room: _Room,
+        view: ChainView,
+    ) -> Judged:
+        seen = self._nonces(sender, params)
+        hash_of = TicketHasher(params.ticket(sender, 0))
+        face_wei, win_prob = params.face_wei, int.from_bytes(params.win_prob)
+        taken: set[int] = set()
+        winners: list[WinningTicket] = []
+        refusals: list[Refusal] = []
+        for each in tickets:
+            fault = room.fault(face_wei, len(winners)) or (
+                Fault.NONCE
+                if each.nonce in taken or each.nonce in seen
+                else Fault.NONCES
+                if seen.count + len(taken) >= self.rules.nonces_max
+                else self._fault_of_signature(personal_hash(hash_of(each.nonce)), each.signature, sender)
+            )
+            if fault:
+                refusals.append(Refusal(each.nonce, fault))
+                continue
+            taken.add(each.nonce)
+            if drawn(each.signature, rand) < win_prob:
+                signed = SignedTicket(params.ticket(sender, each.nonce), each.signature)
+                winners.append(WinningTicket(signed, rand, params.expiration_block))
+        if not taken:
+            return Judged(None, tuple(refusals))
+        fact = TicketsTaken(
+            sender,
+            params.recipient_rand_hash,
+            params.expiration_block,
+            view.block,
+            ranges_of(taken),
+            uint256(params.ev_wei * len(taken)),
+            tuple(winners),
+        )
+        return Judged(fact, tuple(refusals))
+
+    def _fault_of_signature(self, hash32: Hash, signature: bytes, sender: NodeId) -> Fault | None:
+        if len(signature) != SIGNATURE_BYTES:
+            return Fault.SIGNATURE_LENGTH
+        try:
+            return None if self._recover(hash32, signature) == sender else Fault.SIGNATURE
+        except Untrusted:
+            return Fault.SIGNATURE
 
     def take(self, fact: TicketsTaken | WinnerSettled) -> None:
-        """Let a fact happen. Raises `Broken`, and changes nothing, if a ticket would be taken twice."""
-        raise NotImplementedError
+        """Let a fact happen. Raises `Broken`, and changes nothing, if a ticket would be taken or settled twice."""
+        if isinstance(fact, WinnerSettled):
+            if not self.is_pending(fact.sender, fact.ticket_hash):
+                raise Broken(f"ticket {fact.ticket_hash.hex()} is settled, but it is not pending")
+            self._senders[fact.sender].settle(fact.ticket_hash)
+            self._drop_if_empty(fact.sender)
+            return
+        sender = self._senders.get(fact.sender) or _Sender()
+        seen = sender.params.get(fact.recipient_rand_hash) or _Seen(fact.expiration_block, Nonces())
+        nonces = [nonce for first, last in fact.nonces for nonce in range(first, last + 1)]
+        if fact.expiration_block <= self._block or any(nonce in seen.nonces for nonce in nonces):
+            raise Broken(f"tickets of {fact.sender} are taken twice, or after they were forgotten")
+        self._senders[fact.sender] = sender
+        sender.params[fact.recipient_rand_hash] = seen
+        for nonce in nonces:
+            seen.nonces.add(nonce)
+        for winner in fact.winners:
+            sender.add(winner)
+        if fact.block > self._block:
+            self._forget(fact.block)
 
-    def wants_new_params(self, params: TicketParams, sender: NodeId, view: ChainView) -> bool:
-        """True when it is time to give this sender others: these expire soon, or their nonces run out."""
-        raise NotImplementedError
+    def wants_new_params(self, params: TicketParams, sender: NodeId, view: ChainView, funds: Funds) -> bool:
+        """True when it is time to give this sender others: these expire soon, their nonces run out, or its funds
+        do not cover them any more."""
+        return (
+            params.expiration_block - max(view.block, self._block) < self.rules.params_blocks_low
+            or self.rules.nonces_max - self._nonces(sender, params).count < self.rules.nonces_low
+            or self._fault_of_round(params, view) is not None
+            or self._room(sender, view, funds).fault(params.face_wei, 0) is not None
+        )
 
     def pending(self, sender: NodeId) -> tuple[WinningTicket, ...]:
         """Winners of this sender that are neither redeemed nor given up."""
-        raise NotImplementedError
+        known = self._senders.get(sender)
+        return tuple(known.pending.values()) if known else ()
+
+    def pending_wei(self, sender: NodeId) -> int:
+        """What they pay together."""
+        known = self._senders.get(sender)
+        return known.pending_wei if known else 0
+
+    def is_pending(self, sender: NodeId, ticket_hash: Hash) -> bool:
+        """Whether this ticket won and is neither redeemed nor given up."""
+        known = self._senders.get(sender)
+        return known is not None and ticket_hash in known.pending
+
+    @property
+    def senders(self) -> tuple[NodeId, ...]:
+        """Everybody of whom anything is remembered."""
+        return tuple(self._senders)
+
+    def check(self) -> None:
+        """Raise `Broken` if anything remembered contradicts itself or outgrew its limit."""
+        if len(self._senders) > self.rules.senders_max:
+            raise Broken(f"{len(self._senders)} senders are remembered, at most {self.rules.senders_max}")
+        for name, sender in self._senders.items():
+            if sender.pending_wei != sum(winner.face_wei for winner in sender.pending.values()):
+                raise Broken(f"the pending winners of {name} do not add up")
+            if any(seen.nonces.count > self.rules.nonces_max for seen in sender.params.values()):
+                raise Broken(f"more nonces of {name} were taken than its parameters allow")
+            if len(sender.params) > self.rules.params_per_sender_max:
+                raise Broken(f"too many parameters of {name} are remembered")
 
     def dump(self) -> PayeeBook:
         """Everything durable, for a snapshot."""
-        raise NotImplementedError
+        return PayeeBook(
+            self._block,
+            tuple(
+                SeenSender(
+                    name,
+                    tuple(
+                        SeenParams(hash32, seen.expiration_block, seen.nonces.ranges())
+                        for hash32, seen in sender.params.items()
+                    ),
+                    tuple(sender.pending.values()),
+                )
+                for name, sender in self._senders.items()
+            ),
+        )
 
     def load(self, book: PayeeBook) -> None:
         """Take a snapshot's state in place of the empty one."""
-        raise NotImplementedError
+        self._block = book.block
+        self._senders = {}
+        for each in book.senders:
+            sender = self._senders[each.sender] = _Sender()
+            for params in each.params:
+                seen = _Seen(params.expiration_block, Nonces(params.nonces))
+                sender.params[params.recipient_rand_hash] = seen
+            for winner in each.pending:
+                sender.add(winner)
+
+    def _nonces(self, sender: NodeId, params: TicketParams) -> Nonces:
+        known = self._senders.get(sender)
+        seen = known.params.get(params.recipient_rand_hash) if known else None
+        return seen.nonces if seen else Nonces()
+
+    def _forget(self, block: int) -> None:
+        """Drop what is refused from here on because it has expired."""
+        self._block = block
+        for name, sender in list(self._senders.items()):
+            for hash32 in [each for each, seen in sender.params.items() if seen.expiration_block <= block]:
+                del sender.params[hash32]
+            self._drop_if_empty(name)
+
+    def _drop_if_empty(self, name: NodeId) -> None:
+        sender = self._senders[name]
+        if not sender.params and not sender.pending:
+            del self._senders[name]

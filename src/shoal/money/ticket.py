@@ -226,6 +226,4 @@ class Payment(Struct, frozen=True, array_like=True, gc=False):
 
 def payment(params: TicketParams, sender: NodeId, tickets: tuple[SignedTicket, ...]) -> Payment:
     """Signed tickets of these parameters, as they travel."""
-    return Payment(
-        params, sender, tuple(SignedNonce(each.ticket.nonce, each.signature) for each in tickets)
-    )
+    return Payment(params, sender, tuple(SignedNonce(each.ticket.nonce, each.signature) for each in tickets))
