@@ -352,10 +352,11 @@ def wish_of(job: Job, epoch: int, home: NodeId, now: Instant, pool: Iterable[Can
 
     It avoids where an attempt has failed or still runs, unless nobody else sells what the job needs.
     """
-    before = job.attempts[: epoch - 1]
-    avoid = tuple({attempt.orchestrator: None for attempt in before})
-    if avoid and not _others(pool, job, avoid):
-        avoid = ()
+    avoid: tuple[NodeId, ...] = ()
+    if epoch > 1:
+        avoid = tuple({attempt.orchestrator: None for attempt in job.attempts[: epoch - 1]})
+        if not _others(pool, job, avoid):
+            avoid = ()
     return Wish(
         job=job.id,
         attempt=epoch,
