@@ -14,7 +14,7 @@ from itertools import chain, islice
 from shoal.errors import Busy, Expired
 from shoal.gateway.books import Books
 from shoal.gateway.config import Rules
-from shoal.gateway.events import Submitted
+from shoal.gateway.events import Notice, Submitted
 from shoal.gateway.sellers import Sellers
 from shoal.ids import JobId, NodeId
 from shoal.machine import Send
@@ -150,20 +150,18 @@ class Placement(Books):
                 self.decide(step, now)
                 if isinstance(step, Placed):
                     self._note_placed(step, now)
+                    self.emit(Notice(step.job))
         self._say_demands(now)
 
     def place_new(self, job: Job, now: Instant) -> None:
-        """Bind a job that has just come, at once if nobody else waits for the same."""
-        need = job.need
-        if self.queue.count(need) > 1 or self._demands:
+        """Bind a job that has just come, at once if nobody else waits for the same: nobody has heard that it waits."""
+        if self.queue.count(job.need) > 1 or self._demands:
             self.place(now)
-        elif self.sellers.any_free(need):
-            verdict = self._verdict(job, size_class(job.spec.units_max), now, {})
-            if isinstance(verdict, Placed):
-                self.decide(verdict, now)
-                self._note_placed(verdict, now)
-            else:
-                self._say_demands(now)
+            return
+        verdict = self._verdict(job, size_class(job.spec.units_max), now, {})
+        if isinstance(verdict, Placed):
+            self.decide(verdict, now)
+            self._note_placed(verdict, now)
         else:
             self._say_demands(now)
 
@@ -316,6 +314,7 @@ class Placement(Books):
             self.retries.withdraw()
             self.decide(Hedged(job.id, job.next_epoch, chosen.node, chosen.price, name, version, home), now)
             self.sellers.chosen(chosen.node, job.need)
+            self.emit(Notice(job.id))
 
     def overdue(self, job: Job, attempt: Attempt, now: Instant) -> bool:
         """True if an attempt takes so long that its node seems to hang."""
