@@ -127,7 +127,7 @@ class Books(Machine[State]):
         leases.grant(Lease(job.id, epoch, node, job.need, later(now, self.rules.lease_ms)))
         self.purse.commit(node, fact.price.cost(job.spec.units_max))
         order = words.Job(job.id, epoch, job.spec, fact.price, max(0, job.deadline - now), job.request)
-        self.emit(Deliver(order_key(node, job.id, epoch), node, order), Notice(job.id))
+        self.emit(Deliver(order_key(node, job.id, epoch), node, order))
 
     def _fallen(self, fact: Fallen, now: Instant) -> None:
         job = self.jobs[fact.job] = self._moved(fact, now)
@@ -197,10 +197,8 @@ class Books(Machine[State]):
     def _close_leases(self, job: Job) -> None:
         """Nobody works for this job any more: say so to those who did."""
         for leases in (self.leases, self.hedges):
-            if job.id in leases:
-                epoch = leases[job.id].epoch
-                leases.end(job.id)
-                self._settle(job, epoch)
+            if (lease := leases.end(job.id)) is not None:
+                self._settle(job, lease.epoch)
         self.workers.pop(job.id, None)
 
     def _settle(self, job: Job, epoch: int) -> None:

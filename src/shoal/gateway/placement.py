@@ -13,7 +13,7 @@ from itertools import chain, islice
 
 from shoal.errors import Busy, Expired
 from shoal.gateway.config import Rules
-from shoal.gateway.events import Submitted
+from shoal.gateway.events import Notice, Submitted
 from shoal.gateway.payments import Payments
 from shoal.gateway.sellers import Sellers
 from shoal.ids import JobId, NodeId
@@ -152,20 +152,18 @@ class Placement(Payments):
                 self.decide(step, now)
                 if isinstance(step, Placed):
                     self._note_placed(step, now)
+                    self.emit(Notice(step.job))
         self._say_demands(now)
 
     def place_new(self, job: Job, now: Instant) -> None:
-        """Bind a job that has just come, at once if nobody else waits for the same."""
-        need = job.need
-        if self.queue.count(need) > 1 or self._demands:
+        """Bind a job that has just come, at once if nobody else waits for the same: nobody has heard that it waits."""
+        if self.queue.count(job.need) > 1 or self._demands:
             self.place(now)
-        elif self.sellers.any_free(need):
-            verdict = self._verdict(job, size_class(job.spec.units_max), now, {})
-            if isinstance(verdict, Placed):
-                self.decide(verdict, now)
-                self._note_placed(verdict, now)
-            else:
-                self._say_demands(now)
+            return
+        verdict = self._verdict(job, size_class(job.spec.units_max), now, {})
+        if isinstance(verdict, Placed):
+            self.decide(verdict, now)
+            self._note_placed(verdict, now)
         else:
             self._say_demands(now)
 
@@ -328,6 +326,7 @@ class Placement(Payments):
             self.retries.withdraw()
             self.decide(Hedged(job.id, job.next_epoch, chosen.node, chosen.price, name, version, home), now)
             self.sellers.chosen(chosen.node, job.need)
+            self.emit(Notice(job.id))
 
     def overdue(self, job: Job, attempt: Attempt, now: Instant) -> bool:
         """True if an attempt takes so long that its node seems to hang."""
@@ -364,10 +363,11 @@ def wish_of(job: Job, epoch: int, home: NodeId, now: Instant, pool: Iterable[Can
 
     It avoids where an attempt has failed or still runs, unless nobody else sells what the job needs.
     """
-    before = job.attempts[: epoch - 1]
-    avoid = tuple({attempt.orchestrator: None for attempt in before})
-    if avoid and not _others(pool, job, avoid):
-        avoid = ()
+    avoid: tuple[NodeId, ...] = ()
+    if epoch > 1:
+        avoid = tuple({attempt.orchestrator: None for attempt in job.attempts[: epoch - 1]})
+        if not _others(pool, job, avoid):
+            avoid = ()
     return Wish(
         job=job.id,
         attempt=epoch,

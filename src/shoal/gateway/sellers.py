@@ -7,6 +7,7 @@ thousand looks at a few; every change has a number by which it can be undone.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from math import ceil, sqrt
@@ -62,8 +63,8 @@ class Sellers:
         self._standings: dict[NodeId, Standing] = {}
         self._pools: dict[Need, dict[int, Pool]] = {}
         #: How long jobs take, whoever runs them: of each need, and of each size of it.
-        self._paces: dict[Need, dict[int, Pace]] = {}
-        self._overall: dict[Need, Pace] = {}
+        self._paces: dict[Need, dict[int, Pace]] = defaultdict(lambda: defaultdict(Pace))
+        self._overall: dict[Need, Pace] = defaultdict(Pace)
         #: Who is left alone for now, and is looked at again with time.
         self._resting: dict[tuple[NodeId, Need], None] = {}
         #: When they were looked at last.
@@ -170,8 +171,8 @@ class Sellers:
 
     def answered(self, node: NodeId, need: Need, size: int, run_ms: int, took_ms: int, now: Instant) -> None:
         """An orchestrator has answered: after so long, of which the run took a part."""
-        self._overall.setdefault(need, Pace()).learn(run_ms)
-        self._paces.setdefault(need, {}).setdefault(size, Pace()).learn(run_ms)
+        self._overall[need].learn(run_ms)
+        self._paces[need][size].learn(run_ms)
         stock = self._stock(node, need)
         if stock is not None:
             stock.answered(size, run_ms, max(0, took_ms - run_ms), now)

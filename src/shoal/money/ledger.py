@@ -64,7 +64,7 @@ class Ledger:
         total = sum(credits.values())
         if held is None:
             raise Broken(f"hold {hold} is posted, but it is not open")
-        if total > held.wei or any(wei < 0 for wei in credits.values()):
+        if total > held.wei or min(credits.values(), default=0) < 0:
             raise Broken(f"hold {hold} is {held.wei} wei; {dict(credits)} cannot be paid from it")
         self._free(hold, held)
         self.transfer(held.account, credits)

@@ -63,36 +63,37 @@ class Books(Machine[State]):
 
     def _leased(self, fact: Leased, now: Instant) -> None:
         task = Task(fact, now, later(now, fact.deadline_ms))
-        if task.id in self.tasks:
-            raise Broken(f"task {task.id} is leased twice")
+        name = task.id
+        if name in self.tasks:
+            raise Broken(f"task {name} is leased twice")
         hold = fact.price.cost(fact.spec.units_max)
-        self.ledger.pend(task.id, account(fact.gateway), hold)
-        self.tasks[task.id] = task
-        self._grant(task, later(now, self.rules.lease_ms))
+        self.ledger.pend(name, account(fact.gateway), hold)
+        self.tasks[name] = task
+        self._grant(name, task, later(now, self.rules.lease_ms))
 
-    def _grant(self, task: Task, until: Instant) -> None:
-        self.leases.grant(Lease(task.id, task.lease.epoch, task.lease.worker, task.need, until))
-        self.holdings.add(task.lease.gateway, task.need)
+    def _grant(self, name: str, task: Task, until: Instant) -> None:
+        lease, need = task.lease, task.need
+        self.leases.grant(Lease(name, lease.epoch, lease.worker, need, until))
+        self.holdings.add(lease.gateway, need)
 
     def _earned(self, fact: Earned, now: Instant) -> None:
-        task = self.tasks[task_id(fact.job, fact.epoch)]
+        name = task_id(fact.job, fact.epoch)
+        task = self.tasks[name]
         moved = task.move(fact, now)
         credits = {OWN: Wei(fact.wei - fact.share), f"worker:{task.lease.worker}": fact.share}
         if task.phase is Phase.LEASED:
-            self.ledger.post(task.id, credits)
+            self.ledger.post(name, credits)
         else:
             self.ledger.transfer(account(fact.gateway), credits)
-        self._end(task, moved)
+        self._end(name, task, moved)
         self.emit(
             Send(fact.gateway, words.Settled(fact.job, fact.epoch, fact.wei)),
             Send(task.lease.worker, words.Settled(fact.job, fact.epoch, fact.share)),
         )
 
     def _released(self, fact: Released, now: Instant) -> None:
-        task = self.tasks[task_id(fact.job, fact.epoch)]
-        moved = task.move(fact, now)
-        self.ledger.void(task.id)
-        self._end(task, moved)
+        name = task_id(fact.job, fact.epoch)
+        self._let_go(name, self.tasks[name], fact, now)
 
     def _paid(self, fact: Paid, now: Instant) -> None:
         if self.payee is not None:
@@ -101,25 +102,29 @@ class Books(Machine[State]):
         self.ledger.transfer(TICKETS, {account(fact.gateway): fact.wei})
 
     def _quarantined(self, fact: Quarantined, now: Instant) -> None:
-        for lease in [lease for lease in self.leases if self.tasks[lease.task].lease.job == fact.job]:
-            task = self.tasks[lease.task]
-            moved = task.move(fact, now)
-            self.ledger.void(task.id)
-            self._end(task, moved)
+        live = {lease.task: self.tasks[lease.task] for lease in self.leases}
+        for name, task in live.items():
+            if task.lease.job == fact.job:
+                self._let_go(name, task, fact, now)
 
-    def _end(self, was: Task, task: Task) -> None:
-        self.tasks[task.id] = task
-        self.leases.end(task.id)
-        relay = self._relays.pop(task.id, None)
+    def _let_go(self, name: str, task: Task, fact: Released | Quarantined, now: Instant) -> None:
+        moved = task.move(fact, now)
+        self.ledger.void(name)
+        self._end(name, task, moved)
+
+    def _end(self, name: str, was: Task, task: Task) -> None:
+        self.tasks[name] = task
+        self.leases.end(name)
+        relay = self._relays.pop(name, None)
         if relay is not None and relay.wei:
-            self.unanswers(was, relay.wei)
+            self.unanswers(was.lease.gateway, relay.wei)
         if was.phase is Phase.LEASED:
             self.holdings.remove(task.lease.gateway, task.need)
-            self._ended.append(task.id)
+            self._ended.append(name)
             if len(self._ended) > self.rules.ended_tasks_max:
                 del self.tasks[self._ended.popleft()]
 
-    def unanswers(self, task: Task, wei: Wei) -> None:
+    def unanswers(self, gateway: NodeId, wei: Wei) -> None:
         """A task that was answered has ended: what it cost is in the books now, or was not to be paid."""
 
     # The host
@@ -148,9 +153,9 @@ class Books(Machine[State]):
         self.till.load(state.till)
         if self.payee is not None:
             self.payee.load(state.payee)
-        for task in state.tasks:
+        for name, task in self.tasks.items():
             if task.phase is Phase.LEASED:
-                self._grant(task, task.deadline)
+                self._grant(name, task, task.deadline)
 
     def busy(self) -> bool:
         """True while leases live."""

@@ -75,8 +75,8 @@ class OrchestratorMachine(Payments):
         self._heartbeat_due = Instant(0)
         #: Leases of which the gateway does not know: a quick job is answered before it is worth a word.
         self._untold: list[str] = []
-        #: Answers, good or bad, whose receipts wait to be signed together, and the gateways they go to.
-        self._unsealed: list[tuple[NodeId, words.Result | words.Failure]] = []
+        #: Answers on their way, good or bad, to whom, and their receipts, which wait to be signed together.
+        self._unsealed: list[tuple[NodeId, words.Result | words.Failure, words.Receipt]] = []
 
     # Peers
 
@@ -177,12 +177,12 @@ class OrchestratorMachine(Payments):
                 raise Untrusted(f"{peer} uses the id of a job that is not its own: {word.job}")
             self._repeat(task)
             return
-        if word.spec.units_max < 0 or word.price.cost(word.spec.units_max) > WEI_MAX:
+        most = word.price.cost(word.spec.units_max)
+        if word.spec.units_max < 0 or most > WEI_MAX:
             raise Untrusted(f"{peer} sent job {word.job} at a price that no receipt can name")
         if word.digest != digest(word.body):
             raise Untrusted(f"{peer} sent job {word.job} with another body than it names")
         need = (word.spec.pipeline, word.spec.model)
-        most = word.price.cost(word.spec.units_max)
         if not self.roster.sells(need):
             self._turn_away(peer, word, words.Fault(NoCapacity.code, f"nobody here runs {need[1]}"))
         elif not self.price(need).within(word.price):
@@ -193,7 +193,7 @@ class OrchestratorMachine(Payments):
         elif (worker := self._choose(peer, word, need, now)) is None:
             self._turn_away(peer, word, words.Fault(Busy.code, "every slot is taken"))
         else:
-            self._lease(peer, word, worker, now)
+            self._lease(peer, word, need, worker, now)
 
     def _choose(self, peer: NodeId, word: words.Job, need: Need, now: Instant) -> NodeId | None:
         """The worker for a job: where its session is at home, if that is nearly as good, and not where it failed."""
@@ -221,7 +221,7 @@ class OrchestratorMachine(Payments):
         before = (self.tasks.get(task_id(word.job, epoch)) for epoch in range(1, word.epoch)[-EPOCHS_MAX:])
         return tuple(task.lease.worker for task in before if task is not None)
 
-    def _lease(self, peer: NodeId, word: words.Job, worker: NodeId, now: Instant) -> None:
+    def _lease(self, peer: NodeId, word: words.Job, need: Need, worker: NodeId, now: Instant) -> None:
         leased = Leased(
             word.job,
             word.epoch,
@@ -239,7 +239,6 @@ class OrchestratorMachine(Payments):
         # Nobody hears of an answer before the lease is on disk; if it never gets there, the worker ran for nothing.
         self.emit(SendAtOnce(worker, order))
         self._untold.append(task_id(word.job, word.epoch))
-        need = (word.spec.pipeline, word.spec.model)
         news = self.roster.tried(worker, need)
         self.shares.served(peer, need)
         self._announce(but=None if news or self._contended(need) else peer)
@@ -345,33 +344,27 @@ class OrchestratorMachine(Payments):
             size = size_class(task.lease.spec.units_max)
             if self.roster.answered(peer, task.need, size, word.run_ms, now):
                 self._announce()
-        receipt = self._receipt(task, word.units, word.digest, word.run_ms)
-        self._seal_soon(
-            task,
-            words.Result(word.job, word.epoch, word.units, word.run_ms, word.digest, word.body, receipt),
-        )
-
-    def _seal_soon(self, task: Task, answer: words.Result | words.Failure) -> None:
         self._gather()
-        self._unsealed.append((task.lease.gateway, answer))
+        receipt = self._receipt(task, relay, word.units, word.digest, word.run_ms)
+        self._unsealed.append((task.lease.gateway, word, receipt))
 
-    def _receipt(self, task: Task, units: int, answer: Digest, run_ms: int) -> words.Receipt:
+    def _receipt(
+        self, task: Task, relay: Relay | None, units: int, answer: Digest, run_ms: int
+    ) -> words.Receipt:
         """The unsigned receipt for how an attempt has ended; what it costs counts as charged from now on."""
         lease = task.lease
         terms = Terms(lease.job, lease.epoch, self.node, lease.spec, lease.price, lease.request)
-        receipt = terms.receipt(lease.worker, units, answer, run_ms)
-        relay = self._relays.get(task.id)
         if relay is not None and not relay.wei:
-            relay.wei = receipt.wei
-            self.answers(task, receipt.wei)
-        return replace(receipt, credit=self.credit(lease.gateway))
+            relay.wei = terms.wei(units)
+            self.answers(lease.gateway, relay.wei)
+        return terms.receipt(lease.worker, units, answer, run_ms, credit=self.credit(lease.gateway))
 
     def _on_gathered(self, event: Gathered, now: Instant) -> None:
         """Sign what has been answered, all at once, and pass it on; say what has become of the capacity."""
         self._gathering = False
         answers, self._unsealed = self._unsealed, []
-        receipts = seal([answer.receipt for _, answer in answers if answer.receipt], self._sign)
-        for (gateway, answer), receipt in zip(answers, receipts, strict=True):
+        receipts = seal([receipt for _, _, receipt in answers], self._sign)
+        for (gateway, answer, _), receipt in zip(answers, receipts, strict=True):
             self.emit(Send(gateway, replace(answer, receipt=receipt)))
         if self._news.waits:
             self._tell_news(now)
@@ -420,12 +413,13 @@ class OrchestratorMachine(Payments):
         # As soon as the order that takes its slot; whoever lives on after us asks for it again.
         self.emit(SendAtOnce(lease.worker, words.Cancel(lease.job, lease.epoch)))
         if tell:
-            receipt = self._receipt(task, 0, NO_ANSWER, 0)
-            self._seal_soon(task, words.Failure(lease.job, lease.epoch, fault, receipt))
+            self._gather()
+            receipt = self._receipt(task, None, 0, NO_ANSWER, 0)
+            self._unsealed.append((lease.gateway, words.Failure(lease.job, lease.epoch, fault), receipt))
         self._announce(but=None if news or self._contended(task.need) else lease.gateway)
 
-    def _end(self, was: Task, task: Task) -> None:
-        super()._end(was, task)
+    def _end(self, name: str, was: Task, task: Task) -> None:
+        super()._end(name, was, task)
         if was.phase is Phase.LEASED and self.roster.ended(task.lease.worker, task.need):
             self._announce()
 

@@ -21,7 +21,6 @@ from shoal.orchestrator.till import Paid
 from shoal.units import Instant
 from shoal.wire import words
 from shoal.wire.faults import fault_of
-from shoal.work.task import Task
 
 NOTHING_AHEAD = words.Fault(Refused.code, "nothing is paid ahead here")
 
@@ -58,15 +57,13 @@ class Payments(Books):
 
     # What is left
 
-    def answers(self, task: Task, wei: Wei) -> Wei:
-        """A task was answered for the first time, at this price; the gateway's credit after that."""
-        gateway = task.lease.gateway
+    def answers(self, gateway: NodeId, wei: Wei) -> None:
+        """A task was answered for the first time, at this price."""
         self._answered[gateway] = Wei(self._answered.get(gateway, 0) + wei)
-        return self.credit(gateway)
 
-    def unanswers(self, task: Task, wei: Wei) -> None:
+    def unanswers(self, gateway: NodeId, wei: Wei) -> None:
         """A task that was answered has ended: what it cost is in the books now, or was not to be paid."""
-        self._answered[task.lease.gateway] = Wei(self._answered[task.lease.gateway] - wei)
+        self._answered[gateway] = Wei(self._answered[gateway] - wei)
 
     def credit(self, gateway: NodeId) -> Wei:
         """What a gateway has left here, all that was answered taken off; below 0 what it owes."""

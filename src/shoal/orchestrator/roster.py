@@ -107,8 +107,7 @@ class Roster:
         said = {(offer.pipeline, offer.model): offer for offer in offers}
         self._withdraw(member, but=said)
         for need, offer in said.items():
-            standing = member.standings.setdefault(need, Standing())
-            standing.heard(now)
+            self._standing(worker, need).heard(now)
             if member.offers.get(need) != offer:
                 self._shelf(need).put(worker, offer)
         member.offers = said
@@ -241,7 +240,10 @@ class Roster:
         )
 
     def _standing(self, worker: NodeId, need: Need) -> Standing:
-        return self._members[worker].standings.setdefault(need, Standing())
+        standings = self._members[worker].standings
+        if need not in standings:
+            standings[need] = Standing()
+        return standings[need]
 
     def _judge(self, worker: NodeId, need: Need, standing: Standing, breaker: Breaker) -> bool:
         shelf = self._shelves.get(need)

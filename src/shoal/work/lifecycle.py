@@ -238,6 +238,9 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
                 self._expect(fact.epoch, self.next_epoch)
                 attempts = self._begun(fact, now)
                 return replace(self, phase=phase, attempts=attempts, epoch=fact.epoch, price=fact.price)
+            case Answered():
+                self._expect_live(fact.epoch)
+                return self._answered(fact, phase, now)
             case Hedged():
                 self._expect(fact.epoch, self.next_epoch)
                 self._expect(self.hedge, 0)
@@ -253,9 +256,6 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
                 self._expect(fact.epoch, self.epoch)
                 self._expect(self.hedge, 0)
                 return replace(self, phase=phase, attempts=self._failed(fact.epoch, fact.fault, fact.counts))
-            case Answered():
-                self._expect_live(fact.epoch)
-                return self._answered(fact, phase, now)
             case Withdrawn():
                 self._expect(fact.epoch, self.epoch)
                 return replace(

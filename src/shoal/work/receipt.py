@@ -23,11 +23,14 @@ class Terms(Value, frozen=True):
     price: Price
     request: Digest
 
+    def wei(self, units: int) -> Wei:
+        """What so many units cost: those beyond the agreed most are not charged."""
+        return self.price.cost(min(units, self.spec.units_max))
+
     def receipt(
         self, worker: NodeId, units: int, answer: Digest, run_ms: int, *, credit: Wei = Wei(0)
     ) -> Receipt:
-        """The unsigned receipt for this answer, "" for none. Units beyond the agreed most are not charged."""
-        charged = min(units, self.spec.units_max)
+        """The unsigned receipt for this answer, "" for none."""
         return Receipt(
             self.job,
             self.epoch,
@@ -35,8 +38,8 @@ class Terms(Value, frozen=True):
             worker,
             self.spec.pipeline,
             self.spec.model,
-            charged,
-            self.price.cost(charged),
+            min(units, self.spec.units_max),
+            self.wei(units),
             self.request,
             answer,
             run_ms,
