@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check sim planted lab bench train docs hooks lock clean
+.PHONY: help demo test check sim planted lab bench train contracts docs hooks lock clean
 
 SEEDS ?= 200
 LAB_SEEDS ?= 10
@@ -14,7 +14,7 @@ help:              ## what can be made
 demo: .venv/demo   ## a whole network on this computer, answering real requests
 	@.venv/bin/shoal up --demo
 
-test: .venv/dev    ## every test
+test: .venv/dev .venvs/contracts/made ## every test
 	@.venv/bin/python -m pytest
 
 check: .venv/dev   ## style, types, imports and unit tests: what a commit must pass
@@ -44,6 +44,9 @@ train: .venvs/training/made ## train the picture model anew: hours of CPU; train
 	@PYTHONPATH=training:src OMP_WAIT_POLICY=passive nice -n 19 \
 		.venvs/training/bin/python -m pictures.train build/pictures
 	@PYTHONPATH=training:src .venvs/training/bin/python -m pictures.export build/pictures build/pictures/made
+
+contracts: .venvs/contracts/made ## compile src/shoal/chain/contracts/*.vy into the artifacts beside them
+	@.venvs/contracts/bin/python src/shoal/chain/contracts/compile.py
 
 docs: .venv/dev    ## draw the machines' tables into docs/architecture.md
 	@.venv/bin/python docs/draw.py
