@@ -6,7 +6,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from shoal.chain.settings import ChainSettings
 from shoal.ids import NodeId
+from shoal.money.payee import PayeeRules
 from shoal.money.wei import Price, Wei
 from shoal.policy.breaker import Limits
 from shoal.policy.presets import DEFAULT
@@ -68,4 +70,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     gateways: tuple[str, ...] = ()
     workers: tuple[str, ...] = ()
     redeemers: tuple[str, ...] = ()
+    #: Where it is paid ahead by whoever is not trusted. Without one everybody is.
+    chain: ChainSettings = ChainSettings()
+    #: What it asks of tickets.
+    payee: PayeeRules = PayeeRules()
     rules: Rules = Rules()
