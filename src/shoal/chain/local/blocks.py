@@ -11,7 +11,7 @@ from eth.db.trie import make_trie_root_and_nodes
 from eth.vm.forks.prague.blocks import PragueBlockHeader
 from msgspec import Struct
 
-from shoal.chain.execution import EMPTY_ROOT, NO_HASH, NOBODY, Around, Log, Outcome, Transaction
+from shoal.chain.local.execution import EMPTY_ROOT, NO_HASH, NOBODY, Around, Log, Outcome, Transaction
 
 BLOOM_BYTES = 256
 

@@ -11,9 +11,9 @@ import pytest
 
 import shoal.chain.contracts
 from evm import ETHER, Contract, Evm, Reverted
-from shoal.chain.execution import Call
-from shoal.chain.local import LocalChain
-from shoal.chain.shelf import Shelf
+from shoal.chain.local.chain import LocalChain
+from shoal.chain.local.execution import Call
+from shoal.chain.local.shelf import Shelf
 from shoal.errors import Refused
 
 CONTRACTS = Path(shoal.chain.contracts.__path__[0])

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from Crypto.Hash import keccak
 from msgspec import Struct
 
-from shoal.chain.blocks import Block, Draft, Receipt
-from shoal.chain.execution import EMPTY_ROOT, NO_HASH, Accounts, Around, Call, Log, Outcome, Transaction
-from shoal.chain.pool import Pool
-from shoal.chain.shelf import Entry, Shelf
+from shoal.chain.local.blocks import Block, Draft, Receipt
+from shoal.chain.local.execution import EMPTY_ROOT, NO_HASH, Accounts, Around, Call, Log, Outcome, Transaction
+from shoal.chain.local.pool import Pool
+from shoal.chain.local.shelf import Entry, Shelf
 from shoal.errors import NotFound, Refused
 from shoal.units import SECOND_MS
 
