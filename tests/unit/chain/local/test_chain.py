@@ -185,7 +185,7 @@ def test_a_reorganisation_puts_other_blocks_in_the_place_of_the_last() -> None:
     digest = evm.chain.send(lost)
     evm.mine(2)
     before = [evm.chain.block(number) for number in range(evm.block + 1)]
-    evm.chain.reorganise(3, [kept])
+    evm.chain.reorganise(3, {0: [kept]})
     after = [evm.chain.block(number) for number in range(evm.block + 1)]
     assert len(before) == len(after)
     assert before[:-3] == after[:-3]
