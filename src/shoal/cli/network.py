@@ -84,6 +84,8 @@ class Economy(Struct, frozen=True):
     ticket_ev_wei: int
     deposit_wei: int
     reserve_wei: int
+    #: How often everybody looks at the chain.
+    poll_ms: int
     #: How deep a block must lie to be final; nobody takes anything back on a chain of one's own.
     confirmations: int = 1
 
@@ -91,6 +93,7 @@ class Economy(Struct, frozen=True):
 #: As real ones are: wins are rare and large, a ticket stands for many small jobs.
 USUAL = Economy(
     block_ms=1_000,
+    poll_ms=3_000,
     round_blocks=600,
     base_fee_wei=10**8,
     ticket_ev_wei=10**12,
@@ -101,6 +104,7 @@ USUAL = Economy(
 #: wins. Who wins is drawn as ever.
 TOUR = Economy(
     block_ms=250,
+    poll_ms=250,
     round_blocks=600,
     base_fee_wei=25_000,
     ticket_ev_wei=10**9,
@@ -265,7 +269,7 @@ def _plans(
     (chain.home / CHAIN_FILE).unlink(missing_ok=True)  # until it is there again, there is no chain
     where = {
         "file": str(chain.home / CHAIN_FILE),
-        "poll_ms": economy.block_ms,
+        "poll_ms": economy.poll_ms,
         "confirmations": economy.confirmations,
     }
     payers = {

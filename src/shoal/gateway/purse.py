@@ -55,6 +55,7 @@ class PurseState(Struct, frozen=True):
     """What a snapshot holds."""
 
     numbers: dict[NodeId, int] = {}
+    tickets: dict[NodeId, int] = {}
     unheard: dict[NodeId, dict[int, Wei]] = {}
     estranged: dict[NodeId, str] = {}
 
@@ -65,8 +66,9 @@ class Purse:
     def __init__(self, rules: Rules, ledger: Ledger) -> None:
         self._rules = rules
         self._ledger = ledger
-        #: Payments sent so far, those that nobody has booked yet, and whom we deal with no more.
+        #: Payments and tickets sent so far, those that nobody has booked yet, and whom we deal with no more.
         self._numbers: dict[NodeId, int] = {}
+        self._tickets: dict[NodeId, int] = {}
         self._unheard: dict[NodeId, dict[int, Wei]] = {}
         self.estranged: dict[NodeId, str] = {}
         #: What the open attempts there may cost together.
@@ -132,6 +134,10 @@ class Purse:
         """The number of the next payment there."""
         return self._numbers.get(node, 0) + 1
 
+    def sent(self, node: NodeId) -> int:
+        """How many tickets it was sent, ever."""
+        return self._tickets.get(node, 0)
+
     # What has happened
 
     def tendered(self, fact: Tendered) -> None:
@@ -139,6 +145,7 @@ class Purse:
         node = fact.orchestrator
         self._ledger.transfer(seller(node), {tickets_to(node): fact.wei})
         self._numbers[node] = fact.number
+        self._tickets[node] = self.sent(node) + len(fact.payment.tickets)
         self._unheard.setdefault(node, {})[fact.number] = fact.wei
 
     def booked(self, fact: Booked) -> bool:
@@ -178,6 +185,7 @@ class Purse:
         """Everything durable."""
         return PurseState(
             dict(self._numbers),
+            dict(self._tickets),
             {node: dict(sent) for node, sent in self._unheard.items()},
             dict(self.estranged),
         )
@@ -185,5 +193,6 @@ class Purse:
     def load(self, state: PurseState) -> None:
         """Take a snapshot's state."""
         self._numbers = dict(state.numbers)
+        self._tickets = dict(state.tickets)
         self._unheard = {node: dict(sent) for node, sent in state.unheard.items()}
         self.estranged = dict(state.estranged)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shoal.orchestrator.machine import OrchestratorMachine
+from shoal.orchestrator.till import TICKETS
 from shoal.runtime.door import Door, Reply, Request, encode
 from shoal.work.task import Phase
 
@@ -44,6 +45,7 @@ def _attempts(machine: OrchestratorMachine, job: str) -> list[dict[str, object]]
 def _status(machine: OrchestratorMachine) -> dict[str, object]:
     ledger = machine.ledger
     shares = {a.removeprefix("worker:"): w for a, w in ledger.balances.items() if a.startswith("worker:")}
+    credits = {a.removeprefix("gateway:"): w for a, w in ledger.balances.items() if a.startswith("gateway:")}
     ended = [task for task in machine.tasks.values() if task.phase is not Phase.LEASED]
     return {
         "node": machine.node,
@@ -66,7 +68,8 @@ def _status(machine: OrchestratorMachine) -> dict[str, object]:
             }
             for worker in machine.roster.members()
         ],
-        "earned_wei": -sum(wei for account, wei in ledger.balances.items() if account.startswith("gateway:")),
+        "earned_wei": -ledger.balances.get(TICKETS, 0) - sum(credits.values()),
+        "credit_by_gateway_wei": credits,
         "own_wei": ledger.balances.get("own", 0),
         "worker_wei": sum(shares.values()),
         "holds_wei": sum(hold.wei for hold in ledger.holds.values()),
