@@ -111,11 +111,11 @@ class Sellers:
         standing.region = region
         free = {need: stock.room for need, stock in standing.stocks.items()}
         for stock in standing.stocks.values():
-            stock.quote = None
+            stock.ends()
         for quote in quotes:
             need = (quote.pipeline, quote.model)
             stock = standing.stocks.setdefault(need, Stock())
-            stock.says(quote, now)
+            stock.says(quote, standing.offer(node, quote), now)
             if stock.room > free.get(need, 0):
                 self.stirred.add(need)
         self._refresh(node)
@@ -224,9 +224,9 @@ class Sellers:
 
     def _put(self, pool: Pool, node: NodeId, need: Need, size: int) -> None:
         standing = self._standings[node]
-        stock = standing.stocks.get(need)
+        stock = standing.stocks.get(need) if standing.connected else None
         before = pool.get(node)
-        after = stock.candidate(node, size, self._held(node, need), standing) if stock is not None else None
+        after = stock.candidate(size, self._held(node, need)) if stock is not None else None
         if before == after:
             return
         self.views.note((need, size), node, before)
