@@ -194,13 +194,17 @@ class Sellers:
 
     def pool(self, need: Need, size: int) -> Pool:
         """Who sells this to a job of this size, as they stand now."""
-        pools = self._pools.setdefault(need, {})
-        pool = pools.get(size)
+        pool = self._pools[need].get(size) if need in self._pools else None
         if pool is None:
-            pool = pools[size] = Pool()
-            for node in self._standings:
-                self._put(pool, node, need, size)
+            pool = self._open_pool(need, size)
         self._catch_up(need)
+        return pool
+
+    def _open_pool(self, need: Need, size: int) -> Pool:
+        pool = self._pools.setdefault(need, {})[size] = Pool()
+        self._behind.setdefault(need, {})
+        for node in self._standings:
+            self._put(pool, node, need, size)
         return pool
 
     def any_free(self, need: Need) -> bool:
@@ -212,15 +216,17 @@ class Sellers:
 
     def touch(self, node: NodeId, need: Need) -> None:
         """Something about an orchestrator has changed: its candidates are made anew when somebody looks."""
-        if need in self._pools and node in self._standings:
-            self._behind.setdefault(need, {})[node] = None
+        behind = self._behind.get(need)
+        if behind is not None and node in self._standings:
+            behind[node] = None
 
     def _catch_up(self, need: Need) -> None:
-        if need in self._behind:
-            behind = self._behind.pop(need)
+        behind = self._behind[need]
+        if behind:
             for size, pool in self._pools[need].items():
                 for node in behind:
                     self._put(pool, node, need, size)
+            behind.clear()
 
     def _put(self, pool: Pool, node: NodeId, need: Need, size: int) -> None:
         standing = self._standings[node]
