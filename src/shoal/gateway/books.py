@@ -30,6 +30,8 @@ from shoal.work.idempotency import IdempotencyKeys, Use
 from shoal.work.lease import Lease, Leases
 from shoal.work.lifecycle import (
     ENDED,
+    LEASED,
+    QUEUED,
     Abandoned,
     Accepted,
     Answered,
@@ -37,7 +39,6 @@ from shoal.work.lifecycle import (
     Fallen,
     Hedged,
     Job,
-    Phase,
     Placed,
     Returned,
     Withdrawn,
@@ -246,8 +247,8 @@ class Books(Machine[State]):
     def check(self) -> None:
         """Raise `Broken` unless jobs, queue, leases and holds tell one story."""
         self.ledger.check()
-        waiting = {job.id for job in self.jobs.values() if job.phase is Phase.QUEUED}
-        running = {job.id for job in self.jobs.values() if job.phase is Phase.LEASED}
+        waiting = {job.id for job in self.jobs.values() if job.phase is QUEUED}
+        running = {job.id for job in self.jobs.values() if job.phase is LEASED}
         if waiting != set(self.queue):
             raise Broken("the queue and the waiting jobs differ")
         if running != {lease.task for lease in self.leases}:
@@ -290,7 +291,7 @@ class Books(Machine[State]):
             if job.phase in ENDED:
                 continue
             self._push(job)
-            if job.phase is Phase.LEASED:
+            if job.phase is LEASED:
                 self.queue.remove(job.id)
                 self.leases.grant(Lease(job.id, job.epoch, job.orchestrator, job.need, job.deadline))
                 self._commit(job, job.epoch)
