@@ -14,6 +14,7 @@ from math import gcd
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from shoal.errors import Refused
 from shoal.ids import NodeId
@@ -23,6 +24,7 @@ from shoal.wire.pipelines import PIPELINES, pipeline
 
 HOST = "127.0.0.1"
 GATEWAY_PORT = 9935
+GATEWAY_OPERATOR_PORT = 5935
 ORCHESTRATOR_PORTS = (8935, 8936)
 OPERATOR_PORTS = (7935, 7936)
 WORKERS = 3
@@ -83,6 +85,8 @@ class Node(Struct, frozen=True):
     pipelines: tuple[str, ...] = ()
     #: How many orchestrators it works for, for a worker.
     orchestrators: tuple[str, ...] = ()
+    #: Where a gateway answers its operator.
+    operator_url: str = ""
 
     @property
     def settings(self) -> Path:
@@ -116,6 +120,7 @@ class Ports(Struct, frozen=True):
     gateway: int
     orchestrators: tuple[int, ...]
     operators: tuple[int, ...]
+    gateway_operator: int = GATEWAY_OPERATOR_PORT
 
 
 def choose_ports(gateway: int = GATEWAY_PORT, *, any_ports: bool = False, demo: bool = False) -> Ports:
@@ -133,6 +138,7 @@ def choose_ports(gateway: int = GATEWAY_PORT, *, any_ports: bool = False, demo: 
         choose(gateway, "the gateway", "name another with --gateway-port"),
         tuple(choose(port, "an orchestrator", "say --any-ports") for port in ORCHESTRATOR_PORTS),
         tuple(choose(port, "an orchestrator's operator", "say --any-ports") for port in OPERATOR_PORTS),
+        choose(GATEWAY_OPERATOR_PORT, "the gateway's operator", "say --any-ports"),
     )
 
 
@@ -161,7 +167,10 @@ def lay_out(home: Path, ports: Ports, *, workers: int, pipelines: Sequence[str])
         pipeline(name)
     if not 1 <= workers <= WORKERS_MAX:
         raise Refused(f"there can be 1 to {WORKERS_MAX} workers, not {workers}")
-    gateway = _node(home, "gateway", "gateway", url=f"http://{HOST}:{ports.gateway}")
+    gateway = replace(
+        _node(home, "gateway", "gateway", url=f"http://{HOST}:{ports.gateway}"),
+        operator_url=f"http://{HOST}:{ports.gateway_operator}",
+    )
     orchestrators = [
         _node(home, f"orchestrator-{number}", "orchestrator", url=f"http://{HOST}:{port}")
         for number, port in enumerate(ports.operators, 1)
@@ -181,7 +190,14 @@ def lay_out(home: Path, ports: Ports, *, workers: int, pipelines: Sequence[str])
         )
         hands.append(node)
         _write_worker(node, place, [addresses[index] for index in place.orchestrators])
-    _write(gateway, {"http_addr": f"{HOST}:{ports.gateway}", "orchestrators": addresses})
+    _write(
+        gateway,
+        {
+            "http_addr": f"{HOST}:{ports.gateway}",
+            "operator_addr": f"{HOST}:{ports.gateway_operator}",
+            "orchestrators": addresses,
+        },
+    )
     for index, node in enumerate(orchestrators):
         _write_orchestrator(node, index, ports, gateway, hands)
     network = Network(home, (gateway, *orchestrators, *hands))
@@ -199,6 +215,7 @@ def save(network: Network) -> None:
     """Leave a note of who is who, for commands that name nodes."""
     note = {
         "gateway": network.gateway.url,
+        "operator": {"url": network.gateway.operator_url, "home": str(network.gateway.home)},
         "nodes": {node.id: {"name": node.name, "role": node.role, "url": node.url} for node in network.nodes},
     }
     (network.home / NETWORK_FILE).write_text(json.dumps(note, indent=2) + "\n")

@@ -8,13 +8,15 @@ anything, or not at all.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from shoal.errors import Broken, NotFound
+from shoal.gateway.accounts import ACCOUNT_FACTS, AccountFact, Accounts
+from shoal.gateway.accounts import State as AccountsState
 from shoal.gateway.config import Rules
 from shoal.gateway.events import Notice
 from shoal.gateway.settlement import account, credits, order_key, settlement, settlement_key
@@ -54,12 +56,17 @@ class State(Struct, frozen=True):
     ended: tuple[JobId, ...] = ()
     keys: tuple[tuple[ClientId, str, Use], ...] = ()
     book: Book = Book()
+    #: None in a snapshot of before accounts were kept.
+    accounts: AccountsState | None = None
 
 
 class Books(Machine[State]):
     """All jobs with their leases and holds."""
 
-    facts = (Accepted, Placed, Hedged, Fallen, Returned, Answered, Abandoned, Withdrawn, Quarantined)
+    facts = (
+        *(Accepted, Placed, Hedged, Fallen, Returned, Answered, Abandoned, Withdrawn, Quarantined),
+        *ACCOUNT_FACTS,
+    )
     state = State
 
     def __init__(self, rules: Rules) -> None:
@@ -67,6 +74,7 @@ class Books(Machine[State]):
         self.rules = rules
         self.jobs: dict[JobId, Job] = {}
         self.ledger = Ledger(default_floor=Wei(-rules.client_credit_wei))
+        self.accounts = Accounts(rules)
         self.queue = FairQueue(
             jobs_max=rules.queue_jobs_max, jobs_per_client_max=rules.queue_jobs_per_client_max
         )
@@ -95,7 +103,9 @@ class Books(Machine[State]):
             deadline=later(now, fact.deadline_ms),
             key=fact.key,
             preference=fact.preference,
+            api_key=fact.api_key,
         )
+        self.accounts.opened(fact.client, fact.api_key, fact.hold, now)
         if fact.key:
             until = later(now, self.rules.key_window_ms)
             self.keys.remember(fact.client, fact.key, Use(fact.key_request, fact.job, until))
@@ -138,6 +148,7 @@ class Books(Machine[State]):
     def _answered(self, fact: Answered, now: Instant) -> None:
         job = self._moved(fact, now)
         self.ledger.post(job.id, credits(job.orchestrator, fact.wei, fact.fee))
+        self.accounts.ended(job, now)
         self.jobs[job.id] = job
         self._close_leases(job)
         self._end(job)
@@ -145,11 +156,13 @@ class Books(Machine[State]):
     def _withdrawn(self, fact: Withdrawn, now: Instant) -> None:
         job = self._moved(fact, now)
         self.ledger.post(job.id, credits(job.orchestrator, fact.wei, fact.fee))
+        self.accounts.ended(job, now)
         self._leave(job)
 
     def _abandoned(self, fact: Abandoned | Quarantined, now: Instant) -> None:
         job = self._moved(fact, now)
         self.ledger.void(job.id)
+        self.accounts.ended(job, now)
         self._leave(job)
 
     def _leave(self, job: Job) -> None:
@@ -162,6 +175,9 @@ class Books(Machine[State]):
         job = self.jobs.get(fact.job)
         if job is not None and job.phase not in ENDED:
             self._abandoned(fact, now)
+
+    def _accounted(self, fact: AccountFact, now: Instant) -> None:
+        self.accounts.learn(fact, now)
 
     def _push(self, job: Job) -> None:
         """Let a job wait: behind its client's others, or where it stood before its attempt failed."""
@@ -206,6 +222,10 @@ class Books(Machine[State]):
             return self.leases
         return self.hedges if self.hedges.find(job, epoch, peer) is not None else None
 
+    def open_jobs(self) -> Iterable[JobId]:
+        """The jobs that have not ended."""
+        return map(JobId, self.ledger.holds)
+
     def leased_to(self, peer: NodeId) -> list[tuple[Leases, Lease]]:
         """An orchestrator's live leases, and where each stands."""
         return [(leases, lease) for leases in (self.leases, self.hedges) for lease in leases.of(peer)]
@@ -235,6 +255,7 @@ class Books(Machine[State]):
     def check(self) -> None:
         """Raise `Broken` unless jobs, queue, leases and holds tell one story."""
         self.ledger.check()
+        self.accounts.check(self.ledger)
         waiting = {job.id for job in self.jobs.values() if job.phase is Phase.QUEUED}
         running = {job.id for job in self.jobs.values() if job.phase is Phase.LEASED}
         if waiting != set(self.queue):
@@ -251,13 +272,15 @@ class Books(Machine[State]):
     def dump(self) -> State:
         """Everything durable."""
         keys = tuple((client, key, use) for (client, key), use in self.keys.uses.items())
-        return State(tuple(self.jobs.values()), tuple(self._ended), keys, self.ledger.dump())
+        jobs, ended = tuple(self.jobs.values()), tuple(self._ended)
+        return State(jobs, ended, keys, self.ledger.dump(), self.accounts.dump())
 
     def load(self, state: State) -> None:
         """Take a snapshot's state; queue and leases follow from the jobs."""
         self.jobs = {job.id: renewed(job) for job in state.jobs}
         self._ended = deque(state.ended)
         self.ledger.load(state.book)
+        self.accounts.load(state.accounts, self.ledger, self.jobs)
         for client, key, use in state.keys:
             self.keys.remember(client, key, use)
         for job in self.jobs.values():
@@ -285,4 +308,5 @@ class Books(Machine[State]):
         Withdrawn: _withdrawn,
         Abandoned: _abandoned,
         Quarantined: _quarantined,
+        **dict.fromkeys(ACCOUNT_FACTS, _accounted),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shoal.ids import ClientId, JobId
+from shoal.ids import ClientId, JobId, KeyId
 from shoal.machine import Effect, Event
 from shoal.money.wei import Price
 from shoal.wire.words import Fault, JobSpec
@@ -24,6 +24,8 @@ class Submitted(Event, frozen=True):
     deadline_ms: int
     key: str = ""
     preference: Preference = Preference()
+    #: The name of the API key by which it came, "" if none was needed.
+    api_key: KeyId = KeyId("")
 
 
 class CancelAsked(Event, frozen=True):
