@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from shoal.errors import Failed, Lost, Refused, Untrusted
 from shoal.errors import Quarantined as QuarantinedError
+from shoal.gateway.accounts import AccountAsked, Accounts, Decided
 from shoal.gateway.config import Rules
 from shoal.gateway.events import (
     CancelAsked,
@@ -77,9 +78,21 @@ IN_PIECES = "the answer is not of its pipeline's form, or names a file that did 
 class GatewayMachine(Placement):
     """Decides over the books, by what it knows of its orchestrators."""
 
-    def __init__(self, rules: Rules, *, verify: Verify, payer: Payer | None = None) -> None:
-        """`payer` makes tickets for orchestrators who want to be paid ahead; without it they get no jobs."""
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        verify: Verify,
+        payer: Payer | None = None,
+        accounts: Accounts | None = None,
+    ) -> None:
+        """`payer` makes tickets for orchestrators who want to be paid ahead; without it they get no jobs.
+
+        `accounts` hold the keys of the settings, if there are any.
+        """
         super().__init__(rules, payer)
+        if accounts is not None:
+            self.accounts = accounts
         self._verify = verify
 
     # What the doors may ask
@@ -110,19 +123,32 @@ class GatewayMachine(Placement):
 
     def _set_aside(self, event: Event, error: Exception, now: Instant) -> None:
         super()._set_aside(event, error, now)
+        fault = words.Fault(QuarantinedError.code, QuarantinedError().message)
         if isinstance(event, Submitted):  # its client waits
-            self.emit(Reply(event.job, None, words.Fault(QuarantinedError.code, QuarantinedError().message)))
+            self.emit(Reply(event.job, None, fault))
+        elif isinstance(event, AccountAsked):
+            self.emit(Decided(event.asked, fault))
+
+    def _on_account_asked(self, event: AccountAsked, now: Instant) -> None:
+        try:
+            self.accounts.require(event.fact, now)
+        except (Refused, Failed) as error:
+            self.emit(Decided(event.asked, fault_of(error)))
+        else:
+            self.decide(event.fact, now)
+            self.emit(Decided(event.asked))
 
     def _accept(self, event: Submitted, request: Digest, now: Instant) -> None:
         self.policy_of(event.preference.policy)
         need = (event.spec.pipeline, event.spec.model)
+        most = event.limit.cost(event.spec.units_max)
+        hold = Wei(most + part(most, self.rules.fee_ppm))
+        self.accounts.require_job(event.client, event.api_key, need, hold, now)
         self.sellers.require(need, event.limit, event.preference.region, self.rules.lease_ms)
         self.queue.admit(event.client, retry_after_ms=partial(self.sellers.leave_ms, need))
         if now - self.sellers.woken_at >= self.rules.tick_ms:
             self.sellers.wake(now)  # while nothing was open there were no ticks
         self.require_time(event)
-        most = event.limit.cost(event.spec.units_max)
-        hold = Wei(most + part(most, self.rules.fee_ppm))
         self.ledger.require(account(event.client), hold)
         deadline_ms = min(event.deadline_ms, self.rules.deadline_max_ms)
         body = digest(event.body)
@@ -139,6 +165,7 @@ class GatewayMachine(Placement):
                 event.key,
                 request,
                 event.preference,
+                event.api_key,
             ),
             now,
         )
@@ -348,6 +375,7 @@ class GatewayMachine(Placement):
     handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
         **Placement.fact_handlers,
         Submitted: _on_submitted,
+        AccountAsked: _on_account_asked,
         CancelAsked: _on_cancel_asked,
         Consumed: _on_consumed,
         Connected: _on_connected,

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from shoal.errors import Expired, IllegalMove
 from shoal.errors import Quarantined as QuarantinedError
-from shoal.ids import ClientId, Digest, JobId, NodeId
+from shoal.ids import ClientId, Digest, JobId, KeyId, NodeId
 from shoal.machine import Fact, Quarantined
 from shoal.money.wei import Price, Wei
 from shoal.units import Instant
@@ -68,6 +68,8 @@ class Accepted(Fact, frozen=True):
     #: The digest that a later use of the key must have.
     key_request: Digest = Digest("")
     preference: Preference = Preference()
+    #: The name of the API key by which it came, "" if none was needed.
+    api_key: KeyId = KeyId("")
 
 
 class Bound(Fact, frozen=True):
@@ -201,6 +203,8 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
     epoch: int = 0
     #: The epoch of a second attempt that runs beside it, 0 if there is none.
     hedge: int = 0
+    #: The name of the API key by which it came, "" if none was needed.
+    api_key: KeyId = KeyId("")
 
     @property
     def need(self) -> Need:

@@ -19,7 +19,7 @@ from shoal.runtime.keys import NodeKey
 from shoal.wire.pipelines import PIPELINES
 from shoal.worker.config import Settings as WorkerSettings
 
-PORTS = Ports(9935, (8935, 8936), (7935, 7936), 8545, 7937)
+PORTS = Ports(9935, (8935, 8936), (7935, 7936))
 
 
 def test_every_role_reads_what_is_written_and_peers_are_pinned(tmp_path: Path) -> None:
