@@ -74,8 +74,6 @@ class Outcome(Struct, frozen=True):
     error: str = ""
     reverted: bool = False
     logs: tuple[Log, ...] = ()
-    #: Where the contract that it made is, if it made one.
-    created: bytes | None = None
     #: The most gas that was needed at any time, for what is given back at the end was needed before.
     gas_needed: int = 0
 
@@ -138,6 +136,11 @@ class Transaction:
         """Whom it calls; None makes a contract."""
         to = bytes(self.signed.to)
         return to or None
+
+    @property
+    def creates(self) -> bytes | None:
+        """Where the contract will be that it makes, if it makes one."""
+        return created_address(self.sender, self.nonce) if self.to is None else None
 
     @property
     def value_wei(self) -> int:
@@ -282,7 +285,6 @@ class Accounts:
 
 def _outcome(transaction: Any, computation: Any) -> Outcome:
     error = computation.error if computation.is_error else None
-    created = computation.msg.storage_address if computation.msg.is_create and error is None else None
     gas_used = int(PragueVM.finalize_gas_used(transaction, computation))
     logs = [
         Log(bytes(address), tuple(topic.to_bytes(32) for topic in topics), bytes(data))
@@ -295,7 +297,6 @@ def _outcome(transaction: Any, computation: Any) -> Outcome:
         error=_why(error),
         reverted=isinstance(error, Revert),
         logs=tuple(logs),
-        created=None if created is None else bytes(created),
         gas_needed=max(gas_used, int(transaction.gas - computation.get_gas_remaining())),
     )
 
