@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from shoal.cli.client import Client, Json
 from shoal.cli.network import Network, Node
-from shoal.errors import ShoalError
+from shoal.errors import ShoalError, Unauthorized
 
 LOOK_TIMEOUT_S = 5.0
 
@@ -31,6 +31,8 @@ def missing(network: Network) -> str:
             return f"{name} does not answer"
     try:
         Client(network.gateway.url, timeout_s=LOOK_TIMEOUT_S).get("/v1/models")
+    except Unauthorized:
+        pass  # it asks for keys, and so it is there
     except ShoalError:
         return "the gateway does not answer"
     for name, report in reports.items():
@@ -40,6 +42,17 @@ def missing(network: Network) -> str:
         for worker in network.of("worker"):
             if name in worker.orchestrators and (lacking := worker_lacks(worker, report)):
                 return f"{worker.name} at {name}: {lacking}"
+    return ""
+
+
+def no_chain(network: Network) -> str:
+    """What is not there of a network's chain; "" once it answers."""
+    if network.chain_file is None or not network.chain_file.exists():
+        return "the chain is not founded yet"
+    try:
+        Client(network.of("chain")[0].url, timeout_s=LOOK_TIMEOUT_S).get("/health")
+    except ShoalError:
+        return "the chain does not answer"
     return ""
 
 

@@ -8,19 +8,23 @@ anything, or not at all.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from shoal.errors import Broken, NotFound
+from shoal.gateway.accounts import ACCOUNT_FACTS, AccountFact, Accounts
+from shoal.gateway.accounts import State as AccountsState
 from shoal.gateway.config import Rules
 from shoal.gateway.events import Notice
+from shoal.gateway.purse import Booked, Estranged, Forgiven, Purse, PurseState, Tendered
 from shoal.gateway.settlement import account, credits, order_key, settlement, settlement_key
 from shoal.ids import ClientId, JobId, NodeId
 from shoal.machine import Deliver, Event, Machine, Quarantined, Retire
 from shoal.money.ledger import Book, Ledger
+from shoal.money.payer import Payer, PayerBook
 from shoal.money.wei import Wei
 from shoal.units import Instant, later
 from shoal.wire import words
@@ -28,6 +32,8 @@ from shoal.work.idempotency import IdempotencyKeys, Use
 from shoal.work.lease import Lease, Leases
 from shoal.work.lifecycle import (
     ENDED,
+    LEASED,
+    QUEUED,
     Abandoned,
     Accepted,
     Answered,
@@ -35,7 +41,6 @@ from shoal.work.lifecycle import (
     Fallen,
     Hedged,
     Job,
-    Phase,
     Placed,
     Returned,
     Withdrawn,
@@ -54,19 +59,31 @@ class State(Struct, frozen=True):
     ended: tuple[JobId, ...] = ()
     keys: tuple[tuple[ClientId, str, Use], ...] = ()
     book: Book = Book()
+    purse: PurseState = PurseState()
+    payer: PayerBook = PayerBook()
+    #: None in a snapshot of before accounts were kept.
+    accounts: AccountsState | None = None
 
 
 class Books(Machine[State]):
     """All jobs with their leases and holds."""
 
-    facts = (Accepted, Placed, Hedged, Fallen, Returned, Answered, Abandoned, Withdrawn, Quarantined)
+    facts = (
+        *(Accepted, Placed, Hedged, Fallen, Returned, Answered, Abandoned, Withdrawn, Quarantined),
+        *(Tendered, Booked, Estranged, Forgiven),
+        *ACCOUNT_FACTS,
+    )
     state = State
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, payer: Payer | None = None) -> None:
         super().__init__(rules.tick_ms)
         self.rules = rules
         self.jobs: dict[JobId, Job] = {}
         self.ledger = Ledger(default_floor=Wei(-rules.client_credit_wei))
+        #: What is paid ahead; and who makes the tickets, if there is a chain to pay on.
+        self.purse = Purse(rules, self.ledger)
+        self.payer = payer
+        self.accounts = Accounts(rules)
         self.queue = FairQueue(
             jobs_max=rules.queue_jobs_max, jobs_per_client_max=rules.queue_jobs_per_client_max
         )
@@ -95,7 +112,9 @@ class Books(Machine[State]):
             deadline=later(now, fact.deadline_ms),
             key=fact.key,
             preference=fact.preference,
+            api_key=fact.api_key,
         )
+        self.accounts.opened(fact.client, fact.api_key, fact.hold, now)
         if fact.key:
             until = later(now, self.rules.key_window_ms)
             self.keys.remember(fact.client, fact.key, Use(fact.key_request, fact.job, until))
@@ -115,8 +134,9 @@ class Books(Machine[State]):
         """Lease the job to an orchestrator, and tell it so until it is heard."""
         node, epoch = fact.orchestrator, fact.epoch
         leases.grant(Lease(job.id, epoch, node, job.need, later(now, self.rules.lease_ms)))
+        self.purse.commit(node, fact.price.cost(job.spec.units_max))
         order = words.Job(job.id, epoch, job.spec, fact.price, max(0, job.deadline - now), job.request)
-        self.emit(Deliver(order_key(node, job.id, epoch), node, order), Notice(job.id))
+        self.emit(Deliver(order_key(node, job.id, epoch), node, order))
 
     def _fallen(self, fact: Fallen, now: Instant) -> None:
         job = self.jobs[fact.job] = self._moved(fact, now)
@@ -138,6 +158,7 @@ class Books(Machine[State]):
     def _answered(self, fact: Answered, now: Instant) -> None:
         job = self._moved(fact, now)
         self.ledger.post(job.id, credits(job.orchestrator, fact.wei, fact.fee))
+        self.accounts.ended(job, now)
         self.jobs[job.id] = job
         self._close_leases(job)
         self._end(job)
@@ -145,11 +166,13 @@ class Books(Machine[State]):
     def _withdrawn(self, fact: Withdrawn, now: Instant) -> None:
         job = self._moved(fact, now)
         self.ledger.post(job.id, credits(job.orchestrator, fact.wei, fact.fee))
+        self.accounts.ended(job, now)
         self._leave(job)
 
     def _abandoned(self, fact: Abandoned | Quarantined, now: Instant) -> None:
         job = self._moved(fact, now)
         self.ledger.void(job.id)
+        self.accounts.ended(job, now)
         self._leave(job)
 
     def _leave(self, job: Job) -> None:
@@ -162,6 +185,9 @@ class Books(Machine[State]):
         job = self.jobs.get(fact.job)
         if job is not None and job.phase not in ENDED:
             self._abandoned(fact, now)
+
+    def _accounted(self, fact: AccountFact, now: Instant) -> None:
+        self.accounts.learn(fact, now)
 
     def _push(self, job: Job) -> None:
         """Let a job wait: behind its client's others, or where it stood before its attempt failed."""
@@ -186,15 +212,15 @@ class Books(Machine[State]):
     def _close_leases(self, job: Job) -> None:
         """Nobody works for this job any more: say so to those who did."""
         for leases in (self.leases, self.hedges):
-            if job.id in leases:
-                epoch = leases[job.id].epoch
-                leases.end(job.id)
-                self._settle(job, epoch)
+            if (lease := leases.end(job.id)) is not None:
+                self._settle(job, lease.epoch)
         self.workers.pop(job.id, None)
 
     def _settle(self, job: Job, epoch: int) -> None:
         """Tell the orchestrator of an attempt how it ended, until it is heard."""
-        node = job.attempt(epoch).orchestrator
+        attempt = job.attempt(epoch)
+        node = attempt.orchestrator
+        self.purse.release(node, attempt.price.cost(job.spec.units_max))
         self.emit(
             Retire(order_key(node, job.id, epoch)),
             Deliver(settlement_key(node, job.id, epoch), node, settlement(job, epoch)),
@@ -205,6 +231,10 @@ class Books(Machine[State]):
         if self.leases.find(job, epoch, peer) is not None:
             return self.leases
         return self.hedges if self.hedges.find(job, epoch, peer) is not None else None
+
+    def open_jobs(self) -> Iterable[JobId]:
+        """The jobs that have not ended."""
+        return map(JobId, self.ledger.holds)
 
     def leased_to(self, peer: NodeId) -> list[tuple[Leases, Lease]]:
         """An orchestrator's live leases, and where each stands."""
@@ -235,8 +265,9 @@ class Books(Machine[State]):
     def check(self) -> None:
         """Raise `Broken` unless jobs, queue, leases and holds tell one story."""
         self.ledger.check()
-        waiting = {job.id for job in self.jobs.values() if job.phase is Phase.QUEUED}
-        running = {job.id for job in self.jobs.values() if job.phase is Phase.LEASED}
+        self.accounts.check(self.ledger)
+        waiting = {job.id for job in self.jobs.values() if job.phase is QUEUED}
+        running = {job.id for job in self.jobs.values() if job.phase is LEASED}
         if waiting != set(self.queue):
             raise Broken("the queue and the waiting jobs differ")
         if running != {lease.task for lease in self.leases}:
@@ -247,29 +278,51 @@ class Books(Machine[State]):
             raise Broken("the leases and the second attempts differ")
         if waiting | running != set(self.ledger.holds):
             raise Broken("the holds and the open jobs differ")
+        self._check_committed()
+
+    def _check_committed(self) -> None:
+        committed: dict[NodeId, int] = {}
+        for lease in (*self.leases, *self.hedges):
+            job = self.jobs[JobId(lease.task)]
+            price = job.attempt(lease.epoch).price
+            committed[lease.holder] = committed.get(lease.holder, 0) + price.cost(job.spec.units_max)
+        if any(wei != self.purse.committed(node) for node, wei in committed.items()):
+            raise Broken("the open attempts and what is committed to orchestrators differ")
 
     def dump(self) -> State:
         """Everything durable."""
         keys = tuple((client, key, use) for (client, key), use in self.keys.uses.items())
-        return State(tuple(self.jobs.values()), tuple(self._ended), keys, self.ledger.dump())
+        payer = PayerBook() if self.payer is None else self.payer.dump()
+        jobs, ended = tuple(self.jobs.values()), tuple(self._ended)
+        return State(jobs, ended, keys, self.ledger.dump(), self.purse.dump(), payer, self.accounts.dump())
 
     def load(self, state: State) -> None:
         """Take a snapshot's state; queue and leases follow from the jobs."""
         self.jobs = {job.id: renewed(job) for job in state.jobs}
         self._ended = deque(state.ended)
         self.ledger.load(state.book)
+        self.purse.load(state.purse)
+        if self.payer is not None:
+            self.payer.load(state.payer)
+        self.accounts.load(state.accounts, self.ledger, self.jobs)
         for client, key, use in state.keys:
             self.keys.remember(client, key, use)
         for job in self.jobs.values():
             if job.phase in ENDED:
                 continue
             self._push(job)
-            if job.phase is Phase.LEASED:
+            if job.phase is LEASED:
                 self.queue.remove(job.id)
                 self.leases.grant(Lease(job.id, job.epoch, job.orchestrator, job.need, job.deadline))
+                self._commit(job, job.epoch)
             if job.hedge:
                 node = job.attempt(job.hedge).orchestrator
                 self.hedges.grant(Lease(job.id, job.hedge, node, job.need, job.deadline))
+                self._commit(job, job.hedge)
+
+    def _commit(self, job: Job, epoch: int) -> None:
+        attempt = job.attempt(epoch)
+        self.purse.commit(attempt.orchestrator, attempt.price.cost(job.spec.units_max))
 
     def busy(self) -> bool:
         """True while jobs are open."""
@@ -285,4 +338,5 @@ class Books(Machine[State]):
         Withdrawn: _withdrawn,
         Abandoned: _abandoned,
         Quarantined: _quarantined,
+        **dict.fromkeys(ACCOUNT_FACTS, _accounted),
     }

@@ -6,7 +6,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from shoal.chain.settings import ChainSettings
+from shoal.gateway.limits import UNLIMITED, Limits
 from shoal.ids import NodeId
+from shoal.money.payer import PayerRules
 from shoal.money.wei import Wei
 from shoal.policy.breaker import Limits as BreakerLimits
 from shoal.policy.retries import ATTEMPTS_MAX
@@ -53,6 +56,16 @@ class Rules(Struct, frozen=True, kw_only=True):
     #: Stakes (in wei) and reputations (0 to 1) by node id: `gateway.renown` adds those from files.
     stakes: dict[NodeId, int] = {}
     reputations: dict[NodeId, float] = {}
+    #: Who wants to be paid ahead is: up to a block of credit beside what its open jobs may cost, and these
+    #: cost no more than so much, nor than what it has ever delivered.
+    credit_block_wei: Wei = Wei(10**12)
+    credit_max_wei: Wei = Wei(10**16)
+    #: The most that one ticket is worth; so many make a payment if they can be large enough, and so many at most.
+    ticket_ev_wei_max: Wei = Wei(10**12)
+    tickets_per_payment: Annotated[int, Meta(ge=1)] = 4
+    tickets_per_payment_max: Annotated[int, Meta(ge=1, le=600)] = 100
+    #: An orchestrator whose word of our credit is too low for so long gets no more jobs.
+    differ_ms: int = 30 * SECOND_MS
     deadline_max_ms: int = 1 * HOUR_MS
     #: The gateway's own part, on top of the orchestrator's price.
     fee_ppm: int = 0
@@ -63,6 +76,13 @@ class Rules(Struct, frozen=True, kw_only=True):
     keys_max: int = 100_000
     key_window_ms: int = 24 * HOUR_MS
     body_keep_ms: int = 24 * HOUR_MS
+    #: Let nobody in without a key, even while there is none.
+    closed: bool = False
+    tenants_max: int = 10_000
+    api_keys_max: int = 100_000
+    #: Usage is told day by day for so long; and no more rows of it are kept, older ones are laid together.
+    usage_days_max: int = 400
+    usage_rows_max: int = 100_000
 
 
 class Tenant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,6 +95,8 @@ class Tenant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     weight: Annotated[int, Meta(ge=1, le=1_000)] = 1
     #: The highest class that they may ask for.
     priority_max: Literal["high", "normal", "low"] = "normal"
+    #: The most that they may send and spend.
+    limits: Limits = UNLIMITED
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,6 +106,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     home: str
     #: Where clients find it.
     http_addr: str = "127.0.0.1:9935"
+    #: The operator's own door; only ever on this computer. Empty for none.
+    operator_addr: str = "127.0.0.1:5935"
     #: Where it buys: host:port, or host:port#0xnode to insist on who answers there.
     orchestrators: tuple[str, ...] = ()
     #: Who may use it. Empty: everybody on this computer, and nobody else.
@@ -93,4 +117,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: JSON files, {"0xnode": NUMBER}: stakes in wei, and reputations from 0 to 1.
     stakes_file: str = ""
     reputations_file: str = ""
+    #: Where orchestrators are paid who want to be paid ahead.
+    chain: ChainSettings = ChainSettings()
+    #: What its tickets may be like.
+    payer: PayerRules = PayerRules()
     rules: Rules = Rules()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from shoal.ids import ClientId, JobId
+from shoal.ids import ClientId, JobId, KeyId, NodeId
 from shoal.machine import Effect, Event
+from shoal.money.ticket import SignedNonce, Ticket, TicketParams
 from shoal.money.wei import Price
 from shoal.wire.words import Fault, JobSpec
 from shoal.work.lifecycle import Preference
@@ -24,6 +25,8 @@ class Submitted(Event, frozen=True):
     deadline_ms: int
     key: str = ""
     preference: Preference = Preference()
+    #: The name of the API key by which it came, "" if none was needed.
+    api_key: KeyId = KeyId("")
 
 
 class CancelAsked(Event, frozen=True):
@@ -38,6 +41,29 @@ class Consumed(Event, frozen=True):
 
     job: JobId
     units: int
+
+
+class TicketsSigned(Event, frozen=True):
+    """The tickets that were asked for, signed."""
+
+    orchestrator: NodeId
+    params: TicketParams
+    tickets: tuple[SignedNonce, ...]
+
+
+class SigningFailed(Event, frozen=True):
+    """Whoever signs tickets did not."""
+
+    orchestrator: NodeId
+    fault: Fault
+
+
+class SignTickets(Effect, frozen=True):
+    """Have these tickets for an orchestrator signed; `TicketsSigned` or `SigningFailed` follows."""
+
+    orchestrator: NodeId
+    params: TicketParams
+    tickets: tuple[Ticket, ...]
 
 
 class Reply(Effect, frozen=True):

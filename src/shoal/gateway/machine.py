@@ -15,8 +15,17 @@ from msgspec.structs import replace
 
 from shoal.errors import Failed, Lost, Refused, Untrusted
 from shoal.errors import Quarantined as QuarantinedError
+from shoal.gateway.accounts import AccountAsked, Accounts, Decided
 from shoal.gateway.config import Rules
-from shoal.gateway.events import CancelAsked, Consumed, Notice, Reply, Streamed, Submitted
+from shoal.gateway.events import (
+    CancelAsked,
+    Consumed,
+    Notice,
+    Reply,
+    Streamed,
+    Submitted,
+    TicketsSigned,
+)
 from shoal.gateway.placement import Placement
 from shoal.gateway.settlement import account, order_key, settlement, settlement_key
 from shoal.ids import Digest, JobId, NodeId, digest
@@ -34,6 +43,7 @@ from shoal.machine import (
     Tick,
     Value,
 )
+from shoal.money.payer import Payer
 from shoal.money.wei import Wei, part
 from shoal.policy.retries import began, counts, retryable
 from shoal.policy.views import size_class
@@ -45,17 +55,17 @@ from shoal.wire.pipelines import PIPELINES
 from shoal.work.lease import Lease
 from shoal.work.lifecycle import (
     ENDED,
+    LEASED,
     Abandoned,
     Accepted,
     Answered,
     Fallen,
     Job,
-    Phase,
     Returned,
     Withdrawn,
     expired,
 )
-from shoal.work.receipt import Terms
+from shoal.work.receipt import NO_ANSWER, Terms
 from shoal.work.seal import signed_bytes
 from shoal.work.stream import Stream
 
@@ -68,8 +78,21 @@ IN_PIECES = "the answer is not of its pipeline's form, or names a file that did 
 class GatewayMachine(Placement):
     """Decides over the books, by what it knows of its orchestrators."""
 
-    def __init__(self, rules: Rules, *, verify: Verify) -> None:
-        super().__init__(rules)
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        verify: Verify,
+        payer: Payer | None = None,
+        accounts: Accounts | None = None,
+    ) -> None:
+        """`payer` makes tickets for orchestrators who want to be paid ahead; without it they get no jobs.
+
+        `accounts` hold the keys of the settings, if there are any.
+        """
+        super().__init__(rules, payer)
+        if accounts is not None:
+            self.accounts = accounts
         self._verify = verify
 
     # What the doors may ask
@@ -100,19 +123,32 @@ class GatewayMachine(Placement):
 
     def _set_aside(self, event: Event, error: Exception, now: Instant) -> None:
         super()._set_aside(event, error, now)
+        fault = words.Fault(QuarantinedError.code, QuarantinedError().message)
         if isinstance(event, Submitted):  # its client waits
-            self.emit(Reply(event.job, None, words.Fault(QuarantinedError.code, QuarantinedError().message)))
+            self.emit(Reply(event.job, None, fault))
+        elif isinstance(event, AccountAsked):
+            self.emit(Decided(event.asked, fault))
+
+    def _on_account_asked(self, event: AccountAsked, now: Instant) -> None:
+        try:
+            self.accounts.require(event.fact, now)
+        except (Refused, Failed) as error:
+            self.emit(Decided(event.asked, fault_of(error)))
+        else:
+            self.decide(event.fact, now)
+            self.emit(Decided(event.asked))
 
     def _accept(self, event: Submitted, request: Digest, now: Instant) -> None:
         self.policy_of(event.preference.policy)
         need = (event.spec.pipeline, event.spec.model)
+        most = event.limit.cost(event.spec.units_max)
+        hold = Wei(most + part(most, self.rules.fee_ppm))
+        self.accounts.require_job(event.client, event.api_key, need, hold, now)
         self.sellers.require(need, event.limit, event.preference.region, self.rules.lease_ms)
         self.queue.admit(event.client, retry_after_ms=partial(self.sellers.leave_ms, need))
         if now - self.sellers.woken_at >= self.rules.tick_ms:
             self.sellers.wake(now)  # while nothing was open there were no ticks
         self.require_time(event)
-        most = event.limit.cost(event.spec.units_max)
-        hold = Wei(most + part(most, self.rules.fee_ppm))
         self.ledger.require(account(event.client), hold)
         deadline_ms = min(event.deadline_ms, self.rules.deadline_max_ms)
         body = digest(event.body)
@@ -129,6 +165,7 @@ class GatewayMachine(Placement):
                 event.key,
                 request,
                 event.preference,
+                event.api_key,
             ),
             now,
         )
@@ -142,7 +179,7 @@ class GatewayMachine(Placement):
         if job.phase in ENDED:
             return
         units = 0
-        if job.phase is Phase.LEASED and job.id in self.streams:
+        if job.phase is LEASED and job.id in self.streams:
             units = min(self.streams[job.id].acknowledged(job.epoch), job.spec.units_max)
         wei = job.price.cost(units)
         self.decide(Withdrawn(job.id, job.epoch, units, wei, part(wei, self.rules.fee_ppm)), now)
@@ -150,11 +187,15 @@ class GatewayMachine(Placement):
 
     def _on_consumed(self, event: Consumed, now: Instant) -> None:
         job = self.jobs.get(event.job)
-        if job is not None and job.phase is Phase.LEASED:
+        if job is not None and job.phase is LEASED:
             stream = self.stream(job.id)
             stream.consume(event.units)
             units = stream.acknowledged(job.epoch)
             self.emit(Send(job.orchestrator, words.Acknowledge(job.id, job.epoch, units)))
+
+    def _on_tickets_signed(self, event: TicketsSigned, now: Instant) -> None:
+        super().take_tickets(event, now)
+        self.place(now)
 
     # Orchestrators
 
@@ -177,6 +218,7 @@ class GatewayMachine(Placement):
         listen(self, event.peer, event.word, now)
 
     def _hear_capacity(self, peer: NodeId, word: words.Capacity, now: Instant) -> None:
+        self.wants_payment(peer, word.prepaid)
         self.sellers.quote(peer, word.quotes, word.region, now)
         self.place(now)
 
@@ -214,6 +256,7 @@ class GatewayMachine(Placement):
         if not is_whole(word.body, names_files=bool(PIPELINES[job.spec.pipeline].answers)):
             self._fall(job, word.epoch, words.Fault(Failed.code, IN_PIECES), now)
             return
+        self.reconcile(peer, receipt.credit, receipt.wei, now)
         took_ms = now - job.attempt(word.epoch).placed_at
         self.sellers.answered(peer, job.need, size_class(job.spec.units_max), word.run_ms, took_ms, now)
         if job.hedge and word.epoch == job.hedge and self.overdue(job, job.attempt(job.epoch), now):
@@ -227,18 +270,32 @@ class GatewayMachine(Placement):
         self.place(now)
 
     def _believes(self, job: Job, word: words.Result, receipt: words.Receipt) -> bool:
-        attempt = job.attempt(word.epoch)
-        terms = Terms(job.id, word.epoch, attempt.orchestrator, job.spec, attempt.price, job.request)
+        terms = self._terms_of(job, word.epoch)
         return (
             word.units >= 0
             and word.digest == digest(word.body)
-            and terms.fits(receipt, word.units, word.digest, word.run_ms)
-            and self._verify(attempt.orchestrator, signed_bytes(receipt), receipt.signature)
+            and self._is_signed(terms, receipt, word.units, word.digest, word.run_ms)
+        )
+
+    def _terms_of(self, job: Job, epoch: int) -> Terms:
+        attempt = job.attempt(epoch)
+        return Terms(job.id, epoch, attempt.orchestrator, job.spec, attempt.price, job.request)
+
+    def _is_signed(
+        self, terms: Terms, receipt: words.Receipt, units: int, answer: Digest, run_ms: int
+    ) -> bool:
+        """True if a receipt says this, and the orchestrator has signed it."""
+        return terms.fits(receipt, units, answer, run_ms) and self._verify(
+            terms.orchestrator, signed_bytes(receipt), receipt.signature
         )
 
     def _hear_failure(self, peer: NodeId, word: words.Failure, now: Instant) -> None:
-        if self.live(word.job, word.epoch, peer) is not None:
-            self._fall(self.jobs[word.job], word.epoch, word.fault, now)
+        if self.live(word.job, word.epoch, peer) is None:
+            return
+        job, receipt = self.jobs[word.job], word.receipt
+        if receipt is not None and self._is_signed(self._terms_of(job, word.epoch), receipt, 0, NO_ANSWER, 0):
+            self.reconcile(peer, receipt.credit, Wei(0), now)
+        self._fall(job, word.epoch, word.fault, now)
 
     def _hear_settled(self, peer: NodeId, word: words.Settled, now: Instant) -> None:
         self.emit(Retire(settlement_key(peer, word.job, word.epoch)))
@@ -318,6 +375,7 @@ class GatewayMachine(Placement):
     handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
         **Placement.fact_handlers,
         Submitted: _on_submitted,
+        AccountAsked: _on_account_asked,
         CancelAsked: _on_cancel_asked,
         Consumed: _on_consumed,
         Connected: _on_connected,
@@ -326,9 +384,12 @@ class GatewayMachine(Placement):
         Tick: _on_tick,
         Restarted: _on_restarted,
         Absent: _on_absent,
+        **Placement.payment_handlers,
+        TicketsSigned: _on_tickets_signed,
     }
 
     _HEARD: ClassVar[Mapping[type[Value], Callable[..., None]]] = {
+        **Placement.payment_words,
         words.Capacity: _hear_capacity,
         words.Lease: _hear_lease,
         words.Heartbeat: _hear_heartbeat,

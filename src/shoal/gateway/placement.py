@@ -12,12 +12,13 @@ from functools import partial
 from itertools import chain, islice
 
 from shoal.errors import Busy, Expired
-from shoal.gateway.books import Books
 from shoal.gateway.config import Rules
-from shoal.gateway.events import Submitted
+from shoal.gateway.events import Notice, Submitted
+from shoal.gateway.payments import Payments
 from shoal.gateway.sellers import Sellers
 from shoal.ids import JobId, NodeId
 from shoal.machine import Send
+from shoal.money.payer import Payer
 from shoal.money.wei import Price
 from shoal.policy.affinity import Homes
 from shoal.policy.patience import Finish, waits
@@ -26,7 +27,7 @@ from shoal.policy.selection import POLICIES, Policy, choose, own_policies, polic
 from shoal.policy.views import Candidate, Wish, size_class
 from shoal.units import SECOND_MS, Instant, later
 from shoal.wire import words
-from shoal.work.lifecycle import Abandoned, Attempt, Hedged, Job, Phase, Placed
+from shoal.work.lifecycle import CANCELLED, DONE, Abandoned, Attempt, Hedged, Job, Placed
 from shoal.work.queue import Need
 
 #: So many jobs at the front of a queue are looked at whenever a slot may be free, and so many of the others in turn.
@@ -44,11 +45,11 @@ ANSWERS_MIN = 3
 HARDLY = "it would hardly be done in time now, and others wait; allow more time, or try again later"
 
 
-class Placement(Books):
+class Placement(Payments):
     """The books, and whom the jobs in them go to."""
 
-    def __init__(self, rules: Rules) -> None:
-        super().__init__(rules)
+    def __init__(self, rules: Rules, payer: Payer | None = None) -> None:
+        super().__init__(rules, payer)
         self.sellers = Sellers(rules, self.held, self._placed_at)
         self.leases.heed = self.hedges.heed = self.sellers.touch
         self.homes = Homes(homes_max=rules.homes_max, keep_ms=rules.home_keep_ms)
@@ -142,6 +143,7 @@ class Placement(Books):
         """Bind waiting jobs to free slots, until there is no job or no slot that fits."""
         if not self.queue and not self._demands:
             return
+        self.look_for_credit()
         for need in self.sellers.stirred:
             self._still.pop(need, None)
         self.sellers.stirred.clear()
@@ -150,20 +152,18 @@ class Placement(Books):
                 self.decide(step, now)
                 if isinstance(step, Placed):
                     self._note_placed(step, now)
+                    self.emit(Notice(step.job))
         self._say_demands(now)
 
     def place_new(self, job: Job, now: Instant) -> None:
-        """Bind a job that has just come, at once if nobody else waits for the same."""
-        need = job.need
-        if self.queue.count(need) > 1 or self._demands:
+        """Bind a job that has just come, at once if nobody else waits for the same: nobody has heard that it waits."""
+        if self.queue.count(job.need) > 1 or self._demands:
             self.place(now)
-        elif self.sellers.any_free(need):
-            verdict = self._verdict(job, size_class(job.spec.units_max), now, {})
-            if isinstance(verdict, Placed):
-                self.decide(verdict, now)
-                self._note_placed(verdict, now)
-            else:
-                self._say_demands(now)
+            return
+        verdict = self._verdict(job, size_class(job.spec.units_max), now, {})
+        if isinstance(verdict, Placed):
+            self.decide(verdict, now)
+            self._note_placed(verdict, now)
         else:
             self._say_demands(now)
 
@@ -280,14 +280,24 @@ class Placement(Books):
 
     def _choose(self, job: Job, size: int, now: Instant) -> tuple[Candidate | None, NodeId]:
         """Who gets a job now, if anybody; and where its session is at home."""
-        pool = self.sellers.pool(job.need, size)
         home = self.homes.home((job.spec.session,), now) if job.spec.session else NodeId("")
-        wish = wish_of(job, job.next_epoch, home, now, pool)
-        return choose(self.policy_of(job.preference.policy), pool, wish), home
+        recipe = self.policy_of(job.preference.policy)
+        while True:
+            pool = self.sellers.pool(job.need, size)
+            chosen = choose(recipe, pool, wish_of(job, job.next_epoch, home, now, pool))
+            if chosen is None or self.affords(chosen.node, chosen.price.cost(job.spec.units_max), now):
+                return chosen, home
+            self.sellers.short(chosen.node, True)
+
+    def relieved(self, node: NodeId) -> None:
+        """There is credit again with an orchestrator: it can be chosen."""
+        self.sellers.short(node, False)
 
     def _note_placed(self, placed: Placed, now: Instant) -> None:
         job = self.jobs[placed.job]
         self.sellers.chosen(placed.orchestrator, job.need)
+        if placed.orchestrator in self.purse.prepaid:
+            self.pay(placed.orchestrator, now)
         if placed.epoch == 1:
             self.retries.deposit()
         else:
@@ -316,6 +326,7 @@ class Placement(Books):
             self.retries.withdraw()
             self.decide(Hedged(job.id, job.next_epoch, chosen.node, chosen.price, name, version, home), now)
             self.sellers.chosen(chosen.node, job.need)
+            self.emit(Notice(job.id))
 
     def overdue(self, job: Job, attempt: Attempt, now: Instant) -> bool:
         """True if an attempt takes so long that its node seems to hang."""
@@ -343,8 +354,8 @@ class Placement(Books):
     def _end(self, job: Job) -> None:
         super()._end(job)
         self._still.pop(job.need, None)
-        if job.phase is not Phase.CANCELLED and job.queue_ms > self.rules.tick_ms:
-            self.sellers.promised(job.need, kept=job.phase is Phase.DONE)
+        if job.phase is not CANCELLED and job.queue_ms > self.rules.tick_ms:
+            self.sellers.promised(job.need, kept=job.phase is DONE)
 
 
 def wish_of(job: Job, epoch: int, home: NodeId, now: Instant, pool: Iterable[Candidate]) -> Wish:
@@ -352,10 +363,11 @@ def wish_of(job: Job, epoch: int, home: NodeId, now: Instant, pool: Iterable[Can
 
     It avoids where an attempt has failed or still runs, unless nobody else sells what the job needs.
     """
-    before = job.attempts[: epoch - 1]
-    avoid = tuple({attempt.orchestrator: None for attempt in before})
-    if avoid and not _others(pool, job, avoid):
-        avoid = ()
+    avoid: tuple[NodeId, ...] = ()
+    if epoch > 1:
+        avoid = tuple({attempt.orchestrator: None for attempt in job.attempts[: epoch - 1]})
+        if not _others(pool, job, avoid):
+            avoid = ()
     return Wish(
         job=job.id,
         attempt=epoch,

@@ -8,9 +8,11 @@ from __future__ import annotations
 from shoal.ids import ClientId, JobId, NodeId
 from shoal.money.wei import Wei
 from shoal.wire.words import Accept, Cancel
-from shoal.work.lifecycle import Job, Phase
+from shoal.work.lifecycle import DONE, Job
 
 FEES = "fees"
+#: What orchestrators have not taken of our payments.
+LOST = "lost"
 
 
 def account(client: ClientId) -> str:
@@ -18,16 +20,26 @@ def account(client: ClientId) -> str:
     return f"client:{client}"
 
 
+def seller(orchestrator: NodeId) -> str:
+    """An orchestrator's account: what it has earned, less what its tickets are worth."""
+    return f"orchestrator:{orchestrator}"
+
+
+def tickets_to(orchestrator: NodeId) -> str:
+    """The account of the tickets that an orchestrator got: what they are worth."""
+    return f"tickets:{orchestrator}"
+
+
 def credits(orchestrator: NodeId, wei: Wei, fee: Wei) -> dict[str, Wei]:
     """Who gets what from a job's hold."""
-    return {f"orchestrator:{orchestrator}": wei, FEES: fee} if wei else {}
+    return {seller(orchestrator): wei, FEES: fee} if wei else {}
 
 
 def settlement(job: Job, epoch: int) -> Accept | Cancel:
     """What the orchestrator of an attempt is told about its end: only the attempt that counts is paid."""
     if epoch != job.epoch:
         return Cancel(job.id, epoch)
-    if job.phase is Phase.DONE:
+    if job.phase is DONE:
         return Accept(job.id, epoch, job.units, job.wei)
     return Cancel(job.id, epoch, job.units, job.wei)
 
@@ -35,6 +47,11 @@ def settlement(job: Job, epoch: int) -> Accept | Cancel:
 def order_key(orchestrator: NodeId, job: JobId, epoch: int) -> str:
     """The outbox's name for an order."""
     return f"{job}/{epoch}/{orchestrator}/order"
+
+
+def tender_key(orchestrator: NodeId, number: int) -> str:
+    """The outbox's name for a payment ahead."""
+    return f"{orchestrator}/{number}/tender"
 
 
 def settlement_key(orchestrator: NodeId, job: JobId, epoch: int) -> str:

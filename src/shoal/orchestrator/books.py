@@ -17,14 +17,16 @@ from shoal.errors import Broken
 from shoal.ids import NodeId
 from shoal.machine import Event, Machine, Quarantined, Send
 from shoal.money.ledger import Book, Ledger
+from shoal.money.payee import Payee, PayeeBook
 from shoal.money.wei import Wei
 from shoal.orchestrator.config import Rules
 from shoal.orchestrator.holdings import Holdings
 from shoal.orchestrator.relay import Relay
+from shoal.orchestrator.till import TICKETS, Paid, Till, TillState
 from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.work.lease import Lease, Leases
-from shoal.work.task import Earned, Leased, Phase, Released, Task, task_id
+from shoal.work.task import LEASED, Earned, Leased, Released, Task, task_id
 
 OWN = "own"
 
@@ -35,19 +37,24 @@ class State(Struct, frozen=True):
     tasks: tuple[Task, ...] = ()
     ended: tuple[str, ...] = ()
     book: Book = Book()
+    till: TillState = TillState()
+    payee: PayeeBook = PayeeBook()
 
 
 class Books(Machine[State]):
     """All tasks with their leases and holds."""
 
-    facts = (Leased, Earned, Released, Quarantined)
+    facts = (Leased, Earned, Released, Quarantined, Paid)
     state = State
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, payee: Payee | None = None) -> None:
         super().__init__(rules.tick_ms)
         self.rules = rules
         self.tasks: dict[str, Task] = {}
         self.ledger = Ledger(default_floor=Wei(-rules.gateway_credit_wei))
+        #: Payments ahead; and who judges their tickets, if there is a chain to be paid on.
+        self.till = Till()
+        self.payee = payee
         self.leases = Leases()
         self.holdings = Holdings()
         #: What passes through of running attempts: volatile, and forgotten with its task.
@@ -56,60 +63,76 @@ class Books(Machine[State]):
 
     def _leased(self, fact: Leased, now: Instant) -> None:
         task = Task(fact, now, later(now, fact.deadline_ms))
-        if task.id in self.tasks:
-            raise Broken(f"task {task.id} is leased twice")
+        name = task.id
+        if name in self.tasks:
+            raise Broken(f"task {name} is leased twice")
         hold = fact.price.cost(fact.spec.units_max)
-        self.ledger.pend(task.id, account(fact.gateway), hold)
-        self.tasks[task.id] = task
-        self._grant(task, later(now, self.rules.lease_ms))
+        self.ledger.pend(name, account(fact.gateway), hold)
+        self.tasks[name] = task
+        self._grant(name, task, later(now, self.rules.lease_ms))
 
-    def _grant(self, task: Task, until: Instant) -> None:
-        self.leases.grant(Lease(task.id, task.lease.epoch, task.lease.worker, task.need, until))
-        self.holdings.add(task.lease.gateway, task.need)
+    def _grant(self, name: str, task: Task, until: Instant) -> None:
+        lease, need = task.lease, task.need
+        self.leases.grant(Lease(name, lease.epoch, lease.worker, need, until))
+        self.holdings.add(lease.gateway, need)
 
     def _earned(self, fact: Earned, now: Instant) -> None:
-        task = self.tasks[task_id(fact.job, fact.epoch)]
+        name = task_id(fact.job, fact.epoch)
+        task = self.tasks[name]
         moved = task.move(fact, now)
         credits = {OWN: Wei(fact.wei - fact.share), f"worker:{task.lease.worker}": fact.share}
-        if task.phase is Phase.LEASED:
-            self.ledger.post(task.id, credits)
+        if task.phase is LEASED:
+            self.ledger.post(name, credits)
         else:
             self.ledger.transfer(account(fact.gateway), credits)
-        self._end(task, moved)
+        self._end(name, task, moved)
         self.emit(
             Send(fact.gateway, words.Settled(fact.job, fact.epoch, fact.wei)),
             Send(task.lease.worker, words.Settled(fact.job, fact.epoch, fact.share)),
         )
 
     def _released(self, fact: Released, now: Instant) -> None:
-        task = self.tasks[task_id(fact.job, fact.epoch)]
-        moved = task.move(fact, now)
-        self.ledger.void(task.id)
-        self._end(task, moved)
+        name = task_id(fact.job, fact.epoch)
+        self._let_go(name, self.tasks[name], fact, now)
+
+    def _paid(self, fact: Paid, now: Instant) -> None:
+        if self.payee is not None:
+            self.payee.take(fact.taken)
+        self.till.take(fact)
+        self.ledger.transfer(TICKETS, {account(fact.gateway): fact.wei})
 
     def _quarantined(self, fact: Quarantined, now: Instant) -> None:
-        for lease in [lease for lease in self.leases if self.tasks[lease.task].lease.job == fact.job]:
-            task = self.tasks[lease.task]
-            moved = task.move(fact, now)
-            self.ledger.void(task.id)
-            self._end(task, moved)
+        live = {lease.task: self.tasks[lease.task] for lease in self.leases}
+        for name, task in live.items():
+            if task.lease.job == fact.job:
+                self._let_go(name, task, fact, now)
 
-    def _end(self, was: Task, task: Task) -> None:
-        self.tasks[task.id] = task
-        self.leases.end(task.id)
-        self._relays.pop(task.id, None)
-        if was.phase is Phase.LEASED:
+    def _let_go(self, name: str, task: Task, fact: Released | Quarantined, now: Instant) -> None:
+        moved = task.move(fact, now)
+        self.ledger.void(name)
+        self._end(name, task, moved)
+
+    def _end(self, name: str, was: Task, task: Task) -> None:
+        self.tasks[name] = task
+        self.leases.end(name)
+        relay = self._relays.pop(name, None)
+        if relay is not None and relay.wei:
+            self.unanswers(was.lease.gateway, relay.wei)
+        if was.phase is LEASED:
             self.holdings.remove(task.lease.gateway, task.need)
-            self._ended.append(task.id)
+            self._ended.append(name)
             if len(self._ended) > self.rules.ended_tasks_max:
                 del self.tasks[self._ended.popleft()]
+
+    def unanswers(self, gateway: NodeId, wei: Wei) -> None:
+        """A task that was answered has ended: what it cost is in the books now, or was not to be paid."""
 
     # The host
 
     def check(self) -> None:
         """Raise `Broken` unless tasks, leases and holds tell one story, and no worker is overfull."""
         self.ledger.check()
-        live = {task.id for task in self.tasks.values() if task.phase is Phase.LEASED}
+        live = {task.id for task in self.tasks.values() if task.phase is LEASED}
         if live != {lease.task for lease in self.leases}:
             raise Broken("the leases and the live tasks differ")
         self.holdings.check((self.tasks[name].lease.gateway, self.tasks[name].need) for name in live)
@@ -118,16 +141,21 @@ class Books(Machine[State]):
 
     def dump(self) -> State:
         """Everything durable."""
-        return State(tuple(self.tasks.values()), tuple(self._ended), self.ledger.dump())
+        payee = PayeeBook() if self.payee is None else self.payee.dump()
+        tasks, ended = tuple(self.tasks.values()), tuple(self._ended)
+        return State(tasks, ended, self.ledger.dump(), self.till.dump(), payee)
 
     def load(self, state: State) -> None:
         """Take a snapshot's state; the leases follow from the tasks."""
         self.tasks = {task.id: task for task in state.tasks}
         self._ended = deque(state.ended)
         self.ledger.load(state.book)
-        for task in state.tasks:
-            if task.phase is Phase.LEASED:
-                self._grant(task, task.deadline)
+        self.till.load(state.till)
+        if self.payee is not None:
+            self.payee.load(state.payee)
+        for name, task in self.tasks.items():
+            if task.phase is LEASED:
+                self._grant(name, task, task.deadline)
 
     def busy(self) -> bool:
         """True while leases live."""
@@ -138,6 +166,7 @@ class Books(Machine[State]):
         Earned: _earned,
         Released: _released,
         Quarantined: _quarantined,
+        Paid: _paid,
     }
 
 

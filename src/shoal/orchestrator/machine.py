@@ -14,7 +14,7 @@ from typing import ClassVar
 from msgspec.structs import replace
 
 from shoal.errors import Busy, Cancelled, Expired, Failed, Lost, NoCapacity, Untrusted
-from shoal.ids import JobId, NodeId, digest
+from shoal.ids import Digest, JobId, NodeId, digest
 from shoal.machine import (
     Absent,
     Connected,
@@ -29,10 +29,11 @@ from shoal.machine import (
     Tick,
     Value,
 )
+from shoal.money.payee import Payee
 from shoal.money.wei import WEI_MAX, Price, Wei, part
-from shoal.orchestrator.books import Books, account
 from shoal.orchestrator.config import Rules
 from shoal.orchestrator.news import News
+from shoal.orchestrator.payments import Payments
 from shoal.orchestrator.relay import Relay
 from shoal.orchestrator.roster import Roster
 from shoal.orchestrator.shares import Shares
@@ -43,9 +44,9 @@ from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.wire.pipelines import PIPELINES
 from shoal.work.queue import Need
-from shoal.work.receipt import Terms
+from shoal.work.receipt import NO_ANSWER, Terms
 from shoal.work.seal import seal
-from shoal.work.task import Earned, Leased, Phase, Released, Task, task_id
+from shoal.work.task import EARNED, LEASED, RELEASED, Earned, Leased, Released, Task, task_id
 
 #: Signs bytes with this node's key.
 Sign = Callable[[bytes], bytes]
@@ -56,11 +57,12 @@ BLAMED = frozenset((Failed.code, Lost.code))
 EPOCHS_MAX = 8
 
 
-class OrchestratorMachine(Books):
+class OrchestratorMachine(Payments):
     """Decides over the books, by what it knows of its workers."""
 
-    def __init__(self, rules: Rules, *, node: NodeId, sign: Sign) -> None:
-        super().__init__(rules)
+    def __init__(self, rules: Rules, *, node: NodeId, sign: Sign, payee: Payee | None = None) -> None:
+        """A `payee` judges tickets: then whoever is not trusted pays ahead."""
+        super().__init__(rules, payee)
         self.node = node
         chosen_by = policy(rules.policy, own_policies(rules.policies))
         self.roster = Roster(chosen_by, self.leases, self.price, rules.breaker)
@@ -73,8 +75,8 @@ class OrchestratorMachine(Books):
         self._heartbeat_due = Instant(0)
         #: Leases of which the gateway does not know: a quick job is answered before it is worth a word.
         self._untold: list[str] = []
-        #: Answers on their way whose receipts wait to be signed together, and the gateways they go to.
-        self._unsealed: list[tuple[NodeId, words.Result]] = []
+        #: Answers on their way, good or bad, to whom, and their receipts, which wait to be signed together.
+        self._unsealed: list[tuple[NodeId, words.Result | words.Failure, words.Receipt]] = []
 
     # Peers
 
@@ -134,7 +136,7 @@ class OrchestratorMachine(Books):
             )
             for need, slots in self.roster.slots()
         )
-        return words.Capacity(quotes, self.rules.region)
+        return words.Capacity(quotes, self.rules.region, self.prepaid(gateway))
 
     def _contended(self, need: Need) -> bool:
         """True if a gateway waits for this, and is not the only one here."""
@@ -175,22 +177,23 @@ class OrchestratorMachine(Books):
                 raise Untrusted(f"{peer} uses the id of a job that is not its own: {word.job}")
             self._repeat(task)
             return
-        if word.spec.units_max < 0 or word.price.cost(word.spec.units_max) > WEI_MAX:
+        most = word.price.cost(word.spec.units_max)
+        if word.spec.units_max < 0 or most > WEI_MAX:
             raise Untrusted(f"{peer} sent job {word.job} at a price that no receipt can name")
         if word.digest != digest(word.body):
             raise Untrusted(f"{peer} sent job {word.job} with another body than it names")
         need = (word.spec.pipeline, word.spec.model)
-        most = word.price.cost(word.spec.units_max)
         if not self.roster.sells(need):
             self._turn_away(peer, word, words.Fault(NoCapacity.code, f"nobody here runs {need[1]}"))
         elif not self.price(need).within(word.price):
             self._turn_away(peer, word, words.Fault(Busy.code, "the price has risen"))
-        elif most > self.ledger.available(account(peer)):
-            self._turn_away(peer, word, words.Fault(Busy.code, "you owe too much already"))
+        elif not self.covers(peer, most):
+            why = "your credit does not cover this" if self.prepaid(peer) else "you owe too much already"
+            self._turn_away(peer, word, words.Fault(Busy.code, why))
         elif (worker := self._choose(peer, word, need, now)) is None:
             self._turn_away(peer, word, words.Fault(Busy.code, "every slot is taken"))
         else:
-            self._lease(peer, word, worker, now)
+            self._lease(peer, word, need, worker, now)
 
     def _choose(self, peer: NodeId, word: words.Job, need: Need, now: Instant) -> NodeId | None:
         """The worker for a job: where its session is at home, if that is nearly as good, and not where it failed."""
@@ -218,7 +221,7 @@ class OrchestratorMachine(Books):
         before = (self.tasks.get(task_id(word.job, epoch)) for epoch in range(1, word.epoch)[-EPOCHS_MAX:])
         return tuple(task.lease.worker for task in before if task is not None)
 
-    def _lease(self, peer: NodeId, word: words.Job, worker: NodeId, now: Instant) -> None:
+    def _lease(self, peer: NodeId, word: words.Job, need: Need, worker: NodeId, now: Instant) -> None:
         leased = Leased(
             word.job,
             word.epoch,
@@ -236,7 +239,6 @@ class OrchestratorMachine(Books):
         # Nobody hears of an answer before the lease is on disk; if it never gets there, the worker ran for nothing.
         self.emit(SendAtOnce(worker, order))
         self._untold.append(task_id(word.job, word.epoch))
-        need = (word.spec.pipeline, word.spec.model)
         news = self.roster.tried(worker, need)
         self.shares.served(peer, need)
         self._announce(but=None if news or self._contended(need) else peer)
@@ -250,9 +252,9 @@ class OrchestratorMachine(Books):
     def _repeat(self, task: Task) -> None:
         """Say again what became of an attempt."""
         lease = task.lease
-        if task.phase is Phase.LEASED:
+        if task.phase is LEASED:
             self.emit(Send(lease.gateway, words.Lease(lease.job, lease.epoch, lease.worker)))
-        elif task.phase is Phase.RELEASED:
+        elif task.phase is RELEASED:
             assert task.fault is not None
             self.emit(Send(lease.gateway, words.Failure(lease.job, lease.epoch, task.fault)))
         else:
@@ -282,7 +284,7 @@ class OrchestratorMachine(Books):
         lease = task.lease
         if not 0 <= word.units <= lease.spec.units_max or word.wei != lease.price.cost(word.units):
             raise Untrusted(f"{peer} pays {word.wei} wei for {word.units} units of {task.id}: not the price")
-        if task.phase is Phase.EARNED:
+        if task.phase is EARNED:
             self.emit(Send(peer, words.Settled(word.job, word.epoch, task.wei)))
             return None
         return task
@@ -291,7 +293,7 @@ class OrchestratorMachine(Books):
         lease = task.lease
         share = part(word.wei, lease.share_ppm)
         self.decide(Earned(lease.job, lease.epoch, lease.gateway, word.units, word.wei, share), now)
-        if task.phase is Phase.LEASED:
+        if task.phase is LEASED:
             self._announce(but=None if self._contended(task.need) else lease.gateway)
 
     def _hear_demand(self, peer: NodeId, word: words.Demand, now: Instant) -> None:
@@ -312,7 +314,7 @@ class OrchestratorMachine(Books):
         """A gateway is back, and still waits for these: it has not heard that some have ended."""
         for held in word.leases:
             task = self.tasks.get(task_id(held.job, held.epoch))
-            if task is not None and task.lease.gateway == peer and task.phase is not Phase.LEASED:
+            if task is not None and task.lease.gateway == peer and task.phase is not LEASED:
                 self._repeat(task)
 
     # Workers
@@ -342,23 +344,27 @@ class OrchestratorMachine(Books):
             size = size_class(task.lease.spec.units_max)
             if self.roster.answered(peer, task.need, size, word.run_ms, now):
                 self._announce()
-        answer = words.Result(
-            word.job, word.epoch, word.units, word.run_ms, word.digest, word.body, self._receipt(task, word)
-        )
         self._gather()
-        self._unsealed.append((task.lease.gateway, answer))
+        receipt = self._receipt(task, relay, word.units, word.digest, word.run_ms)
+        self._unsealed.append((task.lease.gateway, word, receipt))
 
-    def _receipt(self, task: Task, word: words.Result) -> words.Receipt:
+    def _receipt(
+        self, task: Task, relay: Relay | None, units: int, answer: Digest, run_ms: int
+    ) -> words.Receipt:
+        """The unsigned receipt for how an attempt has ended; what it costs counts as charged from now on."""
         lease = task.lease
         terms = Terms(lease.job, lease.epoch, self.node, lease.spec, lease.price, lease.request)
-        return terms.receipt(lease.worker, word.units, word.digest, word.run_ms)
+        if relay is not None and not relay.wei:
+            relay.wei = terms.wei(units)
+            self.answers(lease.gateway, relay.wei)
+        return terms.receipt(lease.worker, units, answer, run_ms, credit=self.credit(lease.gateway))
 
     def _on_gathered(self, event: Gathered, now: Instant) -> None:
         """Sign what has been answered, all at once, and pass it on; say what has become of the capacity."""
         self._gathering = False
         answers, self._unsealed = self._unsealed, []
-        receipts = seal([answer.receipt for _, answer in answers if answer.receipt], self._sign)
-        for (gateway, answer), receipt in zip(answers, receipts, strict=True):
+        receipts = seal([receipt for _, _, receipt in answers], self._sign)
+        for (gateway, answer, _), receipt in zip(answers, receipts, strict=True):
             self.emit(Send(gateway, replace(answer, receipt=receipt)))
         if self._news.waits:
             self._tell_news(now)
@@ -384,7 +390,7 @@ class OrchestratorMachine(Books):
 
     def _refuse(self, worker: NodeId, job: JobId, epoch: int) -> None:
         ended = self.tasks.get(task_id(job, epoch))
-        if ended is not None and ended.lease.worker == worker and ended.phase is Phase.EARNED:
+        if ended is not None and ended.lease.worker == worker and ended.phase is EARNED:
             self.emit(Send(worker, words.Settled(job, epoch, ended.share)))
         else:
             self.emit(Send(worker, words.Cancel(job, epoch)))
@@ -399,7 +405,7 @@ class OrchestratorMachine(Books):
 
     def _release(self, task: Task, fault: words.Fault, now: Instant, *, tell: bool = True) -> None:
         """End a live attempt that nobody will pay for; `tell` the gateway, and the worker in any case."""
-        if task.phase is not Phase.LEASED:
+        if task.phase is not LEASED:
             return
         lease = task.lease
         news = fault.code in BLAMED and self.roster.failed(lease.worker, task.need, now)
@@ -407,12 +413,14 @@ class OrchestratorMachine(Books):
         # As soon as the order that takes its slot; whoever lives on after us asks for it again.
         self.emit(SendAtOnce(lease.worker, words.Cancel(lease.job, lease.epoch)))
         if tell:
-            self.emit(Send(lease.gateway, words.Failure(lease.job, lease.epoch, fault)))
+            self._gather()
+            receipt = self._receipt(task, None, 0, NO_ANSWER, 0)
+            self._unsealed.append((lease.gateway, words.Failure(lease.job, lease.epoch, fault), receipt))
         self._announce(but=None if news or self._contended(task.need) else lease.gateway)
 
-    def _end(self, was: Task, task: Task) -> None:
-        super()._end(was, task)
-        if was.phase is Phase.LEASED and self.roster.ended(task.lease.worker, task.need):
+    def _end(self, name: str, was: Task, task: Task) -> None:
+        super()._end(name, was, task)
+        if was.phase is LEASED and self.roster.ended(task.lease.worker, task.need):
             self._announce()
 
     def _tasks_of(self, worker: NodeId) -> list[Task]:
@@ -468,7 +476,8 @@ class OrchestratorMachine(Books):
             self.leases.until(lease.task, later(lease.until, event.gap_ms))
 
     handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
-        **Books.fact_handlers,
+        **Payments.fact_handlers,
+        **Payments.payment_handlers,
         Connected: _on_connected,
         Disconnected: _on_disconnected,
         Heard: _on_heard,
@@ -485,6 +494,7 @@ class OrchestratorMachine(Books):
         words.Acknowledge: _hear_acknowledge,
         words.Demand: _hear_demand,
         words.Heartbeat: _hear_heartbeat_of_gateway,
+        **Payments.payment_words,
     }
 
     _FROM_WORKER: ClassVar[Mapping[type[Value], Callable[..., None]]] = {

@@ -9,6 +9,7 @@ from shoal.units import Instant
 
 #: Jobs of one size class differ in their work units by less than this factor.
 SIZE_FACTOR = 4
+_SIZE_BITS = SIZE_FACTOR.bit_length() - 1
 
 
 class Candidate(Value, frozen=True, kw_only=True):
@@ -37,6 +38,8 @@ class Candidate(Value, frozen=True, kw_only=True):
     on_trial: bool = False
     #: ... and gets nothing until then, or until that one job has ended.
     barred: bool = False
+    #: It wants to be paid ahead, and what it has been paid does not cover the next job yet.
+    short: bool = False
     #: The number of our own choice that fell on it last, 0 if none ever did: for those who take turns.
     turn: int = 0
     #: When it last said how it stands, or answered, by the clock of the one who chooses.
@@ -72,4 +75,4 @@ class Wish(Value, frozen=True, kw_only=True):
 
 def size_class(units: int) -> int:
     """Which jobs take about as long as one of so many work units."""
-    return (max(1, units).bit_length() - 1) // (SIZE_FACTOR.bit_length() - 1)
+    return (max(1, units).bit_length() - 1) // _SIZE_BITS

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from shoal.ids import Digest, JobId, NodeId
 from shoal.machine import Value
-from shoal.money.ticket import Address, Hash, Uint256, WinningTicket
+from shoal.money.ticket import Address, Hash, Payment, TicketParams, Uint256, WinningTicket
 from shoal.money.wei import Price, Wei
 
 
@@ -98,10 +98,11 @@ Step = Annotated[bytes, Meta(min_length=33, max_length=33)]
 
 
 class Receipt(Part, frozen=True, array_like=True):
-    """An orchestrator's signed word about one delivered answer.
+    """An orchestrator's signed word about how one attempt ended.
 
     `path` leads from the other fields to the root (`work.seal`) that the signature
-    (65 bytes, recoverable secp256k1) covers.
+    (65 bytes, recoverable secp256k1) covers. `credit` is what the gateway has left there
+    once this is paid, below 0 what it owes; open attempts are not counted.
     """
 
     job: JobId
@@ -117,6 +118,7 @@ class Receipt(Part, frozen=True, array_like=True):
     run_ms: int
     path: Annotated[tuple[Step, ...], Meta(max_length=32)] = ()
     signature: bytes = b""
+    credit: Wei = Wei(0)
 
 
 class Payee(Part, frozen=True, array_like=True):
@@ -137,10 +139,14 @@ class Word(Value, frozen=True, array_like=True, tag=True):
 
 
 class Capacity(Word, frozen=True):
-    """Orchestrator to gateway: everything it sells now, and where. Replaces what it said before."""
+    """Orchestrator to gateway: everything it sells now, and where. Replaces what it said before.
+
+    Who is `prepaid` takes no job that the gateway's credit there does not cover.
+    """
 
     quotes: tuple[Quote, ...]
     region: str = ""
+    prepaid: bool = False
 
 
 class Demand(Word, frozen=True):
@@ -209,11 +215,12 @@ class Result(Word, frozen=True):
 
 
 class Failure(Word, frozen=True):
-    """This attempt has ended without an answer; nothing is owed for it."""
+    """This attempt has ended without an answer; nothing is owed for it, and a receipt says so if it had begun."""
 
     job: JobId
     epoch: int
     fault: Fault
+    receipt: Receipt | None = None
 
 
 class Accept(Word, frozen=True):
@@ -244,6 +251,35 @@ class Settled(Word, frozen=True):
     job: JobId
     epoch: int
     wei: Wei
+
+
+class TermsAsked(Word, frozen=True):
+    """Gateway to orchestrator: what must tickets of `sender` be like, each worth about `wei`?"""
+
+    sender: Address
+    wei: Wei
+
+
+class Terms(Word, frozen=True):
+    """Orchestrator to gateway: such tickets of yours I take, until their block has come. Or why none."""
+
+    params: TicketParams | None
+    fault: Fault | None = None
+
+
+class Tender(Word, frozen=True):
+    """Gateway to orchestrator: tickets, paid ahead for work to come. `number` counts its payments there."""
+
+    number: int
+    payment: Payment
+
+
+class Credited(Word, frozen=True):
+    """Orchestrator to gateway: of your payment `number` so much was booked; less than it is worth has a reason."""
+
+    number: int
+    wei: Wei
+    fault: Fault | None = None
 
 
 class Heartbeat(Word, frozen=True):
@@ -308,6 +344,10 @@ WORDS: tuple[type[Word], ...] = (
     Settled,
     Heartbeat,
     Demand,
+    TermsAsked,
+    Terms,
+    Tender,
+    Credited,
     Winner,
     Payout,
     Redemption,

@@ -6,8 +6,11 @@ from msgspec.structs import replace
 
 from shoal.ids import Digest, JobId, NodeId
 from shoal.machine import Value
-from shoal.money.wei import Price
+from shoal.money.wei import Price, Wei
 from shoal.wire.words import JobSpec, Receipt
+
+#: What a receipt names as the answer of an attempt that gave none.
+NO_ANSWER = Digest("")
 
 
 class Terms(Value, frozen=True):
@@ -20,9 +23,14 @@ class Terms(Value, frozen=True):
     price: Price
     request: Digest
 
-    def receipt(self, worker: NodeId, units: int, answer: Digest, run_ms: int) -> Receipt:
-        """The unsigned receipt for this answer. Units beyond the agreed most are not charged."""
-        charged = min(units, self.spec.units_max)
+    def wei(self, units: int) -> Wei:
+        """What so many units cost: those beyond the agreed most are not charged."""
+        return self.price.cost(min(units, self.spec.units_max))
+
+    def receipt(
+        self, worker: NodeId, units: int, answer: Digest, run_ms: int, *, credit: Wei = Wei(0)
+    ) -> Receipt:
+        """The unsigned receipt for this answer, "" for none."""
         return Receipt(
             self.job,
             self.epoch,
@@ -30,13 +38,15 @@ class Terms(Value, frozen=True):
             worker,
             self.spec.pipeline,
             self.spec.model,
-            charged,
-            self.price.cost(charged),
+            min(units, self.spec.units_max),
+            self.wei(units),
             self.request,
             answer,
             run_ms,
+            credit=credit,
         )
 
     def fits(self, receipt: Receipt, units: int, answer: Digest, run_ms: int) -> bool:
         """True if a receipt says, but for its signature, what these terms say."""
-        return replace(receipt, path=(), signature=b"") == self.receipt(receipt.worker, units, answer, run_ms)
+        said = self.receipt(receipt.worker, units, answer, run_ms, credit=receipt.credit)
+        return replace(receipt, path=(), signature=b"") == said

@@ -1,0 +1,239 @@
+"""How the gateway pays ahead: it asks for terms, has tickets signed, and sees that they are booked.
+
+Nothing is paid for a job: tickets buy credit, in blocks, before it runs out, and
+accepted answers use it up. Tickets leave only when their nonces are on disk as
+used. An orchestrator that trusts us is not paid ahead, and nothing of this happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+from shoal.errors import Refused, Untrusted
+from shoal.gateway.books import Books
+from shoal.gateway.config import Rules
+from shoal.gateway.events import SigningFailed, SignTickets, TicketsSigned
+from shoal.gateway.purse import Booked, Estranged, Forgiven, Tendered
+from shoal.gateway.settlement import tender_key
+from shoal.ids import NodeId
+from shoal.machine import Alarm, Deliver, Event, Retire, Send, Value
+from shoal.money.funds import UNSEEN, ChainSeen, ChainView, Funds, FundsSeen
+from shoal.money.payer import Payer
+from shoal.money.ticket import Payment, TicketParams
+from shoal.money.wei import Wei
+from shoal.units import Instant, later
+from shoal.wire import words
+
+#: What an orchestrator is told to ask for again, if it is slow to answer or the signer to sign.
+ASK_AGAIN_MS = 2_000
+
+
+class Payments(Books):
+    """The books, and what is paid ahead."""
+
+    def __init__(self, rules: Rules, payer: Payer | None) -> None:
+        """Without a `payer` nobody is dealt with who wants to be paid ahead."""
+        super().__init__(rules, payer)
+        self.chain: ChainView = UNSEEN
+        self.funds = Funds()
+        self._terms: dict[NodeId, TicketParams] = {}
+        #: Since when terms, or signatures, are awaited.
+        self._asked: dict[NodeId, Instant] = {}
+        self._signing: dict[NodeId, Instant] = {}
+        #: The largest job that waits for credit there.
+        self._wanted: dict[NodeId, Wei] = {}
+        #: Since when an orchestrator's word of our credit has been too low.
+        self._differs: dict[NodeId, Instant] = {}
+        #: Why somebody is not paid though we want to deal with them.
+        self.unpaid_because: dict[NodeId, str] = {}
+
+    # Before and after a job is placed
+
+    def affords(self, node: NodeId, wei: Wei, now: Instant) -> bool:
+        """Whether a job of this price may go there now; if not, see to it that it soon may."""
+        if self.purse.affords(node, wei):
+            return True
+        self._wanted[node] = max(wei, self._wanted.get(node, Wei(0)))
+        self.pay(node, now)
+        return False
+
+    def pay(self, node: NodeId, now: Instant) -> None:
+        """Pay ahead what is lacking there: a block of credit at a time, each asked for, signed and sent in turn."""
+        lacking = self.purse.lacks(node, self._wanted.get(node, Wei(0)))
+        if not lacking or node not in self.purse.prepaid or node in self.purse.estranged:
+            return
+        if self.payer is None:
+            self._cannot(node, "it wants to be paid ahead, and this gateway has no chain to pay on")
+            return
+        if self._waits(self._signing, node, now):
+            return
+        params = self._terms.get(node)
+        if (
+            params is None
+            or self.payer.wants_new_params(params, self.chain, 1)
+            or self._is_small(params, lacking)
+        ):
+            self._ask(node, lacking, now)
+            if params is None or not self.payer.left(params):
+                return
+        self._sign(node, params, lacking, now)
+
+    def _is_small(self, params: TicketParams, lacking: Wei) -> bool:
+        """True if larger tickets would do: a payment is one signature where trust is old, many where it is young."""
+        return params.ev_wei * self.rules.tickets_per_payment < min(lacking, self.rules.ticket_ev_wei_max)
+
+    def _sign(self, node: NodeId, params: TicketParams, lacking: Wei, now: Instant) -> None:
+        payer = self.payer
+        assert payer is not None
+        ev_wei = params.ev_wei
+        most = min(self.rules.tickets_per_payment_max, payer.rules.total_ev_wei_max // max(1, ev_wei))
+        count = min(-(-lacking // max(1, ev_wei)), max(1, most), payer.left(params))
+        try:
+            payer.validate(params, self.chain, self.funds, count)
+        except Refused as error:
+            self._terms.pop(node, None)
+            self._cannot(node, error.message)
+            return
+        self.unpaid_because.pop(node, None)
+        self._signing[node] = now
+        self.emit(SignTickets(node, params, payer.issue(params, count)))
+
+    def _cannot(self, node: NodeId, why: str) -> None:
+        if self.unpaid_because.get(node) != why:
+            self.unpaid_because[node] = why
+            self.emit(Alarm(f"{node} is not paid, so it gets no jobs: {why}"))
+
+    def _ask(self, node: NodeId, wei: Wei, now: Instant) -> None:
+        """Ask what tickets should be like: each worth what is wanted, as far as its recipient and we allow."""
+        if self.payer is not None and not self._waits(self._asked, node, now):
+            self._asked[node] = now
+            worth = Wei(min(wei, self.rules.ticket_ev_wei_max))
+            self.emit(Send(node, words.TermsAsked(self.payer.me, worth)))
+
+    @staticmethod
+    def _waits(since: Mapping[NodeId, Instant], node: NodeId, now: Instant) -> bool:
+        began = since.get(node)
+        return began is not None and now < later(began, ASK_AGAIN_MS)
+
+    def look_for_credit(self) -> None:
+        """Open jobs may have ended for less than they might have cost: see whom that lets be chosen again."""
+        for node, wei in list(self._wanted.items()):
+            if self.purse.affords(node, wei):
+                del self._wanted[node]
+                self.relieved(node)
+
+    def relieved(self, node: NodeId) -> None:
+        """There is credit again: whoever waits for it may look."""
+
+    def wants_payment(self, node: NodeId, prepaid: bool) -> None:
+        """An orchestrator says whether it wants to be paid ahead."""
+        if prepaid:
+            self.purse.prepaid.add(node)
+        elif node in self.purse.prepaid:
+            self.purse.prepaid.discard(node)
+            self.relieved(node)
+
+    def reconcile(self, node: NodeId, said: Wei, price: Wei, now: Instant) -> None:
+        """An orchestrator has said what our credit is, this price taken off: part with it if that stays too low."""
+        differs = self.purse.differs(node, said, price)
+        if not differs:
+            self._differs.pop(node, None)
+            return
+        since = self._differs.setdefault(node, now)
+        if now < later(since, self.rules.differ_ms) or node in self.purse.estranged:
+            return
+        cause = f"it says that our credit is {said} wei, and by our books that is {differs} wei too little"
+        self.decide(Estranged(node, cause), now)
+        self.emit(Alarm(f"{node} gets no more jobs: {cause}"))
+
+    # What comes in
+
+    def take_tickets(self, event: TicketsSigned, now: Instant) -> None:
+        """Tickets are signed: note them, send them, and have more signed if more is lacking."""
+        node = event.orchestrator
+        if self._signing.pop(node, None) is None or self.payer is None:
+            return  # so late that others were issued in their place
+        payment = Payment(event.params, self.payer.me, event.tickets)
+        issued = self.payer.issued(event.params, len(event.tickets), self.chain)
+        number = self.purse.next_number(node)
+        self.decide(Tendered(node, number, issued, payment, Wei(payment.ev_wei)), now)
+        self.look_for_credit()
+        self.pay(node, now)
+
+    def _on_signing_failed(self, event: SigningFailed, now: Instant) -> None:
+        """Leave it alone for a moment: it is asked again when somebody wants to be paid."""
+        self._cannot(event.orchestrator, event.fault.message)
+
+    def _on_chain_seen(self, event: ChainSeen, now: Instant) -> None:
+        self.chain = event.view
+        self.unpaid_because.clear()
+        for node, params in list(self._terms.items()):
+            if self.payer is not None and self.payer.wants_new_params(params, self.chain, 1):
+                self._ask(node, Wei(params.ev_wei), now)
+
+    def _on_funds_seen(self, event: FundsSeen, now: Instant) -> None:
+        if self.payer is not None and event.sender == self.payer.me:
+            self.funds = event.funds
+            self.unpaid_because.clear()
+
+    def _hear_terms(self, peer: NodeId, word: words.Terms, now: Instant) -> None:
+        self._asked.pop(peer, None)
+        if word.params is None:
+            self._terms.pop(peer, None)
+            self._cannot(peer, word.fault.message if word.fault else "it names no terms")
+            return
+        if self.payer is None:
+            raise Untrusted(f"{peer} names terms that nobody asked for")
+        self._terms[peer] = self.payer.completed(word.params, self.chain)
+        self.pay(peer, now)
+
+    def _hear_credited(self, peer: NodeId, word: words.Credited, now: Instant) -> None:
+        sent = self.purse.is_unheard(peer, word.number)
+        if sent is None:
+            self.emit(Retire(tender_key(peer, word.number)))
+            return
+        self.decide(Booked(peer, word.number, Wei(max(0, min(word.wei, sent)))), now)
+        if word.wei < sent:
+            self._terms.pop(peer, None)
+            why = word.fault.message if word.fault is not None else "it does not say why"
+            self.emit(Alarm(f"{peer} has booked {word.wei} of {sent} wei that we paid: {why}"))
+            self.pay(peer, now)
+
+    # The books
+
+    def _tendered(self, fact: Tendered, now: Instant) -> None:
+        if self.payer is not None:
+            self.payer.take(fact.issued)
+        self.purse.tendered(fact)
+        node, number = fact.orchestrator, fact.number
+        self.emit(Deliver(tender_key(node, number), node, words.Tender(number, fact.payment)))
+
+    def _booked(self, fact: Booked, now: Instant) -> None:
+        self.purse.booked(fact)
+        self.emit(Retire(tender_key(fact.orchestrator, fact.number)))
+
+    def _estranged(self, fact: Estranged, now: Instant) -> None:
+        self.purse.estranged[fact.orchestrator] = fact.cause
+
+    def _forgiven(self, fact: Forgiven, now: Instant) -> None:
+        self.purse.forgiven(fact)
+
+    payment_handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
+        SigningFailed: _on_signing_failed,
+        ChainSeen: _on_chain_seen,
+        FundsSeen: _on_funds_seen,
+    }
+
+    payment_words: ClassVar[Mapping[type[Value], Callable[..., None]]] = {
+        words.Terms: _hear_terms,
+        words.Credited: _hear_credited,
+    }
+
+    fact_handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
+        **Books.fact_handlers,
+        Tendered: _tendered,
+        Booked: _booked,
+        Estranged: _estranged,
+        Forgiven: _forgiven,
+    }

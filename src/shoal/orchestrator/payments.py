@@ -1,0 +1,132 @@
+"""How the orchestrator is paid ahead: the terms it names, the tickets it takes, and what credit is left.
+
+Who is not trusted has a job taken on only if credit covers its price, beside
+that of its open jobs. Every receipt says what is left; both sides can compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+from shoal.errors import Refused
+from shoal.ids import NodeId
+from shoal.machine import Effect, Event, Send, Value
+from shoal.money.funds import UNSEEN, ChainSeen, ChainView, Funds, FundsSeen
+from shoal.money.payee import Payee
+from shoal.money.wei import WEI_MAX, Wei
+from shoal.orchestrator.books import Books, account
+from shoal.orchestrator.config import Rules
+from shoal.orchestrator.till import Paid
+from shoal.units import Instant
+from shoal.wire import words
+from shoal.wire.faults import fault_of
+
+NOTHING_AHEAD = words.Fault(Refused.code, "nothing is paid ahead here")
+
+
+class Watch(Effect, frozen=True):
+    """Look at a sender's money on the chain from now on, and say `FundsSeen`."""
+
+    sender: NodeId
+
+
+class Payments(Books):
+    """The books, and what is paid ahead."""
+
+    def __init__(self, rules: Rules, payee: Payee | None) -> None:
+        """Without a `payee` everybody is trusted as far as `gateway_credit_wei` goes."""
+        super().__init__(rules, payee)
+        self.chain: ChainView = UNSEEN
+        self._funds: dict[NodeId, Funds] = {}
+        #: Who has asked for terms before their sender's money was looked at.
+        self._asking: dict[NodeId, words.TermsAsked] = {}
+        #: What has been answered of a gateway's open tasks: it is as good as charged.
+        self._answered: dict[NodeId, Wei] = {}
+
+    # Who may have a job
+
+    def prepaid(self, gateway: NodeId) -> bool:
+        """Whether a gateway has to pay ahead."""
+        return self.payee is not None and gateway not in self.rules.trusted
+
+    def covers(self, gateway: NodeId, wei: Wei) -> bool:
+        """Whether a gateway can have a job that may cost so much."""
+        free = self.ledger.available(account(gateway))
+        return wei <= (free - self.rules.gateway_credit_wei if self.prepaid(gateway) else free)
+
+    # What is left
+
+    def answers(self, gateway: NodeId, wei: Wei) -> None:
+        """A task was answered for the first time, at this price."""
+        self._answered[gateway] = Wei(self._answered.get(gateway, 0) + wei)
+
+    def unanswers(self, gateway: NodeId, wei: Wei) -> None:
+        """A task that was answered has ended: what it cost is in the books now, or was not to be paid."""
+        self._answered[gateway] = Wei(self._answered[gateway] - wei)
+
+    def credit(self, gateway: NodeId) -> Wei:
+        """What a gateway has left here, all that was answered taken off; below 0 what it owes."""
+        left = self.ledger.balances.get(account(gateway), 0) - self._answered.get(gateway, 0)
+        return Wei(max(-WEI_MAX, min(left, WEI_MAX)))
+
+    # What comes in
+
+    def _on_chain_seen(self, event: ChainSeen, now: Instant) -> None:
+        self.chain = event.view
+
+    def _on_funds_seen(self, event: FundsSeen, now: Instant) -> None:
+        self._funds[event.sender] = event.funds
+        for gateway, asked in [item for item in self._asking.items() if item[1].sender == event.sender]:
+            del self._asking[gateway]
+            self._name_terms(gateway, asked)
+
+    def _hear_terms_asked(self, peer: NodeId, word: words.TermsAsked, now: Instant) -> None:
+        if self.payee is None:
+            self.emit(Send(peer, words.Terms(None, NOTHING_AHEAD)))
+        elif word.sender in self._funds:
+            self._name_terms(peer, word)
+        else:
+            self._asking[peer] = word
+            self.emit(Watch(word.sender))
+
+    def _name_terms(self, gateway: NodeId, asked: words.TermsAsked) -> None:
+        assert self.payee is not None
+        worth = max(self.rules.ticket_ev_wei_min, min(asked.wei, self.rules.ticket_ev_wei_max))
+        try:
+            params = self.payee.params(asked.sender, worth, self.chain, self._funds[asked.sender])
+        except Refused as error:
+            self.emit(Send(gateway, words.Terms(None, fault_of(error))))
+        else:
+            self.emit(Send(gateway, words.Terms(params)))
+
+    def _hear_tender(self, peer: NodeId, word: words.Tender, now: Instant) -> None:
+        booked = self.till.booked(peer, word.number)
+        if booked is not None:
+            self.emit(Send(peer, words.Credited(word.number, booked)))
+            return
+        if self.payee is None:
+            self.emit(Send(peer, words.Credited(word.number, Wei(0), NOTHING_AHEAD)))
+            return
+        payment = word.payment
+        funds = self._funds.get(payment.sender)
+        if (
+            funds is None
+        ):  # we were restarted since terms were named: it is said again once they are looked at
+            self.emit(Watch(payment.sender))
+            return
+        judged = self.payee.judge(payment.params, payment.sender, payment.tickets, self.chain, funds)
+        if judged.taken is not None:
+            self.decide(Paid(peer, word.number, Wei(judged.credit_wei), judged.taken), now)
+        fault = words.Fault(Refused.code, judged.fault) if judged.fault is not None else None
+        self.emit(Send(peer, words.Credited(word.number, Wei(judged.credit_wei), fault)))
+
+    payment_handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
+        ChainSeen: _on_chain_seen,
+        FundsSeen: _on_funds_seen,
+    }
+
+    payment_words: ClassVar[Mapping[type[Value], Callable[..., None]]] = {
+        words.TermsAsked: _hear_terms_asked,
+        words.Tender: _hear_tender,
+    }
