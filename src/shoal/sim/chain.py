@@ -154,6 +154,7 @@ class VirtualChain:
         self._where: dict[str, tuple[int, Mined]] = {}
         self._spike_until = 0
         self._down_until = 0
+        self._stopped = False
         #: All that was ever put down, by sender.
         self.funded: dict[NodeId, int] = {}
         self.reorgs = 0
@@ -250,6 +251,10 @@ class VirtualChain:
         """Blocks come from now on."""
         self.calendar.at(self.calendar.now + self._block_ms(), self._beat)
 
+    def stop(self) -> None:
+        """No block comes after this."""
+        self._stopped = True
+
     def clear_up(self) -> None:
         """Nothing goes wrong any more, and gas is as cheap as ever."""
         climate = self.climate
@@ -261,6 +266,8 @@ class VirtualChain:
 
     def _beat(self) -> None:
         climate, rng = self.climate, self._rng
+        if self._stopped:
+            return
         if self._chance(climate.spike_ppm):
             self._spike_until = self.head.number + rng.randint(1, climate.spike_blocks)
         if self.up and self._chance(climate.outage_ppm):

@@ -18,11 +18,14 @@ from shoal.ids import NodeId
 from shoal.money.payer import PayerRules
 from shoal.money.terms import PayeeRules
 from shoal.money.wei import Price, Wei
+from shoal.orchestrator.books import account
 from shoal.orchestrator.config import Rules as OrchestratorRules
+from shoal.redeemer.intent import Redeem
 from shoal.redeemer.rules import Rules as RedeemerRules
 from shoal.runtime.host import Rules
 from shoal.runtime.virtual import Calendar, Network
 from shoal.sim.chain import Climate, VirtualChain
+from shoal.sim.evidence import ChainTruth, Finding, Redeemed
 from shoal.sim.houses import GatewayNode, OrchestratorNode
 from shoal.sim.node import Trace
 from shoal.sim.prepaid import Manners, PaidOrchestrator, PayingGateway, RedeemerNode, key_of
@@ -252,6 +255,43 @@ class Economy:
             counts.append((redeemer.name, len(machine.intents), "intents"))
             counts.append((redeemer.name, len(machine.untold), "notices"))
         return counts
+
+    def judge(
+        self, gateways: Sequence[GatewayNode], orchestrators: Sequence[OrchestratorNode]
+    ) -> list[Finding]:
+        """Stand still, let everybody look, and compare what they believe with what is. I8, and nothing left over."""
+        self.chain.stop()
+        self.calendar.run(self.calendar.now + self.stakes.manners.poll_ms + SECOND_MS)
+        found = []
+        view = self.chain.seen().view
+        for node in (*gateways, *orchestrators):
+            if node.state.chain != view and (isinstance(node, PayingGateway) or node.state.payee):
+                text = f"believes {node.state.chain}, and the chain says {view}"
+                found.append(Finding("I8", node.name, text))
+        for gateway in gateways:
+            mine = self.chain.funds_seen(gateway.name, gateway.name).funds
+            if gateway.state.funds != mine:
+                found.append(Finding("I8", gateway.name, f"believes it has {gateway.state.funds}, not {mine}"))
+            for node in orchestrators:
+                if gateway.state.purse.committed(node.name):
+                    text = f"{gateway.state.purse.committed(node.name)} wei committed to {node.name} in the end"
+                    found.append(Finding("credit", gateway.name, text))
+                if node.state.credit(gateway.name) != node.state.ledger.balances.get(account(gateway.name), 0):
+                    found.append(Finding("credit", node.name, f"has answers of {gateway.name} left over"))
+        return found
+
+    def truth(self) -> ChainTruth:
+        """What the chain says in the end."""
+        redeemed: dict[bytes, tuple[Redeemed, ...]] = {}
+        for block in self.chain.blocks:
+            for mined in block.mined:
+                what = mined.transaction.what
+                if mined.good and isinstance(what, Redeem):
+                    ticket = what.winning.signed.ticket
+                    one = Redeemed(ticket.sender, ticket.recipient, mined.name, block.number, mined.wei)
+                    name = ticket.ticket_hash
+                    redeemed[name] = (*redeemed.get(name, ()), one)
+        return ChainTruth(redeemed, self.chain.funded)
 
     def may_alarm(self, text: str) -> bool:
         """Whether a world in which everybody is honest may say this."""

@@ -338,6 +338,8 @@ class World:
             self.findings.append(Finding("bug", type(error).__name__, str(error)))
             drained = False
         self._look_for_alarms()
+        if self.economy is not None and drained:
+            self.findings += self.economy.judge(self.gateways, self.orchestrators)
         self.findings += audit(self.evidence(drained=drained))
         found = sorted({finding for finding in self.findings if finding.rule != UNCHECKED})
         return Outcome(
@@ -389,17 +391,22 @@ class World:
 
     def evidence(self, *, drained: bool) -> Evidence:
         """What the auditor gets to see."""
-        journals = (*map(_journal, self.gateways), *map(_journal, self.orchestrators))
+        journals = tuple(map(_journal, (*self.gateways, *self.orchestrators, *self.redeemers)))
         slots = {
             (worker.name, need): count for worker in self.workers for need, count in worker.slots.items()
         }
         client_words = tuple(word for client in self.clients for word in client.log)
         return Evidence(
-            journals=journals, client_words=client_words, drained=drained, slots=slots, verify=verify
+            journals=journals,
+            client_words=client_words,
+            drained=drained,
+            slots=slots,
+            verify=verify,
+            chain=self.economy.truth() if self.economy is not None else None,
         )
 
 
-def _journal(node: GatewayNode | OrchestratorNode) -> Journal:
+def _journal(node: GatewayNode | OrchestratorNode | RedeemerNode) -> Journal:
     """A node's facts as a reader of its disk finds them."""
     history = node.journal.history
     rows = ((number, at, data) for number, (at, data) in enumerate(history, start=1))
