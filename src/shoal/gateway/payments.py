@@ -75,7 +75,7 @@ class Payments(Books):
             or self._is_small(params, lacking)
         ):
             self._ask(node, lacking, now)
-            if params is None or not self.payer.left(params):
+            if params is None or not self.payer.left(params) or self.payer.expired(params, self.chain):
                 return
         self._sign(node, params, lacking, now)
 
@@ -144,6 +144,12 @@ class Payments(Books):
         if now < later(since, self.rules.differ_ms) or node in self.purse.estranged:
             return
         cause = f"it says that our credit is {said} wei, and by our books that is {differs} wei too little"
+        self._part(node, cause, now)
+
+    def _part(self, node: NodeId, cause: str, now: Instant) -> None:
+        """Deal with an orchestrator no more. What it got of us is lost, and stays in the books."""
+        if node in self.purse.estranged:
+            return
         self.decide(Estranged(node, cause), now)
         self.emit(Alarm(f"{node} gets no more jobs: {cause}"))
 
@@ -151,11 +157,18 @@ class Payments(Books):
 
     def take_tickets(self, event: TicketsSigned, now: Instant) -> None:
         """Tickets are signed: note them, send them, and have more signed if more is lacking."""
-        node = event.orchestrator
-        if self._signing.pop(node, None) is None or self.payer is None:
+        node, count = event.orchestrator, len(event.tickets)
+        if self.payer is None or node not in self._signing or node in self.purse.estranged:
+            return
+        try:
+            self.payer.validate(event.params, self.chain, self.funds, count)
+            issued = self.payer.issued(event.params, count, self.chain)
+        except Refused:
+            return  # too late
+        if [ticket.nonce for ticket in event.tickets] != list(range(issued.first, issued.first + count)):
             return  # so late that others were issued in their place
+        del self._signing[node]
         payment = Payment(event.params, self.payer.me, event.tickets)
-        issued = self.payer.issued(event.params, len(event.tickets), self.chain)
         number = self.purse.next_number(node)
         self.decide(Tendered(node, number, issued, payment, Wei(payment.ev_wei)), now)
         self.look_for_credit()
@@ -183,7 +196,7 @@ class Payments(Books):
             self._terms.pop(peer, None)
             self._cannot(peer, word.fault.message if word.fault else "it names no terms")
             return
-        if self.payer is None:
+        if self.payer is None or word.params.recipient != peer:
             raise Untrusted(f"{peer} names terms that nobody asked for")
         self._terms[peer] = self.payer.completed(word.params, self.chain)
         self.pay(peer, now)
@@ -194,10 +207,14 @@ class Payments(Books):
             self.emit(Retire(tender_key(peer, word.number)))
             return
         self.decide(Booked(peer, word.number, Wei(max(0, min(word.wei, sent)))), now)
-        if word.wei < sent:
-            self._terms.pop(peer, None)
-            why = word.fault.message if word.fault is not None else "it does not say why"
-            self.emit(Alarm(f"{peer} has booked {word.wei} of {sent} wei that we paid: {why}"))
+        if word.wei >= sent:
+            return
+        self._terms.pop(peer, None)
+        why = word.fault.message if word.fault is not None else "it does not say why"
+        self.emit(Alarm(f"{peer} has booked {word.wei} of {sent} wei that we paid: {why}"))
+        if self.purse.is_lossy(peer):
+            self._part(peer, f"it has not booked {self.purse.lost(peer)} wei of our tickets; now {why}", now)
+        else:
             self.pay(peer, now)
 
     # The books

@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from shoal.gateway.books import State
 from shoal.gateway.purse import Booked, Estranged, Forgiven, Tendered
-from shoal.gateway.settlement import LOST
 from shoal.machine import Fact, Quarantined
 from shoal.sim.credit import PaidAhead, Stake, Tender
 from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal, amounts
@@ -338,7 +337,7 @@ class GatewayBooks:
             self._find("credit", where, f"{fact.wei} wei booked of {tender.wei}")
         lost = tender.wei - fact.wei
         ahead.lost[node] = ahead.lost.get(node, 0) + lost
-        self._add(LOST, -lost)
+        self._add(f"lost:{node}", -lost)
         self._add(f"orchestrator:{node}", lost)
 
     def _estranged(self, fact: Estranged, at: int) -> None:

@@ -169,6 +169,10 @@ class OrchestratorBooks:
         if (fact.gateway, fact.number) in self.bookings:
             self._find("I4", where, "booked twice")
         taken = fact.taken
+        if taken is None:
+            if fact.wei:
+                self._find("I4", where, f"{fact.wei} wei booked for no ticket")
+            return
         self.bookings[fact.gateway, fact.number] = Booking(
             taken.sender, taken.recipient_rand_hash, taken.nonces, fact.wei, taken.winners
         )
