@@ -37,6 +37,8 @@ class Payments(Books):
         super().__init__(rules, payer)
         self.chain: ChainView = UNSEEN
         self.funds = Funds()
+        #: False until our own money was looked at: before that nothing is said of it.
+        self._funds_seen = False
         self._terms: dict[NodeId, TicketParams] = {}
         #: Since when terms, or signatures, are awaited.
         self._asked: dict[NodeId, Instant] = {}
@@ -60,13 +62,14 @@ class Payments(Books):
 
     def pay(self, node: NodeId, now: Instant) -> None:
         """Pay ahead what is lacking there: a block of credit at a time, each asked for, signed and sent in turn."""
-        lacking = self.purse.lacks(node, self._wanted.get(node, Wei(0)))
+        wanted = self._wanted.get(node, Wei(0)) if self.queue else Wei(0)  # whoever wanted it may be gone
+        lacking = self.purse.lacks(node, wanted)
         if not lacking or node not in self.purse.prepaid or node in self.purse.estranged:
             return
         if self.payer is None:
             self._cannot(node, "it wants to be paid ahead, and this gateway has no chain to pay on")
             return
-        if self._waits(self._signing, node, now):
+        if not self._funds_seen or self._waits(self._signing, node, now):
             return
         params = self._terms.get(node)
         if (
@@ -116,12 +119,17 @@ class Payments(Books):
         began = since.get(node)
         return began is not None and now < later(began, ASK_AGAIN_MS)
 
-    def look_for_credit(self) -> None:
-        """Open jobs may have ended for less than they might have cost: see whom that lets be chosen again."""
+    def look_for_credit(self, now: Instant) -> None:
+        """Open jobs may have ended for less than they might have cost: see whom that lets be chosen again.
+
+        Who cannot be is not looked at by anybody else: so whatever got lost on the way to a payment is made up for.
+        """
         for node, wei in list(self._wanted.items()):
             if self.purse.affords(node, wei):
                 del self._wanted[node]
                 self.relieved(node)
+            else:
+                self.pay(node, now)
 
     def relieved(self, node: NodeId) -> None:
         """There is credit again: whoever waits for it may look."""
@@ -171,7 +179,7 @@ class Payments(Books):
         payment = Payment(event.params, self.payer.me, event.tickets)
         number = self.purse.next_number(node)
         self.decide(Tendered(node, number, issued, payment, Wei(payment.ev_wei)), now)
-        self.look_for_credit()
+        self.look_for_credit(now)
         self.pay(node, now)
 
     def _on_signing_failed(self, event: SigningFailed, now: Instant) -> None:
@@ -187,7 +195,7 @@ class Payments(Books):
 
     def _on_funds_seen(self, event: FundsSeen, now: Instant) -> None:
         if self.payer is not None and event.sender == self.payer.me:
-            self.funds = event.funds
+            self.funds, self._funds_seen = event.funds, True
             self.unpaid_because.clear()
 
     def _hear_terms(self, peer: NodeId, word: words.Terms, now: Instant) -> None:

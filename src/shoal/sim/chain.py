@@ -249,10 +249,11 @@ class VirtualChain:
 
     def begin(self) -> None:
         """Blocks come from now on."""
+        self._stopped = False
         self.calendar.at(self.calendar.now + self._block_ms(), self._beat)
 
     def stop(self) -> None:
-        """No block comes after this."""
+        """No block comes until it begins again."""
         self._stopped = True
 
     def clear_up(self) -> None:

@@ -256,10 +256,10 @@ class Economy:
             counts.append((redeemer.name, len(machine.untold), "notices"))
         return counts
 
-    def judge(
+    def judge_views(
         self, gateways: Sequence[GatewayNode], orchestrators: Sequence[OrchestratorNode]
     ) -> list[Finding]:
-        """Stand still, let everybody look, and compare what they believe with what is. I8, and nothing left over."""
+        """Let the chain stand still until everybody has looked, and compare what they believe with what it says."""
         self.chain.stop()
         self.calendar.run(self.calendar.now + self.stakes.manners.poll_ms + SECOND_MS)
         found = []
@@ -271,13 +271,26 @@ class Economy:
         for gateway in gateways:
             mine = self.chain.funds_seen(gateway.name, gateway.name).funds
             if gateway.state.funds != mine:
-                found.append(Finding("I8", gateway.name, f"believes it has {gateway.state.funds}, not {mine}"))
+                text = f"believes it has {gateway.state.funds}, and the chain says {mine}"
+                found.append(Finding("I8", gateway.name, text))
+        self.chain.begin()
+        return found
+
+    def judge_rests(
+        self, gateways: Sequence[GatewayNode], orchestrators: Sequence[OrchestratorNode]
+    ) -> list[Finding]:
+        """What is left over in the end, and should not be."""
+        found = []
+        for gateway in gateways:
             for node in orchestrators:
-                if gateway.state.purse.committed(node.name):
-                    text = f"{gateway.state.purse.committed(node.name)} wei committed to {node.name} in the end"
+                committed = gateway.state.purse.committed(node.name)
+                if committed:
+                    text = f"{committed} wei are committed to {node.name} after everything ended"
                     found.append(Finding("credit", gateway.name, text))
-                if node.state.credit(gateway.name) != node.state.ledger.balances.get(account(gateway.name), 0):
-                    found.append(Finding("credit", node.name, f"has answers of {gateway.name} left over"))
+                balance = node.state.ledger.balances.get(account(gateway.name), 0)
+                if node.state.credit(gateway.name) != balance:
+                    text = f"answers to {gateway.name} count as charged after everything ended"
+                    found.append(Finding("credit", node.name, text))
         return found
 
     def truth(self) -> ChainTruth:

@@ -334,12 +334,14 @@ class World:
             self.calendar.run(self.plan.stormy_ms)
             self._clear_up()
             drained = self._drain()
+            if drained and self.economy is not None:
+                self.findings += self.economy.judge_views(self.gateways, self.orchestrators)
+                drained = self._drain()
+                self.findings += self.economy.judge_rests(self.gateways, self.orchestrators)
         except Exception as error:  # noqa: BLE001  (whatever it is, it is what this seed has found)
             self.findings.append(Finding("bug", type(error).__name__, str(error)))
             drained = False
         self._look_for_alarms()
-        if self.economy is not None and drained:
-            self.findings += self.economy.judge(self.gateways, self.orchestrators)
         self.findings += audit(self.evidence(drained=drained))
         found = sorted({finding for finding in self.findings if finding.rule != UNCHECKED})
         return Outcome(
