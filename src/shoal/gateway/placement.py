@@ -143,7 +143,7 @@ class Placement(Payments):
         """Bind waiting jobs to free slots, until there is no job or no slot that fits."""
         if not self.queue and not self._demands:
             return
-        self.look_for_credit()
+        self.look_for_credit(now)
         for need in self.sellers.stirred:
             self._still.pop(need, None)
         self.sellers.stirred.clear()

@@ -96,10 +96,11 @@ class Books(Machine[State]):
         self._let_go(name, self.tasks[name], fact, now)
 
     def _paid(self, fact: Paid, now: Instant) -> None:
-        if self.payee is not None:
+        if self.payee is not None and fact.taken is not None:
             self.payee.take(fact.taken)
         self.till.take(fact)
-        self.ledger.transfer(TICKETS, {account(fact.gateway): fact.wei})
+        if fact.wei:
+            self.ledger.transfer(TICKETS, {account(fact.gateway): fact.wei})
 
     def _quarantined(self, fact: Quarantined, now: Instant) -> None:
         live = {lease.task: self.tasks[lease.task] for lease in self.leases}
