@@ -52,6 +52,8 @@ class Books(Machine[State]):
         self.holdings = Holdings()
         #: What passes through of running attempts: volatile, and forgotten with its task.
         self._relays: dict[str, Relay] = {}
+        #: Whose answer has been sent on: then the gateway alone decides how it ends. Volatile too.
+        self._answered: dict[str, None] = {}
         self._ended: deque[str] = deque()
 
     def _leased(self, fact: Leased, now: Instant) -> None:
@@ -103,6 +105,7 @@ class Books(Machine[State]):
         self.tasks[name] = task
         self.leases.end(name)
         self._relays.pop(name, None)
+        self._answered.pop(name, None)
         if was.phase is LEASED:
             self.holdings.remove(task.lease.gateway, task.need)
             self._ended.append(name)

@@ -93,11 +93,10 @@ class OrchestratorMachine(Books):
 
     def _doubt_answers(self, gateway: NodeId, now: Instant) -> None:
         """What was passed on may be lost with a gateway's last connection: only who answered can say it again."""
-        for name, relay in self._relays.items():
-            if relay.answered and self.tasks[name].lease.gateway == gateway:
-                relay.answered = False
-                lease = self.leases[name]
-                self.leases.until(name, max(lease.until, later(now, self.rules.reconnect_ms)))
+        for name in [name for name in self._answered if self.tasks[name].lease.gateway == gateway]:
+            del self._answered[name]
+            lease = self.leases[name]
+            self.leases.until(name, max(lease.until, later(now, self.rules.reconnect_ms)))
 
     def _ask_for_leases(self, worker: NodeId) -> None:
         """Name a worker its leases: an order, or the news that it failed, may be lost with the last connection."""
@@ -335,9 +334,9 @@ class OrchestratorMachine(Books):
         if word.digest != digest(word.body) or word.units < 0:
             self._release(task, words.Fault(Failed.code, "the worker's answer is damaged"), now)
             return
-        relay = self._relay(task)
-        if not relay.answered:
-            relay.answered = True
+        name = task_id(word.job, word.epoch)
+        if name not in self._answered:
+            self._answered[name] = None
             size = size_class(task.lease.spec.units_max)
             if self.roster.answered(peer, task.need, size, word.run_ms, now):
                 self._announce()
@@ -386,10 +385,10 @@ class OrchestratorMachine(Books):
             self.emit(Send(worker, words.Cancel(job, epoch)))
 
     def _relay(self, task: Task) -> Relay:
-        relay = self._relays.get(task.id)
-        if relay is None:
-            relay = self._relays[task.id] = Relay(self.rules.window_units_max)
-        return relay
+        name = task.id
+        if name not in self._relays:
+            self._relays[name] = Relay(self.rules.window_units_max)
+        return self._relays[name]
 
     # Endings
 
@@ -438,7 +437,7 @@ class OrchestratorMachine(Books):
 
     def _look_at(self, task: Task, until: Instant, now: Instant) -> None:
         """Release an attempt whose time is over; one that has answered waits longer for the gateway's word."""
-        answered = task.id in self._relays and self._relays[task.id].answered
+        answered = task.id in self._answered
         if later(task.deadline, 2 * self.rules.lease_ms) <= now:
             self._release(task, words.Fault(Expired.code, "the deadline passed"), now)
         elif until <= now and (not answered or later(task.deadline, self.rules.lease_ms) <= now):
