@@ -59,6 +59,10 @@ class Books(Machine[State]):
         self.holdings = Holdings()
         #: What passes through of running attempts: volatile, and forgotten with its task.
         self._relays: dict[str, Relay] = {}
+        #: Whose answer has been sent on, and what it costs: the gateway alone decides how it ends. Volatile too.
+        self._answered: dict[str, Wei] = {}
+        #: ... and what that is together for each gateway: as good as charged.
+        self._charged: dict[NodeId, Wei] = {}
         self._ended: deque[str] = deque()
 
     def _leased(self, fact: Leased, now: Instant) -> None:
@@ -116,17 +120,24 @@ class Books(Machine[State]):
     def _end(self, name: str, was: Task, task: Task) -> None:
         self.tasks[name] = task
         self.leases.end(name)
-        relay = self._relays.pop(name, None)
-        if relay is not None and relay.wei:
-            self.unanswers(was.lease.gateway, relay.wei)
+        self._relays.pop(name, None)
+        self._unanswer(name, was.lease.gateway)
         if was.phase is LEASED:
             self.holdings.remove(task.lease.gateway, task.need)
             self._ended.append(name)
             if len(self._ended) > self.rules.ended_tasks_max:
                 del self.tasks[self._ended.popleft()]
 
-    def unanswers(self, gateway: NodeId, wei: Wei) -> None:
-        """A task that was answered has ended: what it cost is in the books now, or was not to be paid."""
+    def _answer(self, name: str, gateway: NodeId, wei: Wei) -> None:
+        """An attempt has answered, at this price."""
+        self._answered[name] = wei
+        self._charged[gateway] = Wei(self._charged.get(gateway, 0) + wei)
+
+    def _unanswer(self, name: str, gateway: NodeId) -> None:
+        """An attempt that had answered is over, or its answer may be lost."""
+        wei = self._answered.pop(name, None)
+        if wei is not None:
+            self._charged[gateway] = Wei(self._charged[gateway] - wei)
 
     # The host
 

@@ -95,11 +95,10 @@ class OrchestratorMachine(Payments):
 
     def _doubt_answers(self, gateway: NodeId, now: Instant) -> None:
         """What was passed on may be lost with a gateway's last connection: only who answered can say it again."""
-        for name, relay in self._relays.items():
-            if relay.answered and self.tasks[name].lease.gateway == gateway:
-                relay.answered = False
-                lease = self.leases[name]
-                self.leases.until(name, max(lease.until, later(now, self.rules.reconnect_ms)))
+        for name in [name for name in self._answered if self.tasks[name].lease.gateway == gateway]:
+            self._unanswer(name, gateway)
+            lease = self.leases[name]
+            self.leases.until(name, max(lease.until, later(now, self.rules.reconnect_ms)))
 
     def _ask_for_leases(self, worker: NodeId) -> None:
         """Name a worker its leases: an order, or the news that it failed, may be lost with the last connection."""
@@ -338,26 +337,23 @@ class OrchestratorMachine(Payments):
         if word.digest != digest(word.body) or word.units < 0:
             self._release(task, words.Fault(Failed.code, "the worker's answer is damaged"), now)
             return
-        relay = self._relay(task)
-        if not relay.answered:
-            relay.answered = True
-            size = size_class(task.lease.spec.units_max)
+        name, lease = task_id(word.job, word.epoch), task.lease
+        if name not in self._answered:
+            self._answer(name, lease.gateway, lease.price.cost(min(word.units, lease.spec.units_max)))
+            size = size_class(lease.spec.units_max)
             if self.roster.answered(peer, task.need, size, word.run_ms, now):
                 self._announce()
-        self._gather()
-        receipt = self._receipt(task, relay, word.units, word.digest, word.run_ms)
-        self._unsealed.append((task.lease.gateway, word, receipt))
+        self._seal_soon(task, word, word.units, word.digest, word.run_ms)
 
-    def _receipt(
-        self, task: Task, relay: Relay | None, units: int, answer: Digest, run_ms: int
-    ) -> words.Receipt:
-        """The unsigned receipt for how an attempt has ended; what it costs counts as charged from now on."""
+    def _seal_soon(
+        self, task: Task, word: words.Result | words.Failure, units: int, answer: Digest, run_ms: int
+    ) -> None:
+        """Say how an attempt has ended once its receipt is signed, with the others of this moment."""
         lease = task.lease
         terms = Terms(lease.job, lease.epoch, self.node, lease.spec, lease.price, lease.request)
-        if relay is not None and not relay.wei:
-            relay.wei = terms.wei(units)
-            self.answers(lease.gateway, relay.wei)
-        return terms.receipt(lease.worker, units, answer, run_ms, credit=self.credit(lease.gateway))
+        receipt = terms.receipt(lease.worker, units, answer, run_ms, credit=self.credit(lease.gateway))
+        self._gather()
+        self._unsealed.append((lease.gateway, word, receipt))
 
     def _on_gathered(self, event: Gathered, now: Instant) -> None:
         """Sign what has been answered, all at once, and pass it on; say what has become of the capacity."""
@@ -396,10 +392,10 @@ class OrchestratorMachine(Payments):
             self.emit(Send(worker, words.Cancel(job, epoch)))
 
     def _relay(self, task: Task) -> Relay:
-        relay = self._relays.get(task.id)
-        if relay is None:
-            relay = self._relays[task.id] = Relay(self.rules.window_units_max)
-        return relay
+        name = task.id
+        if name not in self._relays:
+            self._relays[name] = Relay(self.rules.window_units_max)
+        return self._relays[name]
 
     # Endings
 
@@ -413,9 +409,7 @@ class OrchestratorMachine(Payments):
         # As soon as the order that takes its slot; whoever lives on after us asks for it again.
         self.emit(SendAtOnce(lease.worker, words.Cancel(lease.job, lease.epoch)))
         if tell:
-            self._gather()
-            receipt = self._receipt(task, None, 0, NO_ANSWER, 0)
-            self._unsealed.append((lease.gateway, words.Failure(lease.job, lease.epoch, fault), receipt))
+            self._seal_soon(task, words.Failure(lease.job, lease.epoch, fault), 0, NO_ANSWER, 0)
         self._announce(but=None if news or self._contended(task.need) else lease.gateway)
 
     def _end(self, name: str, was: Task, task: Task) -> None:
@@ -450,7 +444,7 @@ class OrchestratorMachine(Payments):
 
     def _look_at(self, task: Task, until: Instant, now: Instant) -> None:
         """Release an attempt whose time is over; one that has answered waits longer for the gateway's word."""
-        answered = task.id in self._relays and self._relays[task.id].answered
+        answered = task.id in self._answered
         if later(task.deadline, 2 * self.rules.lease_ms) <= now:
             self._release(task, words.Fault(Expired.code, "the deadline passed"), now)
         elif until <= now and (not answered or later(task.deadline, self.rules.lease_ms) <= now):

@@ -42,8 +42,6 @@ class Payments(Books):
         self._funds: dict[NodeId, Funds] = {}
         #: Who has asked for terms before their sender's money was looked at.
         self._asking: dict[NodeId, words.TermsAsked] = {}
-        #: What has been answered of a gateway's open tasks: it is as good as charged.
-        self._answered: dict[NodeId, Wei] = {}
 
     # Who may have a job
 
@@ -58,17 +56,9 @@ class Payments(Books):
 
     # What is left
 
-    def answers(self, gateway: NodeId, wei: Wei) -> None:
-        """A task was answered for the first time, at this price."""
-        self._answered[gateway] = Wei(self._answered.get(gateway, 0) + wei)
-
-    def unanswers(self, gateway: NodeId, wei: Wei) -> None:
-        """A task that was answered has ended: what it cost is in the books now, or was not to be paid."""
-        self._answered[gateway] = Wei(self._answered[gateway] - wei)
-
     def credit(self, gateway: NodeId) -> Wei:
         """What a gateway has left here, all that was answered taken off; below 0 what it owes."""
-        left = self.ledger.balances.get(account(gateway), 0) - self._answered.get(gateway, 0)
+        left = self.ledger.balances.get(account(gateway), 0) - self._charged.get(gateway, 0)
         return Wei(max(-WEI_MAX, min(left, WEI_MAX)))
 
     # What comes in
