@@ -52,6 +52,7 @@ COMMANDS: dict[str, Entry] = {
     "gateway": Entry("shoal.cli.gateway", "run a gateway: it buys work for its clients"),
     "orchestrator": Entry("shoal.cli.orchestrator", "run an orchestrator: it sells the work of its workers"),
     "worker": Entry("shoal.cli.worker", "run a worker: it does the work"),
+    "redeemer": Entry("shoal.cli.redeemer", "run a redeemer: it turns winning tickets into money, on chain"),
 }
 
 

@@ -67,4 +67,5 @@ class Settings(Struct, frozen=True, kw_only=True):
     #: Who may come in, by node id. Empty: everybody on this computer.
     gateways: tuple[str, ...] = ()
     workers: tuple[str, ...] = ()
+    redeemers: tuple[str, ...] = ()
     rules: Rules = Rules()

@@ -22,7 +22,11 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._admitted = {"gateway": set(settings.gateways), "worker": set(settings.workers)}
+        self._admitted = {
+            "gateway": set(settings.gateways),
+            "worker": set(settings.workers),
+            "redeemer": set(settings.redeemers),
+        }
         closed = any(self._admitted.values())
         self.node = Node(
             "orchestrator",

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from shoal.ids import Digest, JobId, NodeId
 from shoal.machine import Value
-from shoal.money.ticket import Address, Payment, TicketParams
+from shoal.money.ticket import Address, Hash, Payment, TicketParams, Uint256, WinningTicket
 from shoal.money.wei import Price, Wei
 
 
@@ -119,6 +119,13 @@ class Receipt(Part, frozen=True, array_like=True):
     path: Annotated[tuple[Step, ...], Meta(max_length=32)] = ()
     signature: bytes = b""
     credit: Wei = Wei(0)
+
+
+class Payee(Part, frozen=True, array_like=True):
+    """Somebody who is paid on chain."""
+
+    node: Address
+    wei: Uint256
 
 
 class Word(Value, frozen=True, array_like=True, tag=True):
@@ -281,6 +288,48 @@ class Heartbeat(Word, frozen=True):
     leases: tuple[Held, ...] = ()
 
 
+class Winner(Word, frozen=True):
+    """Orchestrator to redeemer: a ticket that won. Said again until its `Redemption` has ended.
+
+    `pipeline` is what the ticket was for, as far as anybody can say.
+    """
+
+    winning: WinningTicket
+    pipeline: Annotated[str, Meta(max_length=64)] = ""
+
+
+class Payout(Word, frozen=True):
+    """Orchestrator to redeemer: pay these workers. Said again until its `PaidOut` has ended.
+
+    A `batch` is paid once: with the same number it is the same batch.
+    """
+
+    batch: Hash
+    payees: Annotated[tuple[Payee, ...], Meta(min_length=1, max_length=256)]
+
+
+class Redemption(Word, frozen=True):
+    """Redeemer to orchestrator: how far a winning ticket is, after every `Winner` and whenever it changes.
+
+    `state` is taken, sent, confirmed or refused; the last two are the end. `wei` is what it has brought.
+    """
+
+    ticket: Hash
+    state: str
+    transaction: str = ""
+    wei: bytes = b""
+    why: str = ""
+
+
+class PaidOut(Word, frozen=True):
+    """Redeemer to orchestrator: how far a batch is, in the words of a `Redemption`."""
+
+    batch: Hash
+    state: str
+    transaction: str = ""
+    why: str = ""
+
+
 WORDS: tuple[type[Word], ...] = (
     Capacity,
     Offers,
@@ -299,4 +348,8 @@ WORDS: tuple[type[Word], ...] = (
     Terms,
     Tender,
     Credited,
+    Winner,
+    Payout,
+    Redemption,
+    PaidOut,
 )
