@@ -1,40 +1,18 @@
-"""Which chain, and where its contracts are: in the settings of every role that has one."""
+"""Where a chain and its contracts are: read from its settings, and from the file that they name."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
+from shoal.chain.settings import ChainSettings
 from shoal.errors import Refused
 from shoal.ids import NodeId
 from shoal.money.ticket import Address
 
 FILE_BYTES_MAX = 1 << 20
-
-
-class ChainSettings(Struct, frozen=True, kw_only=True):
-    """A chain by its file, or by the addresses of its node and contracts; those count before the file."""
-
-    #: A `chain.json` as `shoal chain` writes it: the node's URL and the contracts.
-    file: str = ""
-    rpc_url: str = ""
-    #: 0: whatever the node says.
-    chain_id: int = 0
-    ticket_broker: str = ""
-    rounds: str = ""
-    bonding: str = ""
-    service_registry: str = ""
-    payouts: str = ""
-    #: How often the chain is looked at by those who only watch.
-    poll_ms: Annotated[int, Meta(ge=50)] = 3_000
-
-    @property
-    def off(self) -> bool:
-        """True if there is no chain: everything is on trust."""
-        return not (self.file or self.rpc_url)
 
 
 class Deployment(Struct, frozen=True):
@@ -47,6 +25,7 @@ class Deployment(Struct, frozen=True):
     bonding: NodeId
     service_registry: NodeId
     payouts: NodeId
+    token: NodeId = NodeId("")
 
 
 class _File(Struct):
@@ -73,6 +52,7 @@ def deployment(settings: ChainSettings) -> Deployment:
         contract("Bonding", settings.bonding),
         contract("ServiceRegistry", settings.service_registry),
         contract("Payouts", settings.payouts),
+        contract("Token", ""),
     )
 
 

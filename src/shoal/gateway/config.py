@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from shoal.chain.settings import ChainSettings
 from shoal.ids import NodeId
+from shoal.money.payer import PayerRules
 from shoal.money.wei import Wei
 from shoal.policy.breaker import Limits as BreakerLimits
 from shoal.policy.retries import ATTEMPTS_MAX
@@ -103,4 +105,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: JSON files, {"0xnode": NUMBER}: stakes in wei, and reputations from 0 to 1.
     stakes_file: str = ""
     reputations_file: str = ""
+    #: Where orchestrators are paid who want to be paid ahead.
+    chain: ChainSettings = ChainSettings()
+    #: What its tickets may be like.
+    payer: PayerRules = PayerRules()
     rules: Rules = Rules()

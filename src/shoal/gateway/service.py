@@ -6,13 +6,17 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from shoal.chain.windows import window
 from shoal.gateway.clients import Clients
 from shoal.gateway.config import Settings
 from shoal.gateway.desk import Desk
+from shoal.gateway.events import SignTickets, TicketsSigned
 from shoal.gateway.http import Doors
 from shoal.gateway.machine import GatewayMachine
 from shoal.gateway.renown import rules_of
 from shoal.machine import Effect
+from shoal.money.payer import Payer
+from shoal.money.ticket import SignedNonce
 from shoal.runtime.http import Server, bind
 from shoal.runtime.keys import NodeKey, verify
 from shoal.runtime.node import Address, Node, heed_signals, until_told_to_stop
@@ -30,13 +34,18 @@ class Service:
         address = Address.parse(settings.http_addr)
         listener = bind(address.host, address.port, guarded=clients.closed)
         self.port: int = listener.getsockname()[1]
+        self._payer_rules = None if settings.chain.off else settings.payer
         self.node = Node("gateway", Path(settings.home), self._build, self._perform, complete=self._complete)
+        self._window = window(settings.chain, self.node.key.id, self.node.post_soon)
         self.desk = Desk(self.machine, self.node)
         self._server = Server(Doors(self.desk, clients, self.node.key.id).door(), listener)
 
     async def start(self) -> None:
         """Go on from the journal, dial the orchestrators, and take requests."""
         self.node.start()
+        if self._window is not None:
+            self._window.watch(self.node.key.id)
+            self._window.open()
         self.node.dial(self._orchestrators)
         await self._server.open()
 
@@ -44,14 +53,25 @@ class Service:
         """Take no new requests, let open ones end, then take leave; jobs live on in the journal."""
         self.desk.close(failed=self.node.failed.done())
         await self._server.close()
+        if self._window is not None:
+            await self._window.close()
         await self.node.close()
 
     def _build(self, key: NodeKey) -> GatewayMachine:
-        self.machine = GatewayMachine(self._rules, verify=verify)
+        payer = None if self._payer_rules is None else Payer(key.id, self._payer_rules)
+        self.machine = GatewayMachine(self._rules, verify=verify, payer=payer)
         return self.machine
 
     def _perform(self, effect: Effect) -> None:
-        self.desk.perform(effect)
+        if isinstance(effect, SignTickets):
+            self._sign(effect)
+        else:
+            self.desk.perform(effect)
+
+    def _sign(self, effect: SignTickets) -> None:
+        sign = self.node.key.sign_hash
+        signed = tuple(SignedNonce(ticket.nonce, sign(ticket.signed_hash)) for ticket in effect.tickets)
+        self.node.post_soon(TicketsSigned(effect.orchestrator, effect.params, signed))
 
     def _complete(self, word: Word) -> Word:
         """A job goes out with its body, which the outbox leaves to the disk."""

@@ -6,7 +6,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from shoal.chain.settings import ChainSettings
 from shoal.ids import NodeId
+from shoal.money.terms import PayeeRules
 from shoal.money.wei import Price, Wei
 from shoal.policy.breaker import Limits
 from shoal.policy.presets import DEFAULT
@@ -48,6 +50,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     gateway_credit_wei: Wei = Wei(10**21)
     #: Who need not pay ahead where there is a chain to be paid on; without one nobody has to.
     trusted: tuple[NodeId, ...] = ()
+    #: Who redeems what it wins, and pays its workers.
+    redeemer: NodeId = NodeId("")
     #: What one ticket is worth, at least and at most; between them it is up to the gateway.
     ticket_ev_wei_min: Wei = Wei(1)
     ticket_ev_wei_max: Wei = Wei(10**12)
@@ -68,4 +72,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     gateways: tuple[str, ...] = ()
     workers: tuple[str, ...] = ()
     redeemers: tuple[str, ...] = ()
+    #: Where it is paid ahead by whoever is not trusted. Without one everybody is.
+    chain: ChainSettings = ChainSettings()
+    #: What it asks of tickets.
+    payee: PayeeRules = PayeeRules()
     rules: Rules = Rules()

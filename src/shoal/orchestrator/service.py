@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
+from secrets import token_bytes
 
+from shoal.chain.windows import window
 from shoal.ids import NodeId
 from shoal.machine import Effect
+from shoal.money.payee import Payee
+from shoal.money.ticket import WORD_BYTES
 from shoal.orchestrator.config import Settings
 from shoal.orchestrator.http import operator_door
 from shoal.orchestrator.machine import OrchestratorMachine
+from shoal.orchestrator.payments import Watch
 from shoal.runtime.http import Server, bind
-from shoal.runtime.keys import NodeKey
+from shoal.runtime.keys import NodeKey, recover_hash
 from shoal.runtime.node import Address, Node, heed_signals, until_told_to_stop
 
 log = logging.getLogger("shoal.orchestrator")
@@ -35,6 +41,7 @@ class Service:
             self._perform,
             admitted=self._admits if closed else None,
         )
+        self._window = window(settings.chain, self.node.key.id, self.node.post_soon)
         self._operator: Server | None = None
 
     async def start(self) -> None:
@@ -45,23 +52,40 @@ class Service:
             self._operator = Server(operator_door(self.machine), bind(door.host, door.port))
             await self._operator.open()
         self.node.start()
+        if self._window is not None:
+            self._window.open()
         await self.node.peers.listen(address.host, address.port)
 
     async def stop(self) -> None:
         """Close the doors and the journal; leases live on, and are taken up at the next start."""
         if self._operator is not None:
             await self._operator.close()
+        if self._window is not None:
+            await self._window.close()
         await self.node.close()
 
     def _build(self, key: NodeKey) -> OrchestratorMachine:
-        self.machine = OrchestratorMachine(self._settings.rules, node=key.id, sign=key.sign)
+        payee = None if self._settings.chain.off else self._payee(key)
+        self.machine = OrchestratorMachine(self._settings.rules, node=key.id, sign=key.sign, payee=payee)
         return self.machine
+
+    def _payee(self, key: NodeKey) -> Payee:
+        """What its tickets are drawn with follows from its key alone: so open terms outlive a restart."""
+        return Payee(
+            key.id,
+            self._settings.payee,
+            secret=key.secret_for(b"shoal tickets"),
+            draw_seed=partial(token_bytes, WORD_BYTES),
+            recover=recover_hash,
+        )
 
     def _admits(self, node: NodeId, role: str) -> bool:
         return node in self._admitted.get(role, ())
 
     def _perform(self, effect: Effect) -> None:
-        raise AssertionError(f"an orchestrator has no effect of its own, and was asked for {effect}")
+        assert isinstance(effect, Watch), f"an orchestrator cannot {effect}"
+        if self._window is not None:
+            self._window.watch(effect.sender)
 
 
 async def serve(settings: Settings) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from shoal.chain.config import ChainSettings
+from shoal.chain.settings import ChainSettings
 from shoal.redeemer.rules import Rules
 
 __all__ = ["Rules", "Settings"]

@@ -6,6 +6,7 @@ A signature is believed for what it recovers to, and each has one form only.
 
 from __future__ import annotations
 
+import hmac
 import os
 import re
 import secrets
@@ -57,6 +58,10 @@ class NodeKey:
         """65 bytes as Ethereum has them: r, s and v (27 or 28), over a 32-byte hash as it is."""
         signature = self._private.sign_recoverable(hash32, hasher=None)
         return bytes(signature[:64]) + bytes((signature[64] + _V_MIN,))
+
+    def secret_for(self, purpose: bytes) -> bytes:
+        """32 secret bytes for one purpose, always the same; they tell nothing of the key or of other purposes."""
+        return hmac.digest(self._private.secret, purpose, "sha256")
 
     @classmethod
     def generate(cls) -> NodeKey:

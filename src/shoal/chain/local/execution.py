@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, MutableMapping, Sequence
 from typing import Any
 
+from Crypto.Hash import keccak
+from eth._utils.address import generate_contract_address
 from eth.constants import BLANK_ROOT_HASH
 from eth.db.atomic import AtomicDB
 from eth.exceptions import OutOfGas, Revert
@@ -34,6 +36,11 @@ KINDS = (1, 2)
 LEGACY_FIRST = 0xC0
 
 _builder = PragueVM.get_transaction_builder()
+
+
+def keccak_of(data: bytes) -> bytes:
+    """Ethereum's hash."""
+    return keccak.new(digest_bits=256, data=data).digest()
 
 
 class Around(Struct, frozen=True):
@@ -182,6 +189,16 @@ def sign(secret: bytes, fields: dict[str, Any]) -> bytes:
     """A transaction with two prices, signed: what travels. Fields are those of EIP-1559, in the library's words."""
     unsigned = _builder.new_unsigned_dynamic_fee_transaction(**fields)
     return bytes(unsigned.as_signed_transaction(keys.PrivateKey(secret)).encode())
+
+
+def address_of(secret: bytes) -> bytes:
+    """Whose key this is."""
+    return bytes(keys.PrivateKey(secret).public_key.to_canonical_address())
+
+
+def created_address(sender: bytes, nonce: int) -> bytes:
+    """Where the contract is that a sender makes with this nonce."""
+    return bytes(generate_contract_address(sender, nonce))
 
 
 class Accounts:

@@ -11,9 +11,9 @@ import pytest
 
 import shoal.chain.contracts
 from evm import ETHER, Contract, Evm, Reverted
-from shoal.chain.execution import Call
-from shoal.chain.local import LocalChain
-from shoal.chain.shelf import Shelf
+from shoal.chain.local.chain import LocalChain
+from shoal.chain.local.execution import Call
+from shoal.chain.local.shelf import Shelf
 from shoal.errors import Refused
 
 CONTRACTS = Path(shoal.chain.contracts.__path__[0])
@@ -185,7 +185,7 @@ def test_a_reorganisation_puts_other_blocks_in_the_place_of_the_last() -> None:
     digest = evm.chain.send(lost)
     evm.mine(2)
     before = [evm.chain.block(number) for number in range(evm.block + 1)]
-    evm.chain.reorganise(3, [kept])
+    evm.chain.reorganise(3, {0: [kept]})
     after = [evm.chain.block(number) for number in range(evm.block + 1)]
     assert len(before) == len(after)
     assert before[:-3] == after[:-3]
