@@ -25,6 +25,7 @@ class Deployment(Struct, frozen=True):
     bonding: NodeId
     service_registry: NodeId
     payouts: NodeId
+    token: NodeId = NodeId("")
 
 
 class _File(Struct):
@@ -51,6 +52,7 @@ def deployment(settings: ChainSettings) -> Deployment:
         contract("Bonding", settings.bonding),
         contract("ServiceRegistry", settings.service_registry),
         contract("Payouts", settings.payouts),
+        contract("Token", ""),
     )
 
 

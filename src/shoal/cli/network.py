@@ -25,6 +25,8 @@ HOST = "127.0.0.1"
 GATEWAY_PORT = 9935
 ORCHESTRATOR_PORTS = (8935, 8936)
 OPERATOR_PORTS = (7935, 7936)
+CHAIN_PORT = 8545
+REDEEMER_PORT = 7937
 WORKERS = 3
 WORKERS_MAX = 16
 NETWORK_FILE = "network.json"
@@ -65,9 +67,46 @@ REAL_PIPELINES = tuple(row.name for row in PIPELINES.values() if row.has_models 
 TOUR_PIPELINES = tuple(name for name in REAL_PIPELINES if name != "image-to-image")
 #: What is run beside a pipeline's default model: another method, where it does what the default cannot.
 MORE_MODELS = {"image-to-image": ("shoal/emoji-64",)}
+#: What is on a chain is read there.
+CHAIN_FILE = "chain.json"
 #: The second orchestrator asks a tenth less, and leaves its workers more.
 CHEAPER_PER_CENT = 90
 CHEAPER_SHARE_PPM = 850_000
+
+
+class Economy(Struct, frozen=True):
+    """How a local chain is set, and what tickets on it are worth."""
+
+    block_ms: int
+    round_blocks: int
+    base_fee_wei: int
+    #: The most that one ticket is worth.
+    ticket_ev_wei: int
+    deposit_wei: int
+    reserve_wei: int
+    #: How deep a block must lie to be final; nobody takes anything back on a chain of one's own.
+    confirmations: int = 1
+
+
+#: As real ones are: wins are rare and large, a ticket stands for many small jobs.
+USUAL = Economy(
+    block_ms=1_000,
+    round_blocks=600,
+    base_fee_wei=10**8,
+    ticket_ev_wei=10**12,
+    deposit_wei=10**18,
+    reserve_wei=10**18,
+)
+#: For a look at everything in a minute: blocks are quick, tickets tiny, and gas so cheap that one of a thousand
+#: wins. Who wins is drawn as ever.
+TOUR = Economy(
+    block_ms=250,
+    round_blocks=600,
+    base_fee_wei=25_000,
+    ticket_ev_wei=10**9,
+    deposit_wei=10**16,
+    reserve_wei=10**16,
+)
 
 
 class Node(Struct, frozen=True):
@@ -101,6 +140,12 @@ class Network(Struct, frozen=True):
         return [node for node in self.nodes if node.role == role]
 
     @property
+    def chain_file(self) -> Path | None:
+        """What is on its chain, if it has one."""
+        chains = self.of("chain")
+        return chains[0].home / CHAIN_FILE if chains else None
+
+    @property
     def gateway(self) -> Node:
         """The one gateway."""
         return self.of("gateway")[0]
@@ -116,6 +161,8 @@ class Ports(Struct, frozen=True):
     gateway: int
     orchestrators: tuple[int, ...]
     operators: tuple[int, ...]
+    chain: int
+    redeemer: int
 
 
 def choose_ports(gateway: int = GATEWAY_PORT, *, any_ports: bool = False, demo: bool = False) -> Ports:
@@ -133,6 +180,8 @@ def choose_ports(gateway: int = GATEWAY_PORT, *, any_ports: bool = False, demo: 
         choose(gateway, "the gateway", "name another with --gateway-port"),
         tuple(choose(port, "an orchestrator", "say --any-ports") for port in ORCHESTRATOR_PORTS),
         tuple(choose(port, "an orchestrator's operator", "say --any-ports") for port in OPERATOR_PORTS),
+        choose(CHAIN_PORT, "the chain", "say --any-ports or --no-chain"),
+        choose(REDEEMER_PORT, "the redeemer's operator", "say --any-ports or --no-chain"),
     )
 
 
@@ -155,8 +204,10 @@ def _free_ports() -> Iterator[int]:
             yield port
 
 
-def lay_out(home: Path, ports: Ports, *, workers: int, pipelines: Sequence[str]) -> Network:
-    """Make the nodes' keys where there are none, and write everybody's settings."""
+def lay_out(
+    home: Path, ports: Ports, *, workers: int, pipelines: Sequence[str], economy: Economy | None = None
+) -> Network:
+    """Make the nodes' keys where there are none, and write everybody's settings. Without an economy all is on trust."""
     for name in pipelines:
         pipeline(name)
     if not 1 <= workers <= WORKERS_MAX:
@@ -181,12 +232,65 @@ def lay_out(home: Path, ports: Ports, *, workers: int, pipelines: Sequence[str])
         )
         hands.append(node)
         _write_worker(node, place, [addresses[index] for index in place.orchestrators])
-    _write(gateway, {"http_addr": f"{HOST}:{ports.gateway}", "orchestrators": addresses})
-    for index, node in enumerate(orchestrators):
-        _write_orchestrator(node, index, ports, gateway, hands)
-    network = Network(home, (gateway, *orchestrators, *hands))
+    bank = [] if economy is None else _bank(home, ports)
+    network = Network(home, (*bank, gateway, *orchestrators, *hands))
+    for name, settings in _plans(network, ports, addresses, economy).items():
+        _write(next(node for node in network.nodes if node.name == name), settings)
     save(network)
     return network
+
+
+def _bank(home: Path, ports: Ports) -> list[Node]:
+    """The chain, and who is paid on it for the orchestrators."""
+    url = f"http://{HOST}:{ports.chain}"
+    return [
+        _node(home, "chain", "chain", url=url),
+        _node(home, "redeemer", "redeemer", url=f"http://{HOST}:{ports.redeemer}"),
+    ]
+
+
+def _plans(
+    network: Network, ports: Ports, addresses: Sequence[str], economy: Economy | None
+) -> dict[str, dict[str, object]]:
+    """The settings of everybody but the workers."""
+    gateway = network.gateway
+    plans: dict[str, dict[str, object]] = {
+        gateway.name: {"http_addr": f"{HOST}:{ports.gateway}", "orchestrators": list(addresses)}
+    }
+    for index, node in enumerate(network.of("orchestrator")):
+        plans[node.name] = _orchestrator_plan(node, index, ports, network)
+    if economy is None:
+        return plans
+    chain, redeemer = network.of("chain")[0], network.of("redeemer")[0]
+    (chain.home / CHAIN_FILE).unlink(missing_ok=True)  # until it is there again, there is no chain
+    where = {
+        "file": str(chain.home / CHAIN_FILE),
+        "poll_ms": economy.block_ms,
+        "confirmations": economy.confirmations,
+    }
+    payers = {
+        node.name: node.id for node in network.nodes if node.role in ("gateway", "orchestrator", "redeemer")
+    }
+    plans[chain.name] = {
+        "http_addr": f"{HOST}:{ports.chain}",
+        "accounts": payers,
+        "block_ms": economy.block_ms,
+        "round_blocks": economy.round_blocks,
+        "base_fee_wei": economy.base_fee_wei,
+    }
+    plans[redeemer.name] = {
+        "orchestrators": list(addresses),
+        "operator_addr": f"{HOST}:{ports.redeemer}",
+        "chain": where,
+        "rules": {"confirmations": economy.confirmations, "tick_ms": 2 * economy.block_ms},
+    }
+    plans[gateway.name] |= {"chain": where, "rules": {"ticket_ev_wei_max": economy.ticket_ev_wei}}
+    for node in network.of("orchestrator"):
+        rules = plans[node.name].get("rules", {})
+        assert isinstance(rules, dict)
+        more = {"ticket_ev_wei_max": economy.ticket_ev_wei, "redeemer": redeemer.id}
+        plans[node.name] |= {"chain": where, "redeemers": [redeemer.id], "rules": rules | more}
+    return plans
 
 
 def _runs(place: Place, name: str, places: Sequence[Place]) -> bool:
@@ -217,17 +321,18 @@ def _node(
     return Node(name, role, folder, NodeKey.load_or_create(folder / "key").id, url, pipelines, orchestrators)
 
 
-def _write_orchestrator(node: Node, index: int, ports: Ports, gateway: Node, workers: Sequence[Node]) -> None:
+def _orchestrator_plan(node: Node, index: int, ports: Ports, network: Network) -> dict[str, object]:
+    workers = network.of("worker")
     settings: dict[str, object] = {
         "listen": f"{HOST}:{ports.orchestrators[index]}",
         "operator_addr": f"{HOST}:{ports.operators[index]}",
-        "gateways": [gateway.id],
+        "gateways": [network.gateway.id],
         "workers": [worker.id for worker in workers if node.name in worker.orchestrators],
     }
     if index:
         prices = {row.name: _cheaper(row.price) for row in PIPELINES.values()}
         settings["rules"] = {"share_ppm": CHEAPER_SHARE_PPM, "prices": prices}
-    _write(node, settings)
+    return settings
 
 
 def _cheaper(price: Price) -> list[int]:

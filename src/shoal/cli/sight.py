@@ -43,6 +43,17 @@ def missing(network: Network) -> str:
     return ""
 
 
+def no_chain(network: Network) -> str:
+    """What is not there of a network's chain; "" once it answers."""
+    if network.chain_file is None or not network.chain_file.exists():
+        return "the chain is not founded yet"
+    try:
+        Client(network.of("chain")[0].url, timeout_s=LOOK_TIMEOUT_S).get("/health")
+    except ShoalError:
+        return "the chain does not answer"
+    return ""
+
+
 def worker_lacks(worker: Node, report: Status) -> str:
     """What a worker does not offer yet at an orchestrator."""
     for known in report["workers"]:

@@ -23,7 +23,7 @@ from shoal.errors import Failed
 
 #: Told to stop, a process has this long until it is ended.
 STOP_S = 10.0
-STOP_ORDER = ("worker", "orchestrator", "gateway")
+STOP_ORDER = ("worker", "orchestrator", "gateway", "redeemer", "chain")
 #: One that ended is started again after this long, and twice that if it ends at once again, up to the most.
 PAUSE_FIRST_S = 0.2
 PAUSE_MAX_S = 5.0
@@ -133,8 +133,13 @@ class Supervisor:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> Self:
-        self._tasks = {name: asyncio.create_task(kept.run()) for name, kept in self.kept.items()}
         return self
+
+    def start(self, *roles: str) -> None:
+        """Start everybody of these roles; without any, all that have not been started."""
+        for name, kept in self.kept.items():
+            if name not in self._tasks and (not roles or kept.node.role in roles):
+                self._tasks[name] = asyncio.create_task(kept.run())
 
     async def __aexit__(self, *_: object) -> None:
         """Workers go first: they end their jobs while there is still somebody to take the answers."""

@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,18 +21,22 @@ from rich.console import Console
 from shoal.cli.board import keep_showing
 from shoal.cli.claim import claim
 from shoal.cli.demo import show
+from shoal.cli.economy import prepare
 from shoal.cli.fetching import fetch_models
 from shoal.cli.network import (
     GATEWAY_PORT,
     REAL_PIPELINES,
+    TOUR,
     TOUR_PIPELINES,
+    USUAL,
     WORKERS,
+    Economy,
     Network,
     choose_ports,
     lay_out,
 )
 from shoal.cli.page import Page
-from shoal.cli.sight import missing
+from shoal.cli.sight import missing, no_chain
 from shoal.cli.supervisor import Supervisor, dismiss
 from shoal.cli.terminal import console as new_console
 from shoal.errors import Failed
@@ -64,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--demo", action="store_true", help="a fresh network, a tour of real jobs, and the end"
     )
+    parser.add_argument("--no-chain", action="store_true", help="without a chain: everybody trusts everybody")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what there is, or what the tour saw")
 
 
@@ -74,9 +79,10 @@ def run(options: argparse.Namespace) -> int:
     with _folder(options) as folder, claim(folder, "a network"):
         dismiss(folder, console.print)
         ports = choose_ports(options.gateway_port, any_ports=options.any_ports, demo=options.demo)
-        network = lay_out(folder, ports, workers=options.workers, pipelines=pipelines)
+        economy = None if options.no_chain else TOUR if options.demo else USUAL
+        network = lay_out(folder, ports, workers=options.workers, pipelines=pipelines, economy=economy)
         fetch_models(pipelines, console)
-        return asyncio.run(_run(network, options, console))
+        return asyncio.run(_run(network, economy, options, console))
 
 
 def _pipelines(options: argparse.Namespace) -> tuple[str, ...]:
@@ -102,7 +108,9 @@ def _local_home() -> Path:
     return (home(os.environ) / "networks" / "local").resolve()
 
 
-async def _run(network: Network, options: argparse.Namespace, console: Console) -> int:
+async def _run(
+    network: Network, economy: Economy | None, options: argparse.Namespace, console: Console
+) -> int:
     told, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -115,7 +123,7 @@ async def _run(network: Network, options: argparse.Namespace, console: Console) 
 
     page = Page(console)
     async with Supervisor(network, page.aside, hurry) as supervisor:
-        if not await _until_ready(network, supervisor, told, console):
+        if not await _started(network, economy, supervisor, told, console):
             page.line("stopped before it was ready")
             return INTERRUPTED
         if options.demo:
@@ -130,14 +138,36 @@ async def _run(network: Network, options: argparse.Namespace, console: Console) 
     return 0
 
 
-async def _until_ready(
-    network: Network, supervisor: Supervisor, told: asyncio.Event, console: Console
+async def _started(
+    network: Network,
+    economy: Economy | None,
+    supervisor: Supervisor,
+    told: asyncio.Event,
+    console: Console,
 ) -> bool:
-    """Wait until every node is there and every model is loaded; False if told to stop before."""
+    """Start everybody: the chain first, for the others have money on it. False if told to stop before all are ready."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     console.print(f"starting {', '.join(node.name for node in network.nodes)}")
-    while lacking := await asyncio.to_thread(missing, network):
+    if economy is not None:
+        supervisor.start("chain")
+        if not await _until(lambda: no_chain(network), network, supervisor, told):
+            return False
+        await prepare(network, economy)
+    supervisor.start()
+    if not await _until(lambda: missing(network), network, supervisor, told):
+        return False
+    console.print(f"ready after {loop.time() - began:.1f} s")
+    return True
+
+
+async def _until(
+    lacks: Callable[[], str], network: Network, supervisor: Supervisor, told: asyncio.Event
+) -> bool:
+    """Wait until nothing is lacking; False if told to stop before."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while lacking := await asyncio.to_thread(lacks):
         supervisor.check()
         if loop.time() - began > READY_S:
             raise Failed(f"the network is not ready after {READY_S:.0f} s: {lacking}; logs in {network.home}")
@@ -146,7 +176,6 @@ async def _until_ready(
         except TimeoutError:
             continue
         return False
-    console.print(f"ready after {loop.time() - began:.1f} s")
     return True
 
 

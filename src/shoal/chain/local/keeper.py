@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 
 import msgspec
-from eth_abi import encode
+from eth_abi.abi import encode
 from msgspec import Struct
 
 from shoal.chain.local.chain import LocalChain
