@@ -55,6 +55,7 @@ class PurseState(Struct, frozen=True):
     """What a snapshot holds."""
 
     numbers: dict[NodeId, int] = {}
+    tickets: dict[NodeId, int] = {}
     unheard: dict[NodeId, dict[int, Wei]] = {}
     estranged: dict[NodeId, str] = {}
     losses: dict[NodeId, int] = {}
@@ -66,8 +67,9 @@ class Purse:
     def __init__(self, rules: Rules, ledger: Ledger) -> None:
         self._rules = rules
         self._ledger = ledger
-        #: Payments sent so far, those that nobody has booked yet, and whom we deal with no more.
+        #: Payments and tickets sent so far, those that nobody has booked yet, and whom we deal with no more.
         self._numbers: dict[NodeId, int] = {}
+        self._tickets: dict[NodeId, int] = {}
         self._unheard: dict[NodeId, dict[int, Wei]] = {}
         self.estranged: dict[NodeId, str] = {}
         #: How many payments were not booked in full.
@@ -107,7 +109,7 @@ class Purse:
         return Wei(-self._ledger.balances.get(lost_to(node), 0))
 
     def is_lossy(self, node: NodeId) -> bool:
-        """Whether it has lost more of our tickets than it has ever delivered: a few payments may go wrong for anybody."""
+        """Whether it has lost more tickets than it delivered work; a few payments may go wrong for anybody."""
         return self._losses.get(node, 0) > self._rules.losses_max and self.lost(node) > self.limit(node)
 
     def affords(self, node: NodeId, wei: Wei) -> bool:
@@ -143,6 +145,10 @@ class Purse:
         """The number of the next payment there."""
         return self._numbers.get(node, 0) + 1
 
+    def sent(self, node: NodeId) -> int:
+        """How many tickets it was sent, ever."""
+        return self._tickets.get(node, 0)
+
     # What has happened
 
     def tendered(self, fact: Tendered) -> None:
@@ -150,6 +156,7 @@ class Purse:
         node = fact.orchestrator
         self._ledger.transfer(seller(node), {tickets_to(node): fact.wei})
         self._numbers[node] = fact.number
+        self._tickets[node] = self.sent(node) + len(fact.payment.tickets)
         self._unheard.setdefault(node, {})[fact.number] = fact.wei
 
     def booked(self, fact: Booked) -> bool:
@@ -192,6 +199,7 @@ class Purse:
         """Everything durable."""
         return PurseState(
             dict(self._numbers),
+            dict(self._tickets),
             {node: dict(sent) for node, sent in self._unheard.items()},
             dict(self.estranged),
             dict(self._losses),
@@ -200,6 +208,7 @@ class Purse:
     def load(self, state: PurseState) -> None:
         """Take a snapshot's state."""
         self._numbers = dict(state.numbers)
+        self._tickets = dict(state.tickets)
         self._unheard = {node: dict(sent) for node, sent in state.unheard.items()}
         self.estranged = dict(state.estranged)
         self._losses = dict(state.losses)

@@ -27,7 +27,7 @@ from shoal.orchestrator.till import TICKETS, Paid, Till, TillState
 from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.work.lease import Lease, Leases
-from shoal.work.task import Earned, Leased, Phase, Released, Task, task_id
+from shoal.work.task import LEASED, Earned, Leased, Released, Task, task_id
 
 OWN = "own"
 
@@ -84,7 +84,7 @@ class Books(Machine[State]):
         task = self.tasks[name]
         moved = task.move(fact, now)
         credits = {OWN: Wei(fact.wei - fact.share), wages(task.lease.worker): fact.share}
-        if task.phase is Phase.LEASED:
+        if task.phase is LEASED:
             self.ledger.post(name, credits)
         else:
             self.ledger.transfer(account(fact.gateway), credits)
@@ -124,7 +124,7 @@ class Books(Machine[State]):
         relay = self._relays.pop(name, None)
         if relay is not None and relay.wei:
             self.unanswers(was.lease.gateway, relay.wei)
-        if was.phase is Phase.LEASED:
+        if was.phase is LEASED:
             self.holdings.remove(task.lease.gateway, task.need)
             self._ended.append(name)
             if len(self._ended) > self.rules.ended_tasks_max:
@@ -139,7 +139,7 @@ class Books(Machine[State]):
         """Raise `Broken` unless tasks, leases and holds tell one story, and no worker is overfull."""
         self.ledger.check()
         self.payroll.check()
-        live = {task.id for task in self.tasks.values() if task.phase is Phase.LEASED}
+        live = {task.id for task in self.tasks.values() if task.phase is LEASED}
         if live != {lease.task for lease in self.leases}:
             raise Broken("the leases and the live tasks differ")
         self.holdings.check((self.tasks[name].lease.gateway, self.tasks[name].need) for name in live)
@@ -162,7 +162,7 @@ class Books(Machine[State]):
         if self.payee is not None:
             self.payee.load(state.payee)
         for name, task in self.tasks.items():
-            if task.phase is Phase.LEASED:
+            if task.phase is LEASED:
                 self._grant(name, task, task.deadline)
 
     def busy(self) -> bool:

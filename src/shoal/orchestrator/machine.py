@@ -46,7 +46,7 @@ from shoal.wire import words
 from shoal.wire.pipelines import PIPELINES
 from shoal.work.queue import Need
 from shoal.work.receipt import NO_ANSWER
-from shoal.work.task import Earned, Leased, Phase, Released, Task, task_id
+from shoal.work.task import EARNED, LEASED, RELEASED, Earned, Leased, Released, Task, task_id
 
 #: Faults that speak against the worker; the others are the job's, the gateway's, or nobody's.
 BLAMED = frozenset((Failed.code, Lost.code))
@@ -255,9 +255,9 @@ class OrchestratorMachine(Receipts):
     def _repeat(self, task: Task) -> None:
         """Say again what became of an attempt."""
         lease = task.lease
-        if task.phase is Phase.LEASED:
+        if task.phase is LEASED:
             self.emit(Send(lease.gateway, words.Lease(lease.job, lease.epoch, lease.worker)))
-        elif task.phase is Phase.RELEASED:
+        elif task.phase is RELEASED:
             assert task.fault is not None
             self.emit(Send(lease.gateway, words.Failure(lease.job, lease.epoch, task.fault)))
         else:
@@ -287,7 +287,7 @@ class OrchestratorMachine(Receipts):
         lease = task.lease
         if not 0 <= word.units <= lease.spec.units_max or word.wei != lease.price.cost(word.units):
             raise Untrusted(f"{peer} pays {word.wei} wei for {word.units} units of {task.id}: not the price")
-        if task.phase is Phase.EARNED:
+        if task.phase is EARNED:
             self.emit(Send(peer, words.Settled(word.job, word.epoch, task.wei)))
             return None
         return task
@@ -296,7 +296,7 @@ class OrchestratorMachine(Receipts):
         lease = task.lease
         share = part(word.wei, lease.share_ppm)
         self.decide(Earned(lease.job, lease.epoch, lease.gateway, word.units, word.wei, share), now)
-        if task.phase is Phase.LEASED:
+        if task.phase is LEASED:
             self._announce(but=None if self._contended(task.need) else lease.gateway)
 
     def _hear_demand(self, peer: NodeId, word: words.Demand, now: Instant) -> None:
@@ -317,7 +317,7 @@ class OrchestratorMachine(Receipts):
         """A gateway is back, and still waits for these: it has not heard that some have ended."""
         for held in word.leases:
             task = self.tasks.get(task_id(held.job, held.epoch))
-            if task is not None and task.lease.gateway == peer and task.phase is not Phase.LEASED:
+            if task is not None and task.lease.gateway == peer and task.phase is not LEASED:
                 self._repeat(task)
 
     # Workers
@@ -380,7 +380,7 @@ class OrchestratorMachine(Receipts):
 
     def _refuse(self, worker: NodeId, job: JobId, epoch: int) -> None:
         ended = self.tasks.get(task_id(job, epoch))
-        if ended is not None and ended.lease.worker == worker and ended.phase is Phase.EARNED:
+        if ended is not None and ended.lease.worker == worker and ended.phase is EARNED:
             self.emit(Send(worker, words.Settled(job, epoch, ended.share)))
         else:
             self.emit(Send(worker, words.Cancel(job, epoch)))
@@ -395,7 +395,7 @@ class OrchestratorMachine(Receipts):
 
     def _release(self, task: Task, fault: words.Fault, now: Instant, *, tell: bool = True) -> None:
         """End a live attempt that nobody will pay for; `tell` the gateway, and the worker in any case."""
-        if task.phase is not Phase.LEASED:
+        if task.phase is not LEASED:
             return
         lease = task.lease
         news = fault.code in BLAMED and self.roster.failed(lease.worker, task.need, now)
@@ -410,7 +410,7 @@ class OrchestratorMachine(Receipts):
 
     def _end(self, name: str, was: Task, task: Task) -> None:
         super()._end(name, was, task)
-        if was.phase is Phase.LEASED and self.roster.ended(task.lease.worker, task.need):
+        if was.phase is LEASED and self.roster.ended(task.lease.worker, task.need):
             self._announce()
 
     def _tasks_of(self, worker: NodeId) -> list[Task]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from secrets import randbits, token_bytes
 
-from shoal.ids import JOB_ID_BYTES, JobId, job_id
+from shoal.ids import JOB_ID_BYTES, ClientId, JobId, job_id
+
+TENANT_ID_BYTES = 12
+SECRET_BYTES = 32
 
 
 def new_job_id() -> JobId:
@@ -15,3 +18,13 @@ def new_job_id() -> JobId:
 def draw() -> int:
     """A number below 2**32 that nobody can foresee."""
     return randbits(32)
+
+
+def new_tenant_id() -> ClientId:
+    """A tenant's id that was never used before."""
+    return ClientId("tenant_" + token_bytes(TENANT_ID_BYTES).hex())
+
+
+def new_secret() -> bytes:
+    """256 bits that nobody guesses."""
+    return token_bytes(SECRET_BYTES)
