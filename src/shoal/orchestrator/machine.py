@@ -14,7 +14,7 @@ from typing import ClassVar
 from msgspec.structs import replace
 
 from shoal.errors import Busy, Cancelled, Expired, Failed, Lost, NoCapacity, Untrusted
-from shoal.ids import Digest, JobId, NodeId, digest
+from shoal.ids import JobId, NodeId, digest
 from shoal.machine import (
     Absent,
     Connected,
@@ -33,7 +33,8 @@ from shoal.money.payee import Payee
 from shoal.money.wei import WEI_MAX, Price, Wei, part
 from shoal.orchestrator.config import Rules
 from shoal.orchestrator.news import News
-from shoal.orchestrator.payments import Payments
+from shoal.orchestrator.payouts import Sign
+from shoal.orchestrator.receipts import Receipts
 from shoal.orchestrator.relay import Relay
 from shoal.orchestrator.roster import Roster
 from shoal.orchestrator.shares import Shares
@@ -44,12 +45,8 @@ from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.wire.pipelines import PIPELINES
 from shoal.work.queue import Need
-from shoal.work.receipt import NO_ANSWER, Terms
-from shoal.work.seal import seal
+from shoal.work.receipt import NO_ANSWER
 from shoal.work.task import EARNED, LEASED, RELEASED, Earned, Leased, Released, Task, task_id
-
-#: Signs bytes with this node's key.
-Sign = Callable[[bytes], bytes]
 
 #: Faults that speak against the worker; the others are the job's, the gateway's, or nobody's.
 BLAMED = frozenset((Failed.code, Lost.code))
@@ -57,13 +54,12 @@ BLAMED = frozenset((Failed.code, Lost.code))
 EPOCHS_MAX = 8
 
 
-class OrchestratorMachine(Payments):
+class OrchestratorMachine(Receipts):
     """Decides over the books, by what it knows of its workers."""
 
     def __init__(self, rules: Rules, *, node: NodeId, sign: Sign, payee: Payee | None = None) -> None:
         """A `payee` judges tickets: then whoever is not trusted pays ahead."""
-        super().__init__(rules, payee)
-        self.node = node
+        super().__init__(rules, payee, node=node, sign=sign)
         chosen_by = policy(rules.policy, own_policies(rules.policies))
         self.roster = Roster(chosen_by, self.leases, self.price, rules.breaker)
         self._homes = Homes(homes_max=rules.homes_max, keep_ms=rules.home_keep_ms)
@@ -71,12 +67,9 @@ class OrchestratorMachine(Payments):
         self._news = News(rules.capacity_words_per_s_max)
         self.shares = Shares()
         self._gathering = False
-        self._sign = sign
         self._heartbeat_due = Instant(0)
         #: Leases of which the gateway does not know: a quick job is answered before it is worth a word.
         self._untold: list[str] = []
-        #: Answers on their way, good or bad, to whom, and their receipts, which wait to be signed together.
-        self._unsealed: list[tuple[NodeId, words.Result | words.Failure, words.Receipt]] = []
 
     # Peers
 
@@ -92,6 +85,9 @@ class OrchestratorMachine(Payments):
                 if task.lease.boot != event.boot:
                     self._release(task, words.Fault(Lost.code, "the worker was restarted"), now)
             self._ask_for_leases(event.peer)
+            self.meet_worker(event.peer, now)
+        elif event.role == "redeemer":
+            self.meet_redeemer(event)
 
     def _doubt_answers(self, gateway: NodeId, now: Instant) -> None:
         """What was passed on may be lost with a gateway's last connection: only who answered can say it again."""
@@ -110,6 +106,7 @@ class OrchestratorMachine(Payments):
         self.gateways.discard(event.peer)
         self._news.leave(event.peer)
         self.shares.leave(event.peer)
+        self.part(event)
         if self.roster.disconnect(event.peer):
             until = later(now, self.rules.reconnect_ms)
             for lease in self.leases.of(event.peer):
@@ -117,11 +114,16 @@ class OrchestratorMachine(Payments):
             self._announce()
 
     def _on_heard(self, event: Heard, now: Instant) -> None:
-        table = self._FROM_GATEWAY if event.peer in self.gateways else self._FROM_WORKER
-        listen = table.get(type(event.word))
-        if listen is None or not (event.peer in self.gateways or event.peer in self.roster):
-            raise Untrusted(f"{event.peer} may not send {type(event.word).__name__} to an orchestrator")
-        listen(self, event.peer, event.word, now)
+        peer = event.peer
+        if peer in self.gateways:
+            listen = self._FROM_GATEWAY.get(type(event.word))
+        elif peer in self.roster:
+            listen = self._FROM_WORKER.get(type(event.word))
+        else:
+            listen = self.redeemer_words.get(type(event.word)) if peer in self.redeemers else None
+        if listen is None:
+            raise Untrusted(f"{peer} may not send {type(event.word).__name__} to an orchestrator")
+        listen(self, peer, event.word, now)
 
     def capacity(self, gateway: NodeId) -> words.Capacity:
         """What this gateway can buy: all slots, those that others hold or have a right to, and the price."""
@@ -232,9 +234,10 @@ class OrchestratorMachine(Payments):
             self.rules.share_ppm,
             word.digest,
             word.deadline_ms,
+            self.payouts[worker],
         )
         self.decide(leased, now)
-        order = replace(word, share_ppm=self.rules.share_ppm)
+        order = replace(word, share_ppm=leased.share_ppm, payout=leased.payout)
         # Nobody hears of an answer before the lease is on disk; if it never gets there, the worker ran for nothing.
         self.emit(SendAtOnce(worker, order))
         self._untold.append(task_id(word.job, word.epoch))
@@ -319,7 +322,8 @@ class OrchestratorMachine(Payments):
     # Workers
 
     def _hear_offers(self, peer: NodeId, word: words.Offers, now: Instant) -> None:
-        self.roster.offer(peer, [o for o in word.offers if o.pipeline in PIPELINES and o.slots > 0], now)
+        offers = word.offers if self.heed_terms(peer, word) else ()
+        self.roster.offer(peer, [o for o in offers if o.pipeline in PIPELINES and o.slots > 0], now)
         self._announce()
 
     def _hear_progress(self, peer: NodeId, word: words.Progress, now: Instant) -> None:
@@ -343,25 +347,13 @@ class OrchestratorMachine(Payments):
             size = size_class(lease.spec.units_max)
             if self.roster.answered(peer, task.need, size, word.run_ms, now):
                 self._announce()
-        self._seal_soon(task, word, word.units, word.digest, word.run_ms)
-
-    def _seal_soon(
-        self, task: Task, word: words.Result | words.Failure, units: int, answer: Digest, run_ms: int
-    ) -> None:
-        """Say how an attempt has ended once its receipt is signed, with the others of this moment."""
-        lease = task.lease
-        terms = Terms(lease.job, lease.epoch, self.node, lease.spec, lease.price, lease.request)
-        receipt = terms.receipt(lease.worker, units, answer, run_ms, credit=self.credit(lease.gateway))
         self._gather()
-        self._unsealed.append((lease.gateway, word, receipt))
+        self.seal_soon(task, word, word.units, word.digest, word.run_ms)
 
     def _on_gathered(self, event: Gathered, now: Instant) -> None:
         """Sign what has been answered, all at once, and pass it on; say what has become of the capacity."""
         self._gathering = False
-        answers, self._unsealed = self._unsealed, []
-        receipts = seal([receipt for _, _, receipt in answers], self._sign)
-        for (gateway, answer, _), receipt in zip(answers, receipts, strict=True):
-            self.emit(Send(gateway, replace(answer, receipt=receipt)))
+        self.pass_on()
         if self._news.waits:
             self._tell_news(now)
 
@@ -409,7 +401,8 @@ class OrchestratorMachine(Payments):
         # As soon as the order that takes its slot; whoever lives on after us asks for it again.
         self.emit(SendAtOnce(lease.worker, words.Cancel(lease.job, lease.epoch)))
         if tell:
-            self._seal_soon(task, words.Failure(lease.job, lease.epoch, fault), 0, NO_ANSWER, 0)
+            self._gather()
+            self.seal_soon(task, words.Failure(lease.job, lease.epoch, fault), 0, NO_ANSWER, 0)
         self._announce(but=None if news or self._contended(task.need) else lease.gateway)
 
     def _end(self, name: str, was: Task, task: Task) -> None:
@@ -424,7 +417,8 @@ class OrchestratorMachine(Payments):
 
     def busy(self) -> bool:
         """True while leases live, a gateway waits or has yet to hear something, or a worker is left alone."""
-        return super().busy() or self._news.waits or self.roster.resting or bool(self.shares)
+        waits = self._news.waits or self.restless
+        return super().busy() or waits or self.roster.resting or bool(self.shares)
 
     def _on_tick(self, event: Tick, now: Instant) -> None:
         for lease in list(self.leases):
@@ -438,6 +432,7 @@ class OrchestratorMachine(Payments):
             self._announce()
         if self._news.waits:
             self._tell_news(now)
+        self.look_at_wages(now)
         if self._heartbeat_due <= now:
             self._heartbeat_due = later(now, self.rules.heartbeat_ms)
             self._send_heartbeats(now)
@@ -462,6 +457,7 @@ class OrchestratorMachine(Payments):
 
     def _on_restarted(self, event: Restarted, now: Instant) -> None:
         """Nobody is judged by our own absence: every lease gets two leases' grace."""
+        self.hand_over_again()
         for lease in list(self.leases):
             self.leases.until(lease.task, later(now, 2 * self.rules.lease_ms))
 
@@ -470,8 +466,8 @@ class OrchestratorMachine(Payments):
             self.leases.until(lease.task, later(lease.until, event.gap_ms))
 
     handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
-        **Payments.fact_handlers,
-        **Payments.payment_handlers,
+        **Receipts.fact_handlers,
+        **Receipts.payment_handlers,
         Connected: _on_connected,
         Disconnected: _on_disconnected,
         Heard: _on_heard,
@@ -488,7 +484,7 @@ class OrchestratorMachine(Payments):
         words.Acknowledge: _hear_acknowledge,
         words.Demand: _hear_demand,
         words.Heartbeat: _hear_heartbeat_of_gateway,
-        **Payments.payment_words,
+        **Receipts.payment_words,
     }
 
     _FROM_WORKER: ClassVar[Mapping[type[Value], Callable[..., None]]] = {
@@ -497,4 +493,5 @@ class OrchestratorMachine(Payments):
         words.Result: _hear_result,
         words.Failure: _hear_failure,
         words.Heartbeat: _hear_heartbeat,
+        **Receipts.worker_words,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from os import urandom
+from secrets import randbits
 
 from shoal.ids import JOB_ID_BYTES, ClientId, JobId, job_id
 
@@ -13,6 +14,11 @@ SECRET_BYTES = 32
 def new_job_id() -> JobId:
     """A job's id that was never used before."""
     return job_id(urandom(JOB_ID_BYTES))
+
+
+def draw() -> int:
+    """A number below 2**32 that nobody can foresee."""
+    return randbits(32)
 
 
 def new_tenant_id() -> ClientId:

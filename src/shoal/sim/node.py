@@ -12,10 +12,13 @@ from hashlib import sha256
 from random import Random
 from typing import Any, TextIO
 
+from msgspec.structs import replace
+
 from shoal.errors import Broken
 from shoal.ids import NodeId
 from shoal.machine import Effect, Event, Fact, Machine, Restarted, Tick, Wake
 from shoal.runtime.host import Host, Rules
+from shoal.runtime.sidebook import SideBook
 from shoal.runtime.virtual import Calendar, Died, Life, Network, VirtualClock, VirtualJournal
 from shoal.units import Instant
 from shoal.wire.codec import Coder
@@ -112,6 +115,8 @@ class Node(ABC):
     role = ""
     #: False: nobody traces or checks what it does, so that it does it quickly.
     watched = True
+    #: False: nothing waits for its disk.
+    awaited = True
 
     def __init__(self, name: NodeId, network: Network, rng: Random, trace: Trace, rules: Rules) -> None:
         self.name = name
@@ -165,11 +170,11 @@ class Node(ABC):
         self.host = host(
             self.machine(),
             clock=VirtualClock(self.life, offset_ms=self.offset_ms, drift_ppm=self.drift_ppm),
-            journal=self.journal,
+            journal=self.journal if self.awaited else SideBook(self.journal),
             transport=Wire(self._network, self.name),
             perform=self.perform,
             alarm=self._alarm,
-            rules=self._rules,
+            rules=replace(self._rules, outbox_lasts=self.awaited),
             complete=self.complete,
         )
         if isinstance(self.host, WatchedHost):
