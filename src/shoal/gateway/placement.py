@@ -196,7 +196,7 @@ class Placement(Payments):
             islice(self.queue.waiting(need, part), PART),
         )
         for _, verdict in self._verdicts(need, looked_at, now):
-            if isinstance(verdict, Placed | Abandoned):
+            if isinstance(verdict, (Placed, Abandoned)):
                 return verdict
             if verdict is not None:
                 self._still[need] = later(now, STILL_MS)
