@@ -72,6 +72,10 @@ class Restarted(Event, frozen=True):
     """The journal has been replayed; nothing volatile survived."""
 
 
+#: The wanted instant has come, or what was wanted is forgotten: either way none is wanted now.
+_RINGS = (Tick, Restarted)
+
+
 class Gathered(Event, frozen=True):
     """What had come when `Gather` was asked for has been handled."""
 
@@ -176,7 +180,7 @@ class Machine(ABC, Generic[State]):
         Any other error is a bug: it sets the event's job aside and the machine lives.
         """
         self._out = []
-        if isinstance(event, Tick | Restarted):
+        if isinstance(event, _RINGS):
             self._ticking = False
         try:
             self.handlers[type(event)](self, event, now)

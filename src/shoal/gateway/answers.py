@@ -20,7 +20,7 @@ from shoal.wire.faults import error_of
 from shoal.wire.pipelines import PIPELINES, Pipeline
 from shoal.wire.references import with_urls
 from shoal.wire.words import Fault, Media, Payload, Receipt
-from shoal.work.lifecycle import ENDED, Attempt, Job, Phase
+from shoal.work.lifecycle import DONE, ENDED, Attempt, Job
 from shoal.work.seal import signed_bytes
 
 HOW_TO_CHECK = (
@@ -262,7 +262,7 @@ def network_value(machine: GatewayMachine) -> dict[str, Any]:
 def _progress(machine: GatewayMachine, job: Job) -> float:
     """The share of a job's work that is done, as far as its runner tells."""
     if job.phase in ENDED:
-        return float(job.phase is Phase.DONE)
+        return float(job.phase is DONE)
     return round(min(machine.units_done(job.id) / max(1, job.spec.units_max), 1.0), 3)
 
 

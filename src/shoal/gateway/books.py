@@ -30,6 +30,8 @@ from shoal.work.idempotency import IdempotencyKeys, Use
 from shoal.work.lease import Lease, Leases
 from shoal.work.lifecycle import (
     ENDED,
+    LEASED,
+    QUEUED,
     Abandoned,
     Accepted,
     Answered,
@@ -37,7 +39,6 @@ from shoal.work.lifecycle import (
     Fallen,
     Hedged,
     Job,
-    Phase,
     Placed,
     Returned,
     Withdrawn,
@@ -126,7 +127,7 @@ class Books(Machine[State]):
         node, epoch = fact.orchestrator, fact.epoch
         leases.grant(Lease(job.id, epoch, node, job.need, later(now, self.rules.lease_ms)))
         order = words.Job(job.id, epoch, job.spec, fact.price, max(0, job.deadline - now), job.request)
-        self.emit(Deliver(order_key(node, job.id, epoch), node, order), Notice(job.id))
+        self.emit(Deliver(order_key(node, job.id, epoch), node, order))
 
     def _fallen(self, fact: Fallen, now: Instant) -> None:
         job = self.jobs[fact.job] = self._moved(fact, now)
@@ -202,10 +203,8 @@ class Books(Machine[State]):
     def _close_leases(self, job: Job) -> None:
         """Nobody works for this job any more: say so to those who did."""
         for leases in (self.leases, self.hedges):
-            if job.id in leases:
-                epoch = leases[job.id].epoch
-                leases.end(job.id)
-                self._settle(job, epoch)
+            if (lease := leases.end(job.id)) is not None:
+                self._settle(job, lease.epoch)
         self.workers.pop(job.id, None)
 
     def _settle(self, job: Job, epoch: int) -> None:
@@ -256,8 +255,8 @@ class Books(Machine[State]):
         """Raise `Broken` unless jobs, queue, leases and holds tell one story."""
         self.ledger.check()
         self.accounts.check(self.ledger)
-        waiting = {job.id for job in self.jobs.values() if job.phase is Phase.QUEUED}
-        running = {job.id for job in self.jobs.values() if job.phase is Phase.LEASED}
+        waiting = {job.id for job in self.jobs.values() if job.phase is QUEUED}
+        running = {job.id for job in self.jobs.values() if job.phase is LEASED}
         if waiting != set(self.queue):
             raise Broken("the queue and the waiting jobs differ")
         if running != {lease.task for lease in self.leases}:
@@ -287,7 +286,7 @@ class Books(Machine[State]):
             if job.phase in ENDED:
                 continue
             self._push(job)
-            if job.phase is Phase.LEASED:
+            if job.phase is LEASED:
                 self.queue.remove(job.id)
                 self.leases.grant(Lease(job.id, job.epoch, job.orchestrator, job.need, job.deadline))
             if job.hedge:

@@ -21,7 +21,7 @@ from shoal.units import SECOND_MS, Instant
 from shoal.wire.codec import decode_payload
 from shoal.wire.faults import error_of
 from shoal.wire.words import Payload
-from shoal.work.lifecycle import ENDED, Job, Phase
+from shoal.work.lifecycle import CANCELLED, DONE, ENDED, Job
 
 #: How long news of what a client has received may gather before it is passed on.
 CONSUMED_MS = 50
@@ -171,11 +171,11 @@ class Desk:
 
     def answer(self, job: Job) -> Payload:
         """A job's answer. Raises what went wrong if there is none."""
-        if job.phase is Phase.CANCELLED:
+        if job.phase is CANCELLED:
             raise Cancelled(f"job {job.id} was cancelled by its owner")
         if job.fault is not None:
             raise error_of(job.fault)
-        body = self._node.journal.body(job.answer) if job.phase is Phase.DONE else None
+        body = self._node.journal.body(job.answer) if job.phase is DONE else None
         if body is None:
             raise NotFound(f"job {job.id} is {job.phase.value}, and there is no answer of it here")
         return decode_payload(body)

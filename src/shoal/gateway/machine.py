@@ -46,12 +46,12 @@ from shoal.wire.pipelines import PIPELINES
 from shoal.work.lease import Lease
 from shoal.work.lifecycle import (
     ENDED,
+    LEASED,
     Abandoned,
     Accepted,
     Answered,
     Fallen,
     Job,
-    Phase,
     Returned,
     Withdrawn,
     expired,
@@ -160,7 +160,7 @@ class GatewayMachine(Placement):
         if job.phase in ENDED:
             return
         units = 0
-        if job.phase is Phase.LEASED and job.id in self.streams:
+        if job.phase is LEASED and job.id in self.streams:
             units = min(self.streams[job.id].acknowledged(job.epoch), job.spec.units_max)
         wei = job.price.cost(units)
         self.decide(Withdrawn(job.id, job.epoch, units, wei, part(wei, self.rules.fee_ppm)), now)
@@ -168,7 +168,7 @@ class GatewayMachine(Placement):
 
     def _on_consumed(self, event: Consumed, now: Instant) -> None:
         job = self.jobs.get(event.job)
-        if job is not None and job.phase is Phase.LEASED:
+        if job is not None and job.phase is LEASED:
             stream = self.stream(job.id)
             stream.consume(event.units)
             units = stream.acknowledged(job.epoch)

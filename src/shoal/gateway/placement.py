@@ -14,7 +14,7 @@ from itertools import chain, islice
 from shoal.errors import Busy, Expired
 from shoal.gateway.books import Books
 from shoal.gateway.config import Rules
-from shoal.gateway.events import Submitted
+from shoal.gateway.events import Notice, Submitted
 from shoal.gateway.sellers import Sellers
 from shoal.ids import JobId, NodeId
 from shoal.machine import Send
@@ -26,7 +26,7 @@ from shoal.policy.selection import POLICIES, Policy, choose, own_policies, polic
 from shoal.policy.views import Candidate, Wish, size_class
 from shoal.units import SECOND_MS, Instant, later
 from shoal.wire import words
-from shoal.work.lifecycle import Abandoned, Attempt, Hedged, Job, Phase, Placed
+from shoal.work.lifecycle import CANCELLED, DONE, Abandoned, Attempt, Hedged, Job, Placed
 from shoal.work.queue import Need
 
 #: So many jobs at the front of a queue are looked at whenever a slot may be free, and so many of the others in turn.
@@ -150,20 +150,18 @@ class Placement(Books):
                 self.decide(step, now)
                 if isinstance(step, Placed):
                     self._note_placed(step, now)
+                    self.emit(Notice(step.job))
         self._say_demands(now)
 
     def place_new(self, job: Job, now: Instant) -> None:
-        """Bind a job that has just come, at once if nobody else waits for the same."""
-        need = job.need
-        if self.queue.count(need) > 1 or self._demands:
+        """Bind a job that has just come, at once if nobody else waits for the same: nobody has heard that it waits."""
+        if self.queue.count(job.need) > 1 or self._demands:
             self.place(now)
-        elif self.sellers.any_free(need):
-            verdict = self._verdict(job, size_class(job.spec.units_max), now, {})
-            if isinstance(verdict, Placed):
-                self.decide(verdict, now)
-                self._note_placed(verdict, now)
-            else:
-                self._say_demands(now)
+            return
+        verdict = self._verdict(job, size_class(job.spec.units_max), now, {})
+        if isinstance(verdict, Placed):
+            self.decide(verdict, now)
+            self._note_placed(verdict, now)
         else:
             self._say_demands(now)
 
@@ -316,6 +314,7 @@ class Placement(Books):
             self.retries.withdraw()
             self.decide(Hedged(job.id, job.next_epoch, chosen.node, chosen.price, name, version, home), now)
             self.sellers.chosen(chosen.node, job.need)
+            self.emit(Notice(job.id))
 
     def overdue(self, job: Job, attempt: Attempt, now: Instant) -> bool:
         """True if an attempt takes so long that its node seems to hang."""
@@ -343,8 +342,8 @@ class Placement(Books):
     def _end(self, job: Job) -> None:
         super()._end(job)
         self._still.pop(job.need, None)
-        if job.phase is not Phase.CANCELLED and job.queue_ms > self.rules.tick_ms:
-            self.sellers.promised(job.need, kept=job.phase is Phase.DONE)
+        if job.phase is not CANCELLED and job.queue_ms > self.rules.tick_ms:
+            self.sellers.promised(job.need, kept=job.phase is DONE)
 
 
 def wish_of(job: Job, epoch: int, home: NodeId, now: Instant, pool: Iterable[Candidate]) -> Wish:
@@ -352,10 +351,11 @@ def wish_of(job: Job, epoch: int, home: NodeId, now: Instant, pool: Iterable[Can
 
     It avoids where an attempt has failed or still runs, unless nobody else sells what the job needs.
     """
-    before = job.attempts[: epoch - 1]
-    avoid = tuple({attempt.orchestrator: None for attempt in before})
-    if avoid and not _others(pool, job, avoid):
-        avoid = ()
+    avoid: tuple[NodeId, ...] = ()
+    if epoch > 1:
+        avoid = tuple({attempt.orchestrator: None for attempt in job.attempts[: epoch - 1]})
+        if not _others(pool, job, avoid):
+            avoid = ()
     return Wish(
         job=job.id,
         attempt=epoch,

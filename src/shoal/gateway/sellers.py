@@ -7,6 +7,7 @@ thousand looks at a few; every change has a number by which it can be undone.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from math import ceil, sqrt
@@ -62,8 +63,8 @@ class Sellers:
         self._standings: dict[NodeId, Standing] = {}
         self._pools: dict[Need, dict[int, Pool]] = {}
         #: How long jobs take, whoever runs them: of each need, and of each size of it.
-        self._paces: dict[Need, dict[int, Pace]] = {}
-        self._overall: dict[Need, Pace] = {}
+        self._paces: dict[Need, dict[int, Pace]] = defaultdict(lambda: defaultdict(Pace))
+        self._overall: dict[Need, Pace] = defaultdict(Pace)
         #: Who is left alone for now, and is looked at again with time.
         self._resting: dict[tuple[NodeId, Need], None] = {}
         #: When they were looked at last.
@@ -110,11 +111,11 @@ class Sellers:
         standing.region = region
         free = {need: stock.room for need, stock in standing.stocks.items()}
         for stock in standing.stocks.values():
-            stock.quote = None
+            stock.ends()
         for quote in quotes:
             need = (quote.pipeline, quote.model)
             stock = standing.stocks.setdefault(need, Stock())
-            stock.says(quote, now)
+            stock.says(quote, standing.offer(node, quote), now)
             if stock.room > free.get(need, 0):
                 self.stirred.add(need)
         self._refresh(node)
@@ -162,8 +163,8 @@ class Sellers:
 
     def answered(self, node: NodeId, need: Need, size: int, run_ms: int, took_ms: int, now: Instant) -> None:
         """An orchestrator has answered: after so long, of which the run took a part."""
-        self._overall.setdefault(need, Pace()).learn(run_ms)
-        self._paces.setdefault(need, {}).setdefault(size, Pace()).learn(run_ms)
+        self._overall[need].learn(run_ms)
+        self._paces[need][size].learn(run_ms)
         stock = self._stock(node, need)
         if stock is not None:
             stock.answered(size, run_ms, max(0, took_ms - run_ms), now)
@@ -193,13 +194,17 @@ class Sellers:
 
     def pool(self, need: Need, size: int) -> Pool:
         """Who sells this to a job of this size, as they stand now."""
-        pools = self._pools.setdefault(need, {})
-        pool = pools.get(size)
+        pool = self._pools[need].get(size) if need in self._pools else None
         if pool is None:
-            pool = pools[size] = Pool()
-            for node in self._standings:
-                self._put(pool, node, need, size)
+            pool = self._open_pool(need, size)
         self._catch_up(need)
+        return pool
+
+    def _open_pool(self, need: Need, size: int) -> Pool:
+        pool = self._pools.setdefault(need, {})[size] = Pool()
+        self._behind.setdefault(need, {})
+        for node in self._standings:
+            self._put(pool, node, need, size)
         return pool
 
     def any_free(self, need: Need) -> bool:
@@ -211,21 +216,23 @@ class Sellers:
 
     def touch(self, node: NodeId, need: Need) -> None:
         """Something about an orchestrator has changed: its candidates are made anew when somebody looks."""
-        if need in self._pools and node in self._standings:
-            self._behind.setdefault(need, {})[node] = None
+        behind = self._behind.get(need)
+        if behind is not None and node in self._standings:
+            behind[node] = None
 
     def _catch_up(self, need: Need) -> None:
-        if need in self._behind:
-            behind = self._behind.pop(need)
+        behind = self._behind[need]
+        if behind:
             for size, pool in self._pools[need].items():
                 for node in behind:
                     self._put(pool, node, need, size)
+            behind.clear()
 
     def _put(self, pool: Pool, node: NodeId, need: Need, size: int) -> None:
         standing = self._standings[node]
-        stock = standing.stocks.get(need)
+        stock = standing.stocks.get(need) if standing.connected else None
         before = pool.get(node)
-        after = stock.candidate(node, size, self._held(node, need), standing) if stock is not None else None
+        after = stock.candidate(size, self._held(node, need)) if stock is not None else None
         if before == after:
             return
         self.views.note((need, size), node, before)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from shoal.ids import ClientId, JobId, NodeId
 from shoal.money.wei import Wei
 from shoal.wire.words import Accept, Cancel
-from shoal.work.lifecycle import Job, Phase
+from shoal.work.lifecycle import DONE, Job
 
 FEES = "fees"
 
@@ -27,7 +27,7 @@ def settlement(job: Job, epoch: int) -> Accept | Cancel:
     """What the orchestrator of an attempt is told about its end: only the attempt that counts is paid."""
     if epoch != job.epoch:
         return Cancel(job.id, epoch)
-    if job.phase is Phase.DONE:
+    if job.phase is DONE:
         return Accept(job.id, epoch, job.units, job.wei)
     return Cancel(job.id, epoch, job.units, job.wei)
 

@@ -24,7 +24,7 @@ from shoal.orchestrator.relay import Relay
 from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.work.lease import Lease, Leases
-from shoal.work.task import Earned, Leased, Phase, Released, Task, task_id
+from shoal.work.task import LEASED, Earned, Leased, Released, Task, task_id
 
 OWN = "own"
 
@@ -52,55 +52,63 @@ class Books(Machine[State]):
         self.holdings = Holdings()
         #: What passes through of running attempts: volatile, and forgotten with its task.
         self._relays: dict[str, Relay] = {}
+        #: Whose answer has been sent on: then the gateway alone decides how it ends. Volatile too.
+        self._answered: dict[str, None] = {}
         self._ended: deque[str] = deque()
 
     def _leased(self, fact: Leased, now: Instant) -> None:
         task = Task(fact, now, later(now, fact.deadline_ms))
-        if task.id in self.tasks:
-            raise Broken(f"task {task.id} is leased twice")
+        name = task.id
+        if name in self.tasks:
+            raise Broken(f"task {name} is leased twice")
         hold = fact.price.cost(fact.spec.units_max)
-        self.ledger.pend(task.id, account(fact.gateway), hold)
-        self.tasks[task.id] = task
-        self._grant(task, later(now, self.rules.lease_ms))
+        self.ledger.pend(name, account(fact.gateway), hold)
+        self.tasks[name] = task
+        self._grant(name, task, later(now, self.rules.lease_ms))
 
-    def _grant(self, task: Task, until: Instant) -> None:
-        self.leases.grant(Lease(task.id, task.lease.epoch, task.lease.worker, task.need, until))
-        self.holdings.add(task.lease.gateway, task.need)
+    def _grant(self, name: str, task: Task, until: Instant) -> None:
+        lease, need = task.lease, task.need
+        self.leases.grant(Lease(name, lease.epoch, lease.worker, need, until))
+        self.holdings.add(lease.gateway, need)
 
     def _earned(self, fact: Earned, now: Instant) -> None:
-        task = self.tasks[task_id(fact.job, fact.epoch)]
+        name = task_id(fact.job, fact.epoch)
+        task = self.tasks[name]
         moved = task.move(fact, now)
         credits = {OWN: Wei(fact.wei - fact.share), f"worker:{task.lease.worker}": fact.share}
-        if task.phase is Phase.LEASED:
-            self.ledger.post(task.id, credits)
+        if task.phase is LEASED:
+            self.ledger.post(name, credits)
         else:
             self.ledger.transfer(account(fact.gateway), credits)
-        self._end(task, moved)
+        self._end(name, task, moved)
         self.emit(
             Send(fact.gateway, words.Settled(fact.job, fact.epoch, fact.wei)),
             Send(task.lease.worker, words.Settled(fact.job, fact.epoch, fact.share)),
         )
 
     def _released(self, fact: Released, now: Instant) -> None:
-        task = self.tasks[task_id(fact.job, fact.epoch)]
-        moved = task.move(fact, now)
-        self.ledger.void(task.id)
-        self._end(task, moved)
+        name = task_id(fact.job, fact.epoch)
+        self._let_go(name, self.tasks[name], fact, now)
 
     def _quarantined(self, fact: Quarantined, now: Instant) -> None:
-        for lease in [lease for lease in self.leases if self.tasks[lease.task].lease.job == fact.job]:
-            task = self.tasks[lease.task]
-            moved = task.move(fact, now)
-            self.ledger.void(task.id)
-            self._end(task, moved)
+        live = {lease.task: self.tasks[lease.task] for lease in self.leases}
+        for name, task in live.items():
+            if task.lease.job == fact.job:
+                self._let_go(name, task, fact, now)
 
-    def _end(self, was: Task, task: Task) -> None:
-        self.tasks[task.id] = task
-        self.leases.end(task.id)
-        self._relays.pop(task.id, None)
-        if was.phase is Phase.LEASED:
+    def _let_go(self, name: str, task: Task, fact: Released | Quarantined, now: Instant) -> None:
+        moved = task.move(fact, now)
+        self.ledger.void(name)
+        self._end(name, task, moved)
+
+    def _end(self, name: str, was: Task, task: Task) -> None:
+        self.tasks[name] = task
+        self.leases.end(name)
+        self._relays.pop(name, None)
+        self._answered.pop(name, None)
+        if was.phase is LEASED:
             self.holdings.remove(task.lease.gateway, task.need)
-            self._ended.append(task.id)
+            self._ended.append(name)
             if len(self._ended) > self.rules.ended_tasks_max:
                 del self.tasks[self._ended.popleft()]
 
@@ -109,7 +117,7 @@ class Books(Machine[State]):
     def check(self) -> None:
         """Raise `Broken` unless tasks, leases and holds tell one story, and no worker is overfull."""
         self.ledger.check()
-        live = {task.id for task in self.tasks.values() if task.phase is Phase.LEASED}
+        live = {task.id for task in self.tasks.values() if task.phase is LEASED}
         if live != {lease.task for lease in self.leases}:
             raise Broken("the leases and the live tasks differ")
         self.holdings.check((self.tasks[name].lease.gateway, self.tasks[name].need) for name in live)
@@ -125,9 +133,9 @@ class Books(Machine[State]):
         self.tasks = {task.id: task for task in state.tasks}
         self._ended = deque(state.ended)
         self.ledger.load(state.book)
-        for task in state.tasks:
-            if task.phase is Phase.LEASED:
-                self._grant(task, task.deadline)
+        for name, task in self.tasks.items():
+            if task.phase is LEASED:
+                self._grant(name, task, task.deadline)
 
     def busy(self) -> bool:
         """True while leases live."""

@@ -46,7 +46,7 @@ from shoal.wire.pipelines import PIPELINES
 from shoal.work.queue import Need
 from shoal.work.receipt import Terms
 from shoal.work.seal import seal
-from shoal.work.task import Earned, Leased, Phase, Released, Task, task_id
+from shoal.work.task import EARNED, LEASED, RELEASED, Earned, Leased, Released, Task, task_id
 
 #: Signs bytes with this node's key.
 Sign = Callable[[bytes], bytes]
@@ -74,8 +74,8 @@ class OrchestratorMachine(Books):
         self._heartbeat_due = Instant(0)
         #: Leases of which the gateway does not know: a quick job is answered before it is worth a word.
         self._untold: list[str] = []
-        #: Answers on their way whose receipts wait to be signed together, and the gateways they go to.
-        self._unsealed: list[tuple[NodeId, words.Result]] = []
+        #: Answers on their way, the gateways they go to, and their receipts, which wait to be signed together.
+        self._unsealed: list[tuple[NodeId, words.Result, words.Receipt]] = []
 
     # Peers
 
@@ -94,11 +94,10 @@ class OrchestratorMachine(Books):
 
     def _doubt_answers(self, gateway: NodeId, now: Instant) -> None:
         """What was passed on may be lost with a gateway's last connection: only who answered can say it again."""
-        for name, relay in self._relays.items():
-            if relay.answered and self.tasks[name].lease.gateway == gateway:
-                relay.answered = False
-                lease = self.leases[name]
-                self.leases.until(name, max(lease.until, later(now, self.rules.reconnect_ms)))
+        for name in [name for name in self._answered if self.tasks[name].lease.gateway == gateway]:
+            del self._answered[name]
+            lease = self.leases[name]
+            self.leases.until(name, max(lease.until, later(now, self.rules.reconnect_ms)))
 
     def _ask_for_leases(self, worker: NodeId) -> None:
         """Name a worker its leases: an order, or the news that it failed, may be lost with the last connection."""
@@ -176,12 +175,12 @@ class OrchestratorMachine(Books):
                 raise Untrusted(f"{peer} uses the id of a job that is not its own: {word.job}")
             self._repeat(task)
             return
-        if word.spec.units_max < 0 or word.price.cost(word.spec.units_max) > WEI_MAX:
+        most = word.price.cost(word.spec.units_max)
+        if word.spec.units_max < 0 or most > WEI_MAX:
             raise Untrusted(f"{peer} sent job {word.job} at a price that no receipt can name")
         if word.digest != digest(word.body):
             raise Untrusted(f"{peer} sent job {word.job} with another body than it names")
         need = (word.spec.pipeline, word.spec.model)
-        most = word.price.cost(word.spec.units_max)
         if not self.roster.sells(need):
             self._turn_away(peer, word, words.Fault(NoCapacity.code, f"nobody here runs {need[1]}"))
         elif (wanted := units_wanted(word.spec, word.body) or 0) > word.spec.units_max:
@@ -196,7 +195,7 @@ class OrchestratorMachine(Books):
         elif (worker := self._choose(peer, word, need, now)) is None:
             self._turn_away(peer, word, words.Fault(Busy.code, "every slot is taken"))
         else:
-            self._lease(peer, word, worker, now)
+            self._lease(peer, word, need, worker, now)
 
     def _choose(self, peer: NodeId, word: words.Job, need: Need, now: Instant) -> NodeId | None:
         """The worker for a job: where its session is at home, if that is nearly as good, and not where it failed."""
@@ -224,7 +223,7 @@ class OrchestratorMachine(Books):
         before = (self.tasks.get(task_id(word.job, epoch)) for epoch in range(1, word.epoch)[-EPOCHS_MAX:])
         return tuple(task.lease.worker for task in before if task is not None)
 
-    def _lease(self, peer: NodeId, word: words.Job, worker: NodeId, now: Instant) -> None:
+    def _lease(self, peer: NodeId, word: words.Job, need: Need, worker: NodeId, now: Instant) -> None:
         leased = Leased(
             word.job,
             word.epoch,
@@ -242,7 +241,6 @@ class OrchestratorMachine(Books):
         # Nobody hears of an answer before the lease is on disk; if it never gets there, the worker ran for nothing.
         self.emit(SendAtOnce(worker, order))
         self._untold.append(task_id(word.job, word.epoch))
-        need = (word.spec.pipeline, word.spec.model)
         news = self.roster.tried(worker, need)
         self.shares.served(peer, need)
         self._announce(but=None if news or self._contended(need) else peer)
@@ -256,9 +254,9 @@ class OrchestratorMachine(Books):
     def _repeat(self, task: Task) -> None:
         """Say again what became of an attempt."""
         lease = task.lease
-        if task.phase is Phase.LEASED:
+        if task.phase is LEASED:
             self.emit(Send(lease.gateway, words.Lease(lease.job, lease.epoch, lease.worker)))
-        elif task.phase is Phase.RELEASED:
+        elif task.phase is RELEASED:
             assert task.fault is not None
             self.emit(Send(lease.gateway, words.Failure(lease.job, lease.epoch, task.fault)))
         else:
@@ -288,7 +286,7 @@ class OrchestratorMachine(Books):
         lease = task.lease
         if not 0 <= word.units <= lease.spec.units_max or word.wei != lease.price.cost(word.units):
             raise Untrusted(f"{peer} pays {word.wei} wei for {word.units} units of {task.id}: not the price")
-        if task.phase is Phase.EARNED:
+        if task.phase is EARNED:
             self.emit(Send(peer, words.Settled(word.job, word.epoch, task.wei)))
             return None
         return task
@@ -297,7 +295,7 @@ class OrchestratorMachine(Books):
         lease = task.lease
         share = part(word.wei, lease.share_ppm)
         self.decide(Earned(lease.job, lease.epoch, lease.gateway, word.units, word.wei, share), now)
-        if task.phase is Phase.LEASED:
+        if task.phase is LEASED:
             self._announce(but=None if self._contended(task.need) else lease.gateway)
 
     def _hear_demand(self, peer: NodeId, word: words.Demand, now: Instant) -> None:
@@ -318,7 +316,7 @@ class OrchestratorMachine(Books):
         """A gateway is back, and still waits for these: it has not heard that some have ended."""
         for held in word.leases:
             task = self.tasks.get(task_id(held.job, held.epoch))
-            if task is not None and task.lease.gateway == peer and task.phase is not Phase.LEASED:
+            if task is not None and task.lease.gateway == peer and task.phase is not LEASED:
                 self._repeat(task)
 
     # Workers
@@ -342,17 +340,14 @@ class OrchestratorMachine(Books):
         if word.digest != digest(word.body) or word.units < 0:
             self._release(task, words.Fault(Failed.code, "the worker's answer is damaged"), now)
             return
-        relay = self._relay(task)
-        if not relay.answered:
-            relay.answered = True
+        name = task_id(word.job, word.epoch)
+        if name not in self._answered:
+            self._answered[name] = None
             size = size_class(task.lease.spec.units_max)
             if self.roster.answered(peer, task.need, size, word.run_ms, now):
                 self._announce()
-        answer = words.Result(
-            word.job, word.epoch, word.units, word.run_ms, word.digest, word.body, self._receipt(task, word)
-        )
         self._gather()
-        self._unsealed.append((task.lease.gateway, answer))
+        self._unsealed.append((task.lease.gateway, word, self._receipt(task, word)))
 
     def _receipt(self, task: Task, word: words.Result) -> words.Receipt:
         lease = task.lease
@@ -363,8 +358,8 @@ class OrchestratorMachine(Books):
         """Sign what has been answered, all at once, and pass it on; say what has become of the capacity."""
         self._gathering = False
         answers, self._unsealed = self._unsealed, []
-        receipts = seal([answer.receipt for _, answer in answers if answer.receipt], self._sign)
-        for (gateway, answer), receipt in zip(answers, receipts, strict=True):
+        receipts = seal([receipt for _, _, receipt in answers], self._sign)
+        for (gateway, answer, _), receipt in zip(answers, receipts, strict=True):
             self.emit(Send(gateway, replace(answer, receipt=receipt)))
         if self._news.waits:
             self._tell_news(now)
@@ -390,22 +385,22 @@ class OrchestratorMachine(Books):
 
     def _refuse(self, worker: NodeId, job: JobId, epoch: int) -> None:
         ended = self.tasks.get(task_id(job, epoch))
-        if ended is not None and ended.lease.worker == worker and ended.phase is Phase.EARNED:
+        if ended is not None and ended.lease.worker == worker and ended.phase is EARNED:
             self.emit(Send(worker, words.Settled(job, epoch, ended.share)))
         else:
             self.emit(Send(worker, words.Cancel(job, epoch)))
 
     def _relay(self, task: Task) -> Relay:
-        relay = self._relays.get(task.id)
-        if relay is None:
-            relay = self._relays[task.id] = Relay(self.rules.window_units_max)
-        return relay
+        name = task.id
+        if name not in self._relays:
+            self._relays[name] = Relay(self.rules.window_units_max)
+        return self._relays[name]
 
     # Endings
 
     def _release(self, task: Task, fault: words.Fault, now: Instant, *, tell: bool = True) -> None:
         """End a live attempt that nobody will pay for; `tell` the gateway, and the worker in any case."""
-        if task.phase is not Phase.LEASED:
+        if task.phase is not LEASED:
             return
         lease = task.lease
         news = fault.code in BLAMED and self.roster.failed(lease.worker, task.need, now)
@@ -416,9 +411,9 @@ class OrchestratorMachine(Books):
             self.emit(Send(lease.gateway, words.Failure(lease.job, lease.epoch, fault)))
         self._announce(but=None if news or self._contended(task.need) else lease.gateway)
 
-    def _end(self, was: Task, task: Task) -> None:
-        super()._end(was, task)
-        if was.phase is Phase.LEASED and self.roster.ended(task.lease.worker, task.need):
+    def _end(self, name: str, was: Task, task: Task) -> None:
+        super()._end(name, was, task)
+        if was.phase is LEASED and self.roster.ended(task.lease.worker, task.need):
             self._announce()
 
     def _tasks_of(self, worker: NodeId) -> list[Task]:
@@ -448,7 +443,7 @@ class OrchestratorMachine(Books):
 
     def _look_at(self, task: Task, until: Instant, now: Instant) -> None:
         """Release an attempt whose time is over; one that has answered waits longer for the gateway's word."""
-        answered = task.id in self._relays and self._relays[task.id].answered
+        answered = task.id in self._answered
         if later(task.deadline, 2 * self.rules.lease_ms) <= now:
             self._release(task, words.Fault(Expired.code, "the deadline passed"), now)
         elif until <= now and (not answered or later(task.deadline, self.rules.lease_ms) <= now):

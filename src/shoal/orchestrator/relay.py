@@ -20,8 +20,6 @@ class Relay:
         #: How far the pieces that went on have come.
         self._sent = 0
         self._waiting: deque[Progress] = deque()
-        #: True once the answer has been sent on: then the gateway alone decides how it ends.
-        self.answered = False
 
     def hear(self, piece: Progress) -> Progress | None:
         """Take a piece; give it back if it may go on at once."""

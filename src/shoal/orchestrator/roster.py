@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from shoal.ids import JobId, NodeId
 from shoal.money.wei import Price
 from shoal.orchestrator.shelf import Shelf
-from shoal.policy.breaker import Breaker, Limits, Phase
+from shoal.policy.breaker import OPEN, Breaker, Limits
 from shoal.policy.record import Record
 from shoal.policy.selection import Policy, choose
 from shoal.policy.views import Candidate, Wish
@@ -107,8 +107,7 @@ class Roster:
         said = {(offer.pipeline, offer.model): offer for offer in offers}
         self._withdraw(member, but=said)
         for need, offer in said.items():
-            standing = member.standings.setdefault(need, Standing())
-            standing.heard(now)
+            self._standing(worker, need).heard(now)
             if member.offers.get(need) != offer:
                 self._shelf(need).put(worker, offer)
         member.offers = said
@@ -236,12 +235,13 @@ class Roster:
     @property
     def resting(self) -> bool:
         """True while somebody is left alone until some time."""
-        return any(
-            self._members[node].standings[need].breaker.phase is Phase.OPEN for node, need in self._on_trial
-        )
+        return any(self._members[node].standings[need].breaker.phase is OPEN for node, need in self._on_trial)
 
     def _standing(self, worker: NodeId, need: Need) -> Standing:
-        return self._members[worker].standings.setdefault(need, Standing())
+        standings = self._members[worker].standings
+        if need not in standings:
+            standings[need] = Standing()
+        return standings[need]
 
     def _judge(self, worker: NodeId, need: Need, standing: Standing, breaker: Breaker) -> bool:
         shelf = self._shelves.get(need)

@@ -7,6 +7,8 @@ to say: it decides who has room.
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from msgspec import Struct, field
 
 from shoal.policy.breaker import Breaker
@@ -20,7 +22,7 @@ class Record(Struct, kw_only=True):
 
     breaker: Breaker = Breaker()
     outcomes: Outcomes = Outcomes()
-    paces: dict[int, Pace] = field(default_factory=dict)
+    paces: dict[int, Pace] = field(default_factory=lambda: defaultdict(Pace))
     heard_at: Instant = Instant(0)
     #: The number of the choice that fell on it last, and how many did since it was heard.
     turn: int = 0
@@ -42,5 +44,5 @@ class Record(Struct, kw_only=True):
     def did(self, size: int, run_ms: int, now: Instant) -> None:
         """It answered a job of this size, and took so long."""
         self.outcomes = self.outcomes.after(True, now)
-        self.paces.setdefault(size, Pace()).learn(run_ms)
+        self.paces[size].learn(run_ms)
         self.heard(now)

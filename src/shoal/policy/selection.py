@@ -8,6 +8,7 @@ candidates and wish always give the same choice, and `explain` says why.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from msgspec.structs import replace
 
@@ -16,7 +17,7 @@ from shoal.ids import NodeId
 from shoal.machine import Value
 from shoal.money.wei import MILLION
 from shoal.policy.draws import DRAWS, Passes, drawn
-from shoal.policy.filters import FILTERS, HARD, available, fits
+from shoal.policy.filters import FILTERS, HARD, Excludes, available, fits
 from shoal.policy.luck import Luck
 from shoal.policy.pool import Pool
 from shoal.policy.presets import POLICIES
@@ -73,8 +74,7 @@ def _explores(policy: Policy, wish: Wish, luck: Luck) -> bool:
 
 def _passes(policy: Policy, wish: Wish, *, lifted: bool) -> Passes:
     """Whether an available candidate passes every filter; `lifted` are those that give way."""
-    filters = [FILTERS[name] for name in policy.filters]
-    excludes = [filter_.excludes for filter_ in filters if not (lifted and filter_.gives_way)]
+    excludes = _excludes(policy, lifted)
     if not excludes:
         return lambda candidate: fits(candidate, wish)
     if len(excludes) == 1:  # said apart, because it is asked of every candidate
@@ -83,6 +83,13 @@ def _passes(policy: Policy, wish: Wish, *, lifted: bool) -> Passes:
     return lambda candidate: (
         fits(candidate, wish) and not any(test(candidate, wish, policy) for test in excludes)
     )
+
+
+@lru_cache
+def _excludes(policy: Policy, lifted: bool) -> tuple[Excludes, ...]:
+    """What a policy's own filters exclude; looked up once, because every choice asks."""
+    filters = [FILTERS[name] for name in policy.filters]
+    return tuple(filter_.excludes for filter_ in filters if not (lifted and filter_.gives_way))
 
 
 # Why

@@ -9,6 +9,7 @@ from shoal.units import Instant
 
 #: Jobs of one size class differ in their work units by less than this factor.
 SIZE_FACTOR = 4
+_SIZE_BITS = SIZE_FACTOR.bit_length() - 1
 
 
 class Candidate(Value, frozen=True, kw_only=True):
@@ -72,4 +73,4 @@ class Wish(Value, frozen=True, kw_only=True):
 
 def size_class(units: int) -> int:
     """Which jobs take about as long as one of so many work units."""
-    return (max(1, units).bit_length() - 1) // (SIZE_FACTOR.bit_length() - 1)
+    return (max(1, units).bit_length() - 1) // _SIZE_BITS

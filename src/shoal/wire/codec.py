@@ -39,6 +39,8 @@ class Coder(Generic[T]):
 _words: Coder[Word] = Coder(*WORDS)
 _payloads = Coder(Payload)
 _receipts = Coder(Receipt)
+#: Reads JSON through without making anything of it.
+_json = msgspec.json.Decoder(msgspec.Raw)
 
 encode = _words.encode
 decode = _words.decode
@@ -51,7 +53,7 @@ def is_whole(answer: bytes, *, names_files: bool) -> bool:
     try:
         payload = decode_payload(answer)
         if not names_files:
-            msgspec.json.decode(payload.params, type=msgspec.Raw)
+            _json.decode(payload.params)
             return True
         names = names_of(msgspec.json.decode(payload.params))
     except (Untrusted, msgspec.DecodeError, UnicodeDecodeError, RecursionError):

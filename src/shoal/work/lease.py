@@ -78,11 +78,11 @@ class Leases:
         if until < before.until:
             self._note(lease)
 
-    def end(self, task: str) -> None:
-        """End a lease, if it lives."""
+    def end(self, task: str) -> Lease | None:
+        """End a task's lease, and say which it was; None if it has none."""
         lease = self._by_task.pop(task, None)
         if lease is None:
-            return
+            return None
         held = self._by_holder[lease.holder]
         del held[lease.need][task]
         if not held[lease.need]:
@@ -91,6 +91,7 @@ class Leases:
             del self._by_holder[lease.holder]
         if self.heed is not None:
             self.heed(lease.holder, lease.need)
+        return lease
 
     def count(self, holder: NodeId, need: Need) -> int:
         """How many of a holder's slots for this are leased."""

@@ -31,8 +31,12 @@ class Phase(Enum):
     CANCELLED = "cancelled"
 
 
+#: By their own names, because an enum is slow to ask for its members.
+QUEUED, LEASED, DONE, FAILED, CANCELLED = Phase
+
+
 #: Phases that nothing leaves.
-ENDED = frozenset({Phase.DONE, Phase.FAILED, Phase.CANCELLED})
+ENDED = frozenset({DONE, FAILED, CANCELLED})
 
 
 class Preference(Struct, frozen=True, array_like=True, gc=False):
@@ -141,17 +145,17 @@ class Withdrawn(Fact, frozen=True):
 
 #: What may happen when. A pair that is not here is a bug, and raises.
 MOVES: dict[tuple[Phase, type[Fact]], Phase] = {
-    (Phase.QUEUED, Placed): Phase.LEASED,
-    (Phase.QUEUED, Abandoned): Phase.FAILED,
-    (Phase.QUEUED, Withdrawn): Phase.CANCELLED,
-    (Phase.QUEUED, Quarantined): Phase.FAILED,
-    (Phase.LEASED, Hedged): Phase.LEASED,
-    (Phase.LEASED, Fallen): Phase.LEASED,
-    (Phase.LEASED, Returned): Phase.QUEUED,
-    (Phase.LEASED, Answered): Phase.DONE,
-    (Phase.LEASED, Abandoned): Phase.FAILED,
-    (Phase.LEASED, Withdrawn): Phase.CANCELLED,
-    (Phase.LEASED, Quarantined): Phase.FAILED,
+    (QUEUED, Placed): LEASED,
+    (QUEUED, Abandoned): FAILED,
+    (QUEUED, Withdrawn): CANCELLED,
+    (QUEUED, Quarantined): FAILED,
+    (LEASED, Hedged): LEASED,
+    (LEASED, Fallen): LEASED,
+    (LEASED, Returned): QUEUED,
+    (LEASED, Answered): DONE,
+    (LEASED, Abandoned): FAILED,
+    (LEASED, Withdrawn): CANCELLED,
+    (LEASED, Quarantined): FAILED,
 }
 
 
@@ -182,7 +186,7 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
     accepted_at: Instant
     deadline: Instant
     key: str = ""
-    phase: Phase = Phase.QUEUED
+    phase: Phase = QUEUED
     attempts: tuple[Attempt, ...] = ()
     #: What a work unit costs at the attempt that the job stands by.
     price: Price = Price(0)
@@ -242,6 +246,9 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
                 self._expect(fact.epoch, self.next_epoch)
                 attempts = self._begun(fact, now)
                 return replace(self, phase=phase, attempts=attempts, epoch=fact.epoch, price=fact.price)
+            case Answered():
+                self._expect_live(fact.epoch)
+                return self._answered(fact, phase, now)
             case Hedged():
                 self._expect(fact.epoch, self.next_epoch)
                 self._expect(self.hedge, 0)
@@ -257,9 +264,6 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
                 self._expect(fact.epoch, self.epoch)
                 self._expect(self.hedge, 0)
                 return replace(self, phase=phase, attempts=self._failed(fact.epoch, fact.fault, fact.counts))
-            case Answered():
-                self._expect_live(fact.epoch)
-                return self._answered(fact, phase, now)
             case Withdrawn():
                 self._expect(fact.epoch, self.epoch)
                 return replace(
@@ -309,7 +313,7 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
 
     def _abandoned(self, fault: Fault, phase: Phase, now: Instant) -> Job:
         attempts = self.attempts
-        if self.phase is Phase.LEASED:
+        if self.phase is LEASED:
             attempts = self._failed(self.epoch, fault, counts=True)
         return replace(self, phase=phase, ended_at=now, hedge=0, fault=fault, attempts=attempts)
 
@@ -328,5 +332,5 @@ def renewed(job: Job) -> Job:
 
 def expired(job: Job) -> Fault:
     """What a client is told whose deadline has passed."""
-    waited = "no slot was free in time" if job.phase is Phase.QUEUED else "the answer did not come in time"
+    waited = "no slot was free in time" if job.phase is QUEUED else "the answer did not come in time"
     return Fault(Expired.code, f"{waited}; allow more time, or try again later")

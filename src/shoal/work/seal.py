@@ -27,26 +27,31 @@ def seal(receipts: Sequence[Receipt], sign: Callable[[bytes], bytes]) -> list[Re
     """These receipts with their paths and the one signature over them all."""
     if not receipts:
         return []
-    level = [leaf(receipt) for receipt in receipts]
-    paths: list[list[bytes]] = [[] for _ in receipts]
-    below = [[index] for index in range(len(receipts))]
-    while len(level) > 1:
-        nodes, beneath = [], []
-        for at in range(0, len(level) - 1, 2):
-            left, right = level[at], level[at + 1]
-            for index in below[at]:
-                paths[index].append(RIGHT + right)
-            for index in below[at + 1]:
-                paths[index].append(LEFT + left)
-            nodes.append(node(left, right))
-            beneath.append(below[at] + below[at + 1])
-        odd = len(level) - len(level) % 2
-        level, below = nodes + level[odd:], beneath + below[odd:]
-    signature = sign(PREFIX + level[0])
+    levels = [[leaf(receipt) for receipt in receipts]]
+    while len(levels[-1]) > 1:
+        levels.append(_above(levels[-1]))
+    signature = sign(PREFIX + levels[-1][0])
     return [
-        replace(receipt, path=tuple(path), signature=signature)
-        for receipt, path in zip(receipts, paths, strict=True)
+        replace(receipt, path=_path(levels, index), signature=signature)
+        for index, receipt in enumerate(receipts)
     ]
+
+
+def _above(level: Sequence[bytes]) -> list[bytes]:
+    """The hashes over two and two of these; an odd one goes up as it is."""
+    nodes = [node(left, right) for left, right in zip(level[::2], level[1::2], strict=False)]
+    return nodes if len(level) % 2 == 0 else [*nodes, level[-1]]
+
+
+def _path(levels: Sequence[Sequence[bytes]], index: int) -> tuple[bytes, ...]:
+    """The steps from a leaf to the root: at each level the hash beside it, if there is one."""
+    steps = []
+    for level in levels:
+        beside = index ^ 1
+        if beside < len(level):
+            steps.append((LEFT if index & 1 else RIGHT) + level[beside])
+        index >>= 1
+    return tuple(steps)
 
 
 def signed_bytes(receipt: Receipt) -> bytes:
