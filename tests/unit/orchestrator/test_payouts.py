@@ -344,7 +344,7 @@ def test_a_winning_ticket_goes_to_the_redeemer_until_it_is_settled() -> None:
     assert told(ended) == ["WinnerSettled", "Retire"]
     assert Retire(letter.key) in ended
     assert told(orchestrator.handle(Heard(R, words.Redemption(name, "confirmed")), NOW)) == ["Retire"]
-    assert not orchestrator.handle(Restarted(), NOW)
+    assert told(orchestrator.handle(Restarted(), NOW)) == []
 
 
 def test_a_winning_ticket_that_brings_nothing_is_said_loudly() -> None:
