@@ -46,6 +46,7 @@ class Town:
         self.url = f"http://{HOST}:{port}"
         settings = {
             "http_addr": f"{HOST}:{port}",
+            "operator_addr": "",
             "orchestrators": addresses,
             "rules": self._rules(trace, policy),
         }

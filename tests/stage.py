@@ -265,7 +265,13 @@ async def gateway(home: Path, seller: Seller | None = None, **settings: Any) -> 
     """A gateway that has heard what its one orchestrator sells."""
     seller = seller or Seller()
     service = Service(
-        Settings(home=str(home), http_addr="127.0.0.1:0", orchestrators=(await seller.listen(),), **settings)
+        Settings(
+            home=str(home),
+            http_addr="127.0.0.1:0",
+            operator_addr="127.0.0.1:0",
+            orchestrators=(await seller.listen(),),
+            **settings,
+        )
     )
     quoted = asyncio.Event()
     post = service.node.host.post

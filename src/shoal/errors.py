@@ -43,6 +43,19 @@ class NoCredit(Refused):
     http_status = 402
 
 
+class SpendLimit(NoCredit):
+    """The most that this key or its tenant may spend would be passed."""
+
+    code = "spend_limit"
+
+
+class NotGranted(Refused):
+    """This key does not go so far; ask whoever runs this gateway."""
+
+    code = "not_granted"
+    http_status = 403
+
+
 class NotFound(Refused):
     """There is nothing under this name that you may see."""
 
@@ -83,6 +96,14 @@ class Cancelled(Refused):
 
     code = "cancelled"
     http_status = 409
+
+
+class RateLimited(Refused):
+    """This key or its tenant has sent as many jobs as it may for now; wait as long as Retry-After says."""
+
+    code = "rate_limited"
+    http_status = 429
+    retryable = True
 
 
 class Failed(ShoalError):

@@ -13,6 +13,8 @@ JobId = NewType("JobId", str)
 ClientId = NewType("ClientId", str)
 NodeId = NewType("NodeId", str)
 Digest = NewType("Digest", str)
+#: Names an API key without giving it away; it may stand in logs and statements.
+KeyId = NewType("KeyId", str)
 
 #: 128 random bits: nobody guesses another client's job.
 JOB_ID_BYTES = 16

@@ -6,6 +6,8 @@ instants of two nodes are never compared, only durations cross the wire.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import add
 from typing import NewType
 
 Instant = NewType("Instant", int)
@@ -16,7 +18,5 @@ HOUR_MS = 60 * MINUTE_MS
 KIB = 1024
 MIB = 1024 * KIB
 
-
-def later(instant: Instant, duration_ms: int) -> Instant:
-    """The instant `duration_ms` after `instant`."""
-    return Instant(instant + duration_ms)
+#: The instant so many milliseconds after another. Plain addition: every job asks a dozen times.
+later: Callable[[Instant, int], Instant] = add

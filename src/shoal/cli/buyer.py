@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from shoal.cli.client import Answer, Client, Json
+from shoal.cli.client import READ_TIMEOUT_S, Answer, Client, Json
 from shoal.cli.network import GATEWAY_PORT, HOST, NETWORK_FILE
 from shoal.errors import Refused
 from shoal.runtime.config import home
@@ -159,6 +159,11 @@ def gateway_url(named: str | None) -> str:
         return str(note["gateway"])
     except (OSError, ValueError, KeyError):
         return f"http://{HOST}:{GATEWAY_PORT}"
+
+
+def gateway(named: str | None, *, timeout_s: float = READ_TIMEOUT_S) -> Client:
+    """A client of that gateway; `$SHOAL_API_KEY` goes with it, if there is one."""
+    return Client(gateway_url(named), timeout_s=timeout_s, key=os.environ.get("SHOAL_API_KEY", ""))
 
 
 def names() -> dict[str, str]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from shoal.cli.buyer import Buyer, gateway_url
-from shoal.cli.client import Client
+from shoal.cli.buyer import Buyer, gateway
 from shoal.cli.terminal import gwei
 from shoal.errors import Refused
 
@@ -22,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask the gateway to stop it."""
-    job = Buyer(Client(gateway_url(options.gateway))).cancel(options.id)
+    job = Buyer(gateway(options.gateway)).cancel(options.id)
     if options.json:
         print(json.dumps(job, indent=2))
     elif job["state"] == "cancelled":

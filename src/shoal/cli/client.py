@@ -41,13 +41,15 @@ class Answer(Struct, frozen=True):
 class Client:
     """Sends requests to one address."""
 
-    def __init__(self, url: str, *, timeout_s: float = READ_TIMEOUT_S) -> None:
+    def __init__(self, url: str, *, timeout_s: float = READ_TIMEOUT_S, key: str = "") -> None:
+        """`key` goes with every request, as `Authorization: Bearer`."""
         parts = urlsplit(url if "//" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise Refused(f"{url!r} is no gateway; write http://host:port")
         self.url = f"{parts.scheme}://{parts.netloc}"
         self._parts = parts
         self._timeout_s = timeout_s
+        self._key = key
 
     def get(self, path: str) -> Answer:
         """`GET`; raises what the answer says if it says an error."""
@@ -110,6 +112,8 @@ class Client:
         kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(self._parts.hostname or "", self._parts.port, timeout=CONNECT_TIMEOUT_S)
         sent = dict(headers or {})
+        if self._key:
+            sent["Authorization"] = f"Bearer {self._key}"
         if isinstance(body, Mapping):
             body = json.dumps(body).encode()
             sent.setdefault("Content-Type", "application/json")

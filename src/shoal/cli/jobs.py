@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from shoal.cli.buyer import ENDED, Buyer, Job, gateway_url, names
-from shoal.cli.client import Client
+from shoal.cli.buyer import ENDED, Buyer, Job, gateway, names
 from shoal.cli.terminal import columns, duration, gwei
 from shoal.cli.terminal import console as new_console
 
@@ -35,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask the gateway and print."""
-    buyer = Buyer(Client(gateway_url(options.gateway)))
+    buyer = Buyer(gateway(options.gateway))
     console = new_console()
     if options.id:
         _one(buyer, options, console)

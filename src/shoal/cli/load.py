@@ -24,8 +24,7 @@ from rich.live import Live
 from rich.text import Text
 
 from shoal.cli import report
-from shoal.cli.buyer import Buyer, gateway_url, names
-from shoal.cli.client import Client
+from shoal.cli.buyer import Buyer, gateway, names
 from shoal.cli.drawing import drawing
 from shoal.cli.driver import Driver, Rules, Tally
 from shoal.cli.lines import Lines
@@ -103,7 +102,7 @@ def run(options: argparse.Namespace) -> int:
     console = new_console(stderr=True)
     parts = _parts(options)
     keys = _lines(options.keys) if options.keys else ()
-    buyer = Buyer(Client(gateway_url(options.gateway)))
+    buyer = Buyer(gateway(options.gateway))
     fleet = _fleet(buyer)
     if options.html:
         drawing("paper")  # better now than after the load

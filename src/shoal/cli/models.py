@@ -10,7 +10,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from shoal.cli.buyer import gateway_url
+from shoal.cli.buyer import gateway
 from shoal.cli.client import Client
 from shoal.cli.terminal import columns, megabytes
 from shoal.cli.terminal import console as new_console
@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read the manifest, look into the folder of models, and ask the gateway if there is one."""
-    offered = _offered(gateway_url(options.gateway), required=options.gateway is not None)
+    offered = _offered(
+        gateway(options.gateway, timeout_s=LOOK_TIMEOUT_S), required=options.gateway is not None
+    )
     home = models_home(os.environ)
     console = new_console()
     if options.measure:
@@ -99,10 +101,10 @@ def source_of(model: Model) -> str:
     return ", ".join(hubs or packages) or "this package"
 
 
-def _offered(url: str, *, required: bool) -> dict[tuple[str, str], int] | None:
+def _offered(client: Client, *, required: bool) -> dict[tuple[str, str], int] | None:
     """Slots by pipeline and model at the gateway; None if there is none."""
     try:
-        listed = Client(url, timeout_s=LOOK_TIMEOUT_S).get("/v1/models").json()["data"]
+        listed = client.get("/v1/models").json()["data"]
     except ShoalError:
         if required:
             raise

@@ -14,6 +14,7 @@ from math import gcd
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from shoal.errors import Refused
 from shoal.ids import NodeId
@@ -23,6 +24,7 @@ from shoal.wire.pipelines import PIPELINES, pipeline
 
 HOST = "127.0.0.1"
 GATEWAY_PORT = 9935
+GATEWAY_OPERATOR_PORT = 5935
 ORCHESTRATOR_PORTS = (8935, 8936)
 OPERATOR_PORTS = (7935, 7936)
 CHAIN_PORT = 8545
@@ -84,6 +86,8 @@ class Economy(Struct, frozen=True):
     ticket_ev_wei: int
     deposit_wei: int
     reserve_wei: int
+    #: How often everybody looks at the chain.
+    poll_ms: int
     #: How deep a block must lie to be final; nobody takes anything back on a chain of one's own.
     confirmations: int = 1
 
@@ -91,6 +95,7 @@ class Economy(Struct, frozen=True):
 #: As real ones are: wins are rare and large, a ticket stands for many small jobs.
 USUAL = Economy(
     block_ms=1_000,
+    poll_ms=3_000,
     round_blocks=600,
     base_fee_wei=10**8,
     ticket_ev_wei=10**12,
@@ -101,6 +106,7 @@ USUAL = Economy(
 #: wins. Who wins is drawn as ever.
 TOUR = Economy(
     block_ms=250,
+    poll_ms=250,
     round_blocks=600,
     base_fee_wei=25_000,
     ticket_ev_wei=10**9,
@@ -122,6 +128,8 @@ class Node(Struct, frozen=True):
     pipelines: tuple[str, ...] = ()
     #: How many orchestrators it works for, for a worker.
     orchestrators: tuple[str, ...] = ()
+    #: Where a gateway answers its operator.
+    operator_url: str = ""
 
     @property
     def settings(self) -> Path:
@@ -161,8 +169,9 @@ class Ports(Struct, frozen=True):
     gateway: int
     orchestrators: tuple[int, ...]
     operators: tuple[int, ...]
-    chain: int
-    redeemer: int
+    gateway_operator: int = GATEWAY_OPERATOR_PORT
+    chain: int = CHAIN_PORT
+    redeemer: int = REDEEMER_PORT
 
 
 def choose_ports(gateway: int = GATEWAY_PORT, *, any_ports: bool = False, demo: bool = False) -> Ports:
@@ -180,6 +189,7 @@ def choose_ports(gateway: int = GATEWAY_PORT, *, any_ports: bool = False, demo: 
         choose(gateway, "the gateway", "name another with --gateway-port"),
         tuple(choose(port, "an orchestrator", "say --any-ports") for port in ORCHESTRATOR_PORTS),
         tuple(choose(port, "an orchestrator's operator", "say --any-ports") for port in OPERATOR_PORTS),
+        choose(GATEWAY_OPERATOR_PORT, "the gateway's operator", "say --any-ports"),
         choose(CHAIN_PORT, "the chain", "say --any-ports or --no-chain"),
         choose(REDEEMER_PORT, "the redeemer's operator", "say --any-ports or --no-chain"),
     )
@@ -212,7 +222,10 @@ def lay_out(
         pipeline(name)
     if not 1 <= workers <= WORKERS_MAX:
         raise Refused(f"there can be 1 to {WORKERS_MAX} workers, not {workers}")
-    gateway = _node(home, "gateway", "gateway", url=f"http://{HOST}:{ports.gateway}")
+    gateway = replace(
+        _node(home, "gateway", "gateway", url=f"http://{HOST}:{ports.gateway}"),
+        operator_url=f"http://{HOST}:{ports.gateway_operator}",
+    )
     orchestrators = [
         _node(home, f"orchestrator-{number}", "orchestrator", url=f"http://{HOST}:{port}")
         for number, port in enumerate(ports.operators, 1)
@@ -255,7 +268,11 @@ def _plans(
     """The settings of everybody but the workers."""
     gateway = network.gateway
     plans: dict[str, dict[str, object]] = {
-        gateway.name: {"http_addr": f"{HOST}:{ports.gateway}", "orchestrators": list(addresses)}
+        gateway.name: {
+            "http_addr": f"{HOST}:{ports.gateway}",
+            "operator_addr": f"{HOST}:{ports.gateway_operator}",
+            "orchestrators": list(addresses),
+        }
     }
     for index, node in enumerate(network.of("orchestrator")):
         plans[node.name] = _orchestrator_plan(node, index, ports, network)
@@ -265,7 +282,7 @@ def _plans(
     (chain.home / CHAIN_FILE).unlink(missing_ok=True)  # until it is there again, there is no chain
     where = {
         "file": str(chain.home / CHAIN_FILE),
-        "poll_ms": economy.block_ms,
+        "poll_ms": economy.poll_ms,
         "confirmations": economy.confirmations,
     }
     payers = {
@@ -303,6 +320,7 @@ def save(network: Network) -> None:
     """Leave a note of who is who, for commands that name nodes."""
     note = {
         "gateway": network.gateway.url,
+        "operator": {"url": network.gateway.operator_url, "home": str(network.gateway.home)},
         "nodes": {node.id: {"name": node.name, "role": node.role, "url": node.url} for node in network.nodes},
     }
     (network.home / NETWORK_FILE).write_text(json.dumps(note, indent=2) + "\n")

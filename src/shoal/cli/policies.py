@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from shoal.cli.buyer import Buyer, gateway_url
-from shoal.cli.client import Client
+from shoal.cli.buyer import Buyer, gateway
 from shoal.cli.terminal import columns
 from shoal.cli.terminal import console as new_console
 
@@ -23,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask the gateway and print."""
-    value = Buyer(Client(gateway_url(options.gateway))).policies()
+    value = Buyer(gateway(options.gateway)).policies()
     if options.json:
         print(json.dumps(value, indent=2))
         return 0

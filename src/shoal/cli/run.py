@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from shoal.cli.buyer import ENDED, Buyer, File, Job, files_of, gateway_url, names, read_file
-from shoal.cli.client import Client
+from shoal.cli.buyer import ENDED, Buyer, File, Job, files_of, gateway, names, read_file
 from shoal.cli.terminal import duration, gwei
 from shoal.errors import BY_CODE, Failed, Refused
 from shoal.runtime.chance import new_job_id
@@ -64,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Submit, follow, and show."""
     row = pipeline(options.pipeline)
-    buyer = Buyer(Client(gateway_url(options.gateway)))
+    buyer = Buyer(gateway(options.gateway))
     params, file = _request(row, options)
     deadline_ms = round(options.deadline * SECOND_MS)
     wants = {name: getattr(options, name) for name in ("policy", "priority", "region", "hedge")}

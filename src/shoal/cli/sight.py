@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from shoal.cli.client import Client, Json
 from shoal.cli.network import Network, Node
-from shoal.errors import ShoalError
+from shoal.errors import ShoalError, Unauthorized
 
 LOOK_TIMEOUT_S = 5.0
 
@@ -31,6 +31,8 @@ def missing(network: Network) -> str:
             return f"{name} does not answer"
     try:
         Client(network.gateway.url, timeout_s=LOOK_TIMEOUT_S).get("/v1/models")
+    except Unauthorized:
+        pass  # it asks for keys, and so it is there
     except ShoalError:
         return "the gateway does not answer"
     for name, report in reports.items():

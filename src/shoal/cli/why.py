@@ -7,8 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from shoal.cli.buyer import Buyer, gateway_url, names
-from shoal.cli.client import Client
+from shoal.cli.buyer import Buyer, gateway, names
 from shoal.cli.terminal import columns, duration
 from shoal.cli.terminal import console as new_console
 
@@ -26,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask the gateway and print."""
-    value = Buyer(Client(gateway_url(options.gateway))).why(options.id)
+    value = Buyer(gateway(options.gateway)).why(options.id)
     if options.json:
         print(json.dumps(value, indent=2))
         return 0

@@ -11,8 +11,8 @@ from msgspec import Meta, Struct
 
 from shoal.errors import Failed, NotFound
 from shoal.gateway.machine import GatewayMachine
-from shoal.gateway.settlement import FEES
-from shoal.ids import JobId
+from shoal.gateway.settlement import FEES, lost_to, seller
+from shoal.ids import JobId, NodeId
 from shoal.money.wei import Price
 from shoal.runtime.door import Headers, Reply, encode, error_value
 from shoal.wire.codec import receipt_bytes
@@ -20,7 +20,7 @@ from shoal.wire.faults import error_of
 from shoal.wire.pipelines import PIPELINES, Pipeline
 from shoal.wire.references import with_urls
 from shoal.wire.words import Fault, Media, Payload, Receipt
-from shoal.work.lifecycle import ENDED, Attempt, Job, Phase
+from shoal.work.lifecycle import DONE, ENDED, Attempt, Job
 from shoal.work.seal import signed_bytes
 
 HOW_TO_CHECK = (
@@ -216,10 +216,9 @@ def pipeline_value(row: Pipeline) -> dict[str, Any]:
 
 def network_value(machine: GatewayMachine) -> dict[str, Any]:
     """Who sells what, and how the ledger stands in all."""
-    balances = machine.ledger.balances
-    earned = {
-        name.partition(":")[2]: wei for name, wei in balances.items() if name.startswith("orchestrator:")
-    }
+    balances, purse = machine.ledger.balances, machine.purse
+    known = (NodeId(name.partition(":")[2]) for name in balances if name.startswith(seller(NodeId(""))))
+    earned = {node: purse.delivered(node) for node in known}
     charged_wei = -sum(wei for name, wei in balances.items() if name.startswith("client:"))
     return {
         "sellers": [
@@ -240,6 +239,13 @@ def network_value(machine: GatewayMachine) -> dict[str, Any]:
                     if (quote := stock.quote) is not None
                 ],
                 "earned_wei": earned.get(node, 0),
+                "payment": {
+                    "ahead": node in purse.prepaid,
+                    "credit_wei": purse.credit(node),
+                    "tickets_sent": machine.purse.sent(node),
+                    "not_paid_because": machine.unpaid_because.get(node),
+                    "estranged_because": purse.estranged.get(node),
+                },
             }
             for node, standing in machine.sellers.standings.items()
         ],
@@ -254,6 +260,7 @@ def network_value(machine: GatewayMachine) -> dict[str, Any]:
             "earned_wei": sum(earned.values()),
             "earned_by_orchestrator_wei": earned,
             "fees_wei": balances.get(FEES, 0),
+            "lost_wei": -sum(wei for name, wei in balances.items() if name.startswith(lost_to(NodeId("")))),
             "holds_wei": sum(hold.wei for hold in machine.ledger.holds.values()),
         },
     }
@@ -262,7 +269,7 @@ def network_value(machine: GatewayMachine) -> dict[str, Any]:
 def _progress(machine: GatewayMachine, job: Job) -> float:
     """The share of a job's work that is done, as far as its runner tells."""
     if job.phase in ENDED:
-        return float(job.phase is Phase.DONE)
+        return float(job.phase is DONE)
     return round(min(machine.units_done(job.id) / max(1, job.spec.units_max), 1.0), 3)
 
 

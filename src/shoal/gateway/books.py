@@ -8,13 +8,15 @@ anything, or not at all.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from shoal.errors import Broken, NotFound
+from shoal.gateway.accounts import ACCOUNT_FACTS, AccountFact, Accounts
+from shoal.gateway.accounts import State as AccountsState
 from shoal.gateway.config import Rules
 from shoal.gateway.events import Notice
 from shoal.gateway.purse import Booked, Estranged, Forgiven, Purse, PurseState, Tendered
@@ -30,6 +32,8 @@ from shoal.work.idempotency import IdempotencyKeys, Use
 from shoal.work.lease import Lease, Leases
 from shoal.work.lifecycle import (
     ENDED,
+    LEASED,
+    QUEUED,
     Abandoned,
     Accepted,
     Answered,
@@ -37,7 +41,6 @@ from shoal.work.lifecycle import (
     Fallen,
     Hedged,
     Job,
-    Phase,
     Placed,
     Returned,
     Withdrawn,
@@ -58,6 +61,8 @@ class State(Struct, frozen=True):
     book: Book = Book()
     purse: PurseState = PurseState()
     payer: PayerBook = PayerBook()
+    #: None in a snapshot of before accounts were kept.
+    accounts: AccountsState | None = None
 
 
 class Books(Machine[State]):
@@ -66,6 +71,7 @@ class Books(Machine[State]):
     facts = (
         *(Accepted, Placed, Hedged, Fallen, Returned, Answered, Abandoned, Withdrawn, Quarantined),
         *(Tendered, Booked, Estranged, Forgiven),
+        *ACCOUNT_FACTS,
     )
     state = State
 
@@ -77,6 +83,7 @@ class Books(Machine[State]):
         #: What is paid ahead; and who makes the tickets, if there is a chain to pay on.
         self.purse = Purse(rules, self.ledger)
         self.payer = payer
+        self.accounts = Accounts(rules)
         self.queue = FairQueue(
             jobs_max=rules.queue_jobs_max, jobs_per_client_max=rules.queue_jobs_per_client_max
         )
@@ -105,7 +112,9 @@ class Books(Machine[State]):
             deadline=later(now, fact.deadline_ms),
             key=fact.key,
             preference=fact.preference,
+            api_key=fact.api_key,
         )
+        self.accounts.opened(fact.client, fact.api_key, fact.hold, now)
         if fact.key:
             until = later(now, self.rules.key_window_ms)
             self.keys.remember(fact.client, fact.key, Use(fact.key_request, fact.job, until))
@@ -149,6 +158,7 @@ class Books(Machine[State]):
     def _answered(self, fact: Answered, now: Instant) -> None:
         job = self._moved(fact, now)
         self.ledger.post(job.id, credits(job.orchestrator, fact.wei, fact.fee))
+        self.accounts.ended(job, now)
         self.jobs[job.id] = job
         self._close_leases(job)
         self._end(job)
@@ -156,11 +166,13 @@ class Books(Machine[State]):
     def _withdrawn(self, fact: Withdrawn, now: Instant) -> None:
         job = self._moved(fact, now)
         self.ledger.post(job.id, credits(job.orchestrator, fact.wei, fact.fee))
+        self.accounts.ended(job, now)
         self._leave(job)
 
     def _abandoned(self, fact: Abandoned | Quarantined, now: Instant) -> None:
         job = self._moved(fact, now)
         self.ledger.void(job.id)
+        self.accounts.ended(job, now)
         self._leave(job)
 
     def _leave(self, job: Job) -> None:
@@ -173,6 +185,9 @@ class Books(Machine[State]):
         job = self.jobs.get(fact.job)
         if job is not None and job.phase not in ENDED:
             self._abandoned(fact, now)
+
+    def _accounted(self, fact: AccountFact, now: Instant) -> None:
+        self.accounts.learn(fact, now)
 
     def _push(self, job: Job) -> None:
         """Let a job wait: behind its client's others, or where it stood before its attempt failed."""
@@ -217,6 +232,10 @@ class Books(Machine[State]):
             return self.leases
         return self.hedges if self.hedges.find(job, epoch, peer) is not None else None
 
+    def open_jobs(self) -> Iterable[JobId]:
+        """The jobs that have not ended."""
+        return map(JobId, self.ledger.holds)
+
     def leased_to(self, peer: NodeId) -> list[tuple[Leases, Lease]]:
         """An orchestrator's live leases, and where each stands."""
         return [(leases, lease) for leases in (self.leases, self.hedges) for lease in leases.of(peer)]
@@ -246,8 +265,9 @@ class Books(Machine[State]):
     def check(self) -> None:
         """Raise `Broken` unless jobs, queue, leases and holds tell one story."""
         self.ledger.check()
-        waiting = {job.id for job in self.jobs.values() if job.phase is Phase.QUEUED}
-        running = {job.id for job in self.jobs.values() if job.phase is Phase.LEASED}
+        self.accounts.check(self.ledger)
+        waiting = {job.id for job in self.jobs.values() if job.phase is QUEUED}
+        running = {job.id for job in self.jobs.values() if job.phase is LEASED}
         if waiting != set(self.queue):
             raise Broken("the queue and the waiting jobs differ")
         if running != {lease.task for lease in self.leases}:
@@ -274,7 +294,7 @@ class Books(Machine[State]):
         keys = tuple((client, key, use) for (client, key), use in self.keys.uses.items())
         payer = PayerBook() if self.payer is None else self.payer.dump()
         jobs, ended = tuple(self.jobs.values()), tuple(self._ended)
-        return State(jobs, ended, keys, self.ledger.dump(), self.purse.dump(), payer)
+        return State(jobs, ended, keys, self.ledger.dump(), self.purse.dump(), payer, self.accounts.dump())
 
     def load(self, state: State) -> None:
         """Take a snapshot's state; queue and leases follow from the jobs."""
@@ -284,13 +304,14 @@ class Books(Machine[State]):
         self.purse.load(state.purse)
         if self.payer is not None:
             self.payer.load(state.payer)
+        self.accounts.load(state.accounts, self.ledger, self.jobs)
         for client, key, use in state.keys:
             self.keys.remember(client, key, use)
         for job in self.jobs.values():
             if job.phase in ENDED:
                 continue
             self._push(job)
-            if job.phase is Phase.LEASED:
+            if job.phase is LEASED:
                 self.queue.remove(job.id)
                 self.leases.grant(Lease(job.id, job.epoch, job.orchestrator, job.need, job.deadline))
                 self._commit(job, job.epoch)
@@ -317,4 +338,5 @@ class Books(Machine[State]):
         Withdrawn: _withdrawn,
         Abandoned: _abandoned,
         Quarantined: _quarantined,
+        **dict.fromkeys(ACCOUNT_FACTS, _accounted),
     }

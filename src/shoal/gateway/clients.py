@@ -1,44 +1,38 @@
-"""Who a client is: the hash of its key, never the key itself; and what it is granted.
+"""Who a client is: the tenant of its key, told by the key's hash; and how far that key goes.
 
-Without configured keys everybody on this computer is let in, but no web page
-from elsewhere that a browser on this computer happens to show.
+Without keys everybody on this computer is let in, but no web page from
+elsewhere that a browser on this computer happens to show.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from hmac import compare_digest
 
 from msgspec import Struct
 
-from shoal.errors import Refused, Unauthorized
-from shoal.gateway.config import Tenant
-from shoal.ids import ClientId
+from shoal.errors import NotGranted, Refused, Unauthorized
+from shoal.gateway.accounts import SUBMIT, Accounts, Key, client_id
+from shoal.gateway.secret import hashed, is_mistyped
+from shoal.ids import ClientId, KeyId
 from shoal.runtime.door import Request
+from shoal.units import Instant
 from shoal.work.queue import PRIORITIES
 
 ANONYMOUS = ClientId("anonymous")
 BEARER = b"bearer "
-CLIENT_ID_DIGITS = 32
 HERE = b"localhost"
+NOBODY = bytes(32)
 
 _HERE = re.compile(rb"(https?://)?(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
 
 
 class ForeignPage(Refused):
-    """A web page from elsewhere may not use this gateway; set api_keys to let it."""
+    """A web page from elsewhere may not use this gateway; make a key for it."""
 
     code = "foreign_page"
-    http_status = 403
-
-
-class NotGranted(Refused):
-    """This key does not go so far; ask whoever runs this gateway."""
-
-    code = "not_granted"
     http_status = 403
 
 
@@ -59,57 +53,69 @@ class Grant(Struct, frozen=True):
 
 #: Whoever uses a gateway without keys is at home there.
 OPEN = Grant()
-#: A key of which nothing else is said.
-PLAIN = Grant(priority_max="normal")
+
+
+class Visitor(Struct, frozen=True):
+    """Who sent a request, by which key (none at an open gateway), and what it is granted."""
+
+    client: ClientId
+    key: Key | None = None
+    grant: Grant = OPEN
+
+    @property
+    def key_id(self) -> KeyId:
+        """The key's name, "" for none."""
+        return KeyId("") if self.key is None else self.key.id
 
 
 class Clients:
-    """Who may come in, and what each may have."""
+    """Who may come in."""
 
-    def __init__(self, keys: Iterable[str], tenants: Sequence[Tenant] = ()) -> None:
-        """Raises `Refused` if two have the same key or the same name, or a key is empty."""
-        all_keys = [*keys, *(tenant.key for tenant in tenants)]
-        names = [tenant.name for tenant in tenants]
-        if "" in all_keys or len(set(all_keys)) < len(all_keys) or len(set(names)) < len(names):
-            raise Refused("every key and every tenant's name is its own, and none is empty")
-        self._known = tuple(_hash(key.encode()) for key in all_keys)
-        self._grants = {
-            _name(_hash(tenant.key.encode())): Grant(tenant.weight, tenant.priority_max) for tenant in tenants
-        }
+    def __init__(self, accounts: Accounts, now: Callable[[], Instant]) -> None:
+        self._accounts = accounts
+        self._now = now
 
-    @property
-    def closed(self) -> bool:
-        """True if a key is needed."""
-        return bool(self._known)
+    def identify(self, request: Request, permission: str = "") -> Visitor:
+        """Who sent this. Raises `Unauthorized`, `NotGranted`, `RateLimited` for a job too many, or `ForeignPage`."""
+        accounts, headers = self._accounts, request.headers
+        token = bearer(request)
+        if not accounts.closed:
+            require_here(request)
+            return Visitor(client_id(hashed(token)) if token else ANONYMOUS)
+        hash_ = hashed(token)
+        key = accounts.find(hash_)
+        # Once more in constant time: how long a guess takes tells nothing, whether or not it is found.
+        known = compare_digest(hash_, NOBODY if key is None else key.hash)
+        tenant = None if key is None else accounts.tenants.get(key.tenant)
+        if key is None or tenant is None or not known:
+            raise _unknown(token)
+        now = self._now()
+        key.require_good(now)
+        key.require(permission)
+        if permission == SUBMIT and b"idempotency-key" not in headers:
+            accounts.require_pace(tenant.id, key.id, now)  # before its body is read: that is the dear part
+        return Visitor(tenant.id, key, Grant(tenant.weight, tenant.priority_max))
 
-    def grant(self, client: ClientId) -> Grant:
-        """What this client may have."""
-        return self._grants.get(client, PLAIN) if self._known else OPEN
 
-    def identify(self, request: Request) -> ClientId:
-        """The client of this request. Raises `Unauthorized`, or `ForeignPage`."""
-        headers = request.headers
-        given = headers.get(b"authorization", b"")
-        token = given[len(BEARER) :].strip() if given[: len(BEARER)].lower() == BEARER else b""
-        if not self._known:
-            if not (_is_here(headers.get(b"host", HERE)) and _is_here(headers.get(b"origin", HERE))):
-                raise ForeignPage
-            return _name(_hash(token)) if token else ANONYMOUS
-        hashed = _hash(token)
-        # Every key is compared, each in constant time: how long it takes tells nothing.
-        if not sum(compare_digest(hashed, known) for known in self._known):
-            raise Unauthorized
-        return _name(hashed)
+def bearer(request: Request) -> bytes:
+    """What stands in `Authorization: Bearer`."""
+    given = request.headers.get(b"authorization", b"")
+    return given[len(BEARER) :].strip() if given[: len(BEARER)].lower() == BEARER else b""
+
+
+def require_here(request: Request) -> None:
+    """Raise `ForeignPage` for what a page from elsewhere has a browser send."""
+    headers = request.headers
+    if not (_is_here(headers.get(b"host", HERE)) and _is_here(headers.get(b"origin", HERE))):
+        raise ForeignPage
+
+
+def _unknown(token: bytes) -> Unauthorized:
+    if is_mistyped(token.decode("latin-1")):
+        return Unauthorized("this key is mistyped: its letters do not fit together; copy it anew")
+    return Unauthorized()
 
 
 @lru_cache(64)
 def _is_here(place: bytes) -> bool:
     return _HERE.fullmatch(place) is not None
-
-
-def _hash(token: bytes) -> bytes:
-    return hashlib.sha256(token).digest()
-
-
-def _name(hashed: bytes) -> ClientId:
-    return ClientId("client_" + hashed.hex()[:CLIENT_ID_DIGITS])

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from shoal.chain.settings import ChainSettings
+from shoal.gateway.limits import UNLIMITED, Limits
 from shoal.ids import NodeId
 from shoal.money.payer import PayerRules
 from shoal.money.wei import Wei
@@ -65,6 +66,9 @@ class Rules(Struct, frozen=True, kw_only=True):
     tickets_per_payment_max: Annotated[int, Meta(ge=1, le=600)] = 100
     #: An orchestrator whose word of our credit is too low for so long gets no more jobs.
     differ_ms: int = 30 * SECOND_MS
+    #: So many payments may go wrong with an orchestrator (its terms expired on the way, say); after that one that has
+    #: lost more than it has ever delivered gets no more of either.
+    losses_max: Annotated[int, Meta(ge=0)] = 3
     deadline_max_ms: int = 1 * HOUR_MS
     #: The gateway's own part, on top of the orchestrator's price.
     fee_ppm: int = 0
@@ -75,6 +79,13 @@ class Rules(Struct, frozen=True, kw_only=True):
     keys_max: int = 100_000
     key_window_ms: int = 24 * HOUR_MS
     body_keep_ms: int = 24 * HOUR_MS
+    #: Let nobody in without a key, even while there is none.
+    closed: bool = False
+    tenants_max: int = 10_000
+    api_keys_max: int = 100_000
+    #: Usage is told day by day for so long; and no more rows of it are kept, older ones are laid together.
+    usage_days_max: int = 400
+    usage_rows_max: int = 100_000
 
 
 class Tenant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,6 +98,8 @@ class Tenant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     weight: Annotated[int, Meta(ge=1, le=1_000)] = 1
     #: The highest class that they may ask for.
     priority_max: Literal["high", "normal", "low"] = "normal"
+    #: The most that they may send and spend.
+    limits: Limits = UNLIMITED
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,6 +109,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     home: str
     #: Where clients find it.
     http_addr: str = "127.0.0.1:9935"
+    #: The operator's own door; only ever on this computer. Empty for none.
+    operator_addr: str = "127.0.0.1:5935"
     #: Where it buys: host:port, or host:port#0xnode to insist on who answers there.
     orchestrators: tuple[str, ...] = ()
     #: Who may use it. Empty: everybody on this computer, and nobody else.

@@ -8,18 +8,20 @@ from __future__ import annotations
 import asyncio
 
 from shoal.errors import Cancelled, Failed, NotFound
+from shoal.gateway.accounts import AccountAsked, AccountFact, Decided
 from shoal.gateway.events import CancelAsked, Consumed, Notice, Reply, Streamed, Submitted
 from shoal.gateway.machine import GatewayMachine
 from shoal.ids import ClientId, JobId
 from shoal.machine import Effect
 from shoal.runtime.body import Left
+from shoal.runtime.chance import new_job_id
 from shoal.runtime.errand import Later
 from shoal.runtime.node import Node
 from shoal.units import SECOND_MS, Instant
 from shoal.wire.codec import decode_payload
 from shoal.wire.faults import error_of
 from shoal.wire.words import Payload
-from shoal.work.lifecycle import ENDED, Job, Phase
+from shoal.work.lifecycle import CANCELLED, DONE, ENDED, Job
 
 #: How long news of what a client has received may gather before it is passed on.
 CONSUMED_MS = 50
@@ -87,6 +89,7 @@ class Desk:
         self.failed = False
         self._node = node
         self._replies: dict[JobId, Later[Reply]] = {}
+        self._decisions: dict[JobId, Later[Decided]] = {}
         self._watches: dict[JobId, list[Watch]] = {}
         self._consumed: dict[JobId, int] = {}
 
@@ -109,6 +112,18 @@ class Desk:
             raise error_of(said.fault)
         assert said.job is not None
         return said.job
+
+    async def settle(self, fact: AccountFact) -> None:
+        """Make this a fact about accounts, on disk. Raises why it cannot be one."""
+        asked, decision = new_job_id(), Later[Decided]()
+        self._decisions[asked] = decision
+        try:
+            self._node.post(AccountAsked(asked, fact))
+            said = await decision
+        finally:
+            del self._decisions[asked]
+        if said.fault is not None:
+            raise error_of(said.fault)
 
     def watch(self, job_id: JobId) -> Watch:
         """Hear of a job from now on, and at once if it has ended."""
@@ -156,11 +171,11 @@ class Desk:
 
     def answer(self, job: Job) -> Payload:
         """A job's answer. Raises what went wrong if there is none."""
-        if job.phase is Phase.CANCELLED:
+        if job.phase is CANCELLED:
             raise Cancelled(f"job {job.id} was cancelled by its owner")
         if job.fault is not None:
             raise error_of(job.fault)
-        body = self._node.journal.body(job.answer) if job.phase is Phase.DONE else None
+        body = self._node.journal.body(job.answer) if job.phase is DONE else None
         if body is None:
             raise NotFound(f"job {job.id} is {job.phase.value}, and there is no answer of it here")
         return decode_payload(body)
@@ -170,8 +185,9 @@ class Desk:
         self.closing, self.failed = True, failed
         for watch in [watch for watches in self._watches.values() for watch in watches]:
             watch.leave() if failed else watch.tell()
-        for reply in [*self._replies.values()] if failed else ():
-            reply.fail(Failed(ENDING))
+        waiting: list[Later[Reply] | Later[Decided]] = [*self._replies.values(), *self._decisions.values()]
+        for later in waiting if failed else ():
+            later.fail(Failed(ENDING))
 
     def parting(self) -> Exception:
         """Why nothing comes for somebody who waited: it left, or this gateway has failed."""
@@ -191,6 +207,10 @@ class Desk:
                 reply = self._replies.get(effect.asked)
                 if reply is not None:
                     reply.set(effect)
+            case Decided():
+                decision = self._decisions.get(effect.asked)
+                if decision is not None:
+                    decision.set(effect)
             case Streamed():
                 for watch in self._watches.get(effect.job, ()):
                     watch.tell()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shoal.ids import ClientId, JobId, NodeId
+from shoal.ids import ClientId, JobId, KeyId, NodeId
 from shoal.machine import Effect, Event
 from shoal.money.ticket import SignedNonce, Ticket, TicketParams
 from shoal.money.wei import Price
@@ -25,6 +25,8 @@ class Submitted(Event, frozen=True):
     deadline_ms: int
     key: str = ""
     preference: Preference = Preference()
+    #: The name of the API key by which it came, "" if none was needed.
+    api_key: KeyId = KeyId("")
 
 
 class CancelAsked(Event, frozen=True):

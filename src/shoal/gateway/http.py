@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 
 from shoal.errors import NotFound, Refused, ShoalError
 from shoal.gateway import openai, streams, wants
+from shoal.gateway.accounts import READ, SUBMIT, Permission
 from shoal.gateway.answers import (
     Locate,
     answer_reply,
@@ -29,7 +30,7 @@ from shoal.gateway.answers import (
     receipt_value,
     result_value,
 )
-from shoal.gateway.clients import Clients
+from shoal.gateway.clients import Clients, Visitor
 from shoal.gateway.desk import Desk, Watch
 from shoal.gateway.events import Submitted
 from shoal.gateway.form import Form, read_form
@@ -44,6 +45,7 @@ from shoal.gateway.requests import (
     read_fields,
     read_files,
 )
+from shoal.gateway.tenants import TenantDoors
 from shoal.gateway.wants import Wants, number
 from shoal.gateway.why import policies_value, why_value
 from shoal.ids import ClientId, JobId, NodeId
@@ -120,14 +122,14 @@ class Doors:
             "GET /v1/network": self.network,
             "GET /health": self.health,
         }
-        return Door(routes)
+        return Door(routes | TenantDoors(self._desk, self._clients).routes())
 
     # One pipeline, asked as Livepeer's API has it
 
     def _run(self, row: Pipeline) -> Handler:
         async def run(request: Request) -> Reply | Feed:
-            client = self._clients.identify(request)
-            begun = await self._begin(request, client, await self._read(row, request))
+            visitor = self._clients.identify(request, SUBMIT)
+            begun = await self._begin(request, visitor, await self._read(row, request))
             if begun.spec.stream:
                 return await self._stream(begun, streams.LIVEPEER)
             job = await self._finish(begun)
@@ -159,10 +161,10 @@ class Doors:
 
     async def chat(self, request: Request) -> Reply | Feed:
         """`POST /v1/chat/completions`."""
-        client = self._clients.identify(request)
+        visitor = self._clients.identify(request, SUBMIT)
         row = PIPELINES["llm"]
         wanted = openai.read_chat(await request.body(BODY_BYTES_MAX[row.name]))
-        begun = await self._begin(request, client, ask(row, wanted.request))
+        begun = await self._begin(request, visitor, ask(row, wanted.request))
         if begun.spec.stream:
             return await self._stream(begun, streams.OPENAI, wanted.include_usage)
         job = await self._finish(begun)
@@ -173,19 +175,19 @@ class Doors:
 
     async def speech(self, request: Request) -> Reply | Feed:
         """`POST /v1/audio/speech`."""
-        client = self._clients.identify(request)
+        visitor = self._clients.identify(request, SUBMIT)
         row = PIPELINES["text-to-speech"]
         asked = ask(row, openai.read_speech(await request.body(BODY_BYTES_MAX[row.name])))
-        job = await self._finish(await self._begin(request, client, asked))
+        job = await self._finish(await self._begin(request, visitor, asked))
         return self._write(job, lambda answer: file_reply(job, answer))
 
     async def transcription(self, request: Request) -> Reply | Feed:
         """`POST /v1/audio/transcriptions`."""
-        client = self._clients.identify(request)
+        visitor = self._clients.identify(request, SUBMIT)
         row = PIPELINES["audio-to-text"]
         body = await request.body(BODY_BYTES_MAX[row.name])
         form, write = openai.read_transcription(await self._form(request, body))
-        begun = await self._begin(request, client, await self._ask_form(row, form))
+        begun = await self._begin(request, visitor, await self._ask_form(row, form))
         del body, form  # the sound is on disk now, and the answer may take long
         job = await self._finish(begun)
 
@@ -197,21 +199,21 @@ class Doors:
 
     async def images(self, request: Request) -> Reply | Feed:
         """`POST /v1/images/generations`."""
-        client = self._clients.identify(request)
+        visitor = self._clients.identify(request, SUBMIT)
         row = PIPELINES["text-to-image"]
         wanted, inside = openai.read_images(await request.body(BODY_BYTES_MAX[row.name]))
-        return await self._pictures(request, client, ask(row, wanted), inside)
+        return await self._pictures(request, visitor, ask(row, wanted), inside)
 
     async def edits(self, request: Request) -> Reply | Feed:
         """`POST /v1/images/edits`."""
-        client = self._clients.identify(request)
+        visitor = self._clients.identify(request, SUBMIT)
         row = PIPELINES["image-to-image"]
         body = await request.body(BODY_BYTES_MAX[row.name])
         form, inside = openai.read_edit(await self._form(request, body))
-        return await self._pictures(request, client, await self._ask_form(row, form), inside)
+        return await self._pictures(request, visitor, await self._ask_form(row, form), inside)
 
-    async def _pictures(self, request: Request, client: ClientId, asked: Ask, inside: bool) -> Reply:
-        job = await self._finish(await self._begin(request, client, asked))
+    async def _pictures(self, request: Request, visitor: Visitor, asked: Ask, inside: bool) -> Reply:
+        job = await self._finish(await self._begin(request, visitor, asked))
         locate = partial(data_url, "") if inside else _locate(request)
 
         def reply(answer: Payload) -> Reply:
@@ -231,11 +233,11 @@ class Doors:
 
     async def submit(self, request: Request) -> Reply | Feed:
         """`POST /v1/jobs`: the job as it stands, at once or after `?wait_ms=` (or `Prefer: wait=`)."""
-        client = self._clients.identify(request)
+        visitor = self._clients.identify(request, SUBMIT)
         wait_ms = number(request.query("wait_ms"), "wait_ms", WAIT_MS_MAX)
         wait_ms = wait_ms or min(wants.wait_ms(request.headers), WAIT_MS_MAX)
         asked, fields = await self._read_job(request)
-        order = self._order(request, client, asked, fields)
+        order = self._order(request, visitor, asked, fields)
         watch = self._desk.watch(order.job)
         try:
             job_id = await self._desk.submit(order)
@@ -246,7 +248,7 @@ class Doors:
                 await asyncio.create_task(watch.over(wait_ms))
         finally:
             self._desk.unwatch(watch)
-        job = await self._desk.own(client, job_id)
+        job = await self._desk.own(visitor.client, job_id)
         value = job_value(self._desk.machine, job)
         if not wait_ms or job.phase not in ENDED:
             return Reply(encode(value), 202, headers=job_headers(job_id))
@@ -273,7 +275,7 @@ class Doors:
 
     async def jobs(self, request: Request) -> Reply | Feed:
         """`GET /v1/jobs`: the client's own, the newest first."""
-        client = self._clients.identify(request)
+        client = self._clients.identify(request, READ).client
         limit = number(request.query("limit"), "limit", LIST_JOBS_MAX) or LIST_JOBS
         machine = self._desk.machine
         own = []
@@ -292,9 +294,9 @@ class Doors:
 
     async def cancel(self, request: Request) -> Reply | Feed:
         """`POST /v1/jobs/{id}/cancel`: the job as it stands then. What has ended stays as it ended."""
-        job = await self._own(request)
+        job = await self._own(request, SUBMIT)
         self._desk.cancel(job.id, job.client)
-        job = await self._own(request)
+        job = await self._own(request, SUBMIT)
         return Reply(encode(job_value(self._desk.machine, job)), headers=job_headers(job.id))
 
     async def events(self, request: Request) -> Reply | Feed:
@@ -341,8 +343,10 @@ class Doors:
 
     async def network(self, request: Request) -> Reply | Feed:
         """`GET /v1/network`."""
-        self._clients.identify(request)
+        visitor = self._clients.identify(request)
         value = network_value(self._desk.machine)
+        if visitor.key is not None:  # what others were charged is none of a tenant's business
+            del value["ledger"]
         await self._desk.durable()
         return Reply(encode(value))
 
@@ -358,8 +362,9 @@ class Doors:
 
     # What they share
 
-    async def _own(self, request: Request) -> Job:
-        return await self._desk.own(self._clients.identify(request), request.part)
+    async def _own(self, request: Request, permission: Permission = READ) -> Job:
+        visitor = self._clients.identify(request, permission)
+        return await self._desk.own(visitor.client, request.part)
 
     def _write(self, job: Job, write: Callable[[Payload], Reply]) -> Reply:
         """The answer of an ended job, or what it failed of, with the job's name in either case."""
@@ -368,8 +373,8 @@ class Doors:
         except ShoalError as error:
             return error_reply(error, job_headers(job.id))
 
-    def _order(self, request: Request, client: ClientId, asked: Ask, fields: Wants) -> Submitted:
-        headers = request.headers
+    def _order(self, request: Request, visitor: Visitor, asked: Ask, fields: Wants) -> Submitted:
+        headers, client = request.headers, visitor.client
         key = headers.get(b"idempotency-key", b"").decode("latin-1")
         if len(key) > KEY_CHARACTERS_MAX:
             raise Refused(f"an idempotency key has at most {KEY_CHARACTERS_MAX} characters")
@@ -379,16 +384,18 @@ class Doors:
             limit = given if given.within(limit) else limit
         said = wants.said(headers, fields)
         spec = wants.in_session(asked.spec, self._gateway, client, said.session or asked.session)
-        preference = wants.preference(said, self._clients.grant(client))
+        preference = wants.preference(said, visitor.grant)
         deadline_ms = said.deadline_ms or asked.row.deadline_ms
-        return Submitted(new_job_id(), client, spec, asked.body, limit, deadline_ms, key, preference)
+        return Submitted(
+            new_job_id(), client, spec, asked.body, limit, deadline_ms, key, preference, visitor.key_id
+        )
 
-    async def _begin(self, request: Request, client: ClientId, asked: Ask) -> Begun:
+    async def _begin(self, request: Request, visitor: Visitor, asked: Ask) -> Begun:
         """Submit, and watch both the job and the client."""
         # Who waits no longer than so has no use for a later answer, unless it can come back for it.
         patient = asked.spec.stream or b"idempotency-key" in request.headers
         fields = Wants(deadline_ms=0 if patient else wants.wait_ms(request.headers))
-        order = self._order(request, client, asked, fields)
+        order = self._order(request, visitor, asked, fields)
         desk = self._desk
         watch = desk.watch(order.job)
         try:
@@ -400,7 +407,7 @@ class Doors:
             desk.unwatch(watch)
             watch = desk.watch(job_id)
         request.presence.when_ended(watch.leave)
-        return Begun(job_id, client, asked.spec, watch, request.presence, bool(order.key))
+        return Begun(job_id, visitor.client, asked.spec, watch, request.presence, bool(order.key))
 
     async def _finish(self, begun: Begun) -> Job:
         """The job at its end."""

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from shoal.errors import Failed, Lost, Refused, Untrusted
 from shoal.errors import Quarantined as QuarantinedError
+from shoal.gateway.accounts import AccountAsked, Accounts, Decided
 from shoal.gateway.config import Rules
 from shoal.gateway.events import (
     CancelAsked,
@@ -54,12 +55,12 @@ from shoal.wire.pipelines import PIPELINES
 from shoal.work.lease import Lease
 from shoal.work.lifecycle import (
     ENDED,
+    LEASED,
     Abandoned,
     Accepted,
     Answered,
     Fallen,
     Job,
-    Phase,
     Returned,
     Withdrawn,
     expired,
@@ -77,9 +78,21 @@ IN_PIECES = "the answer is not of its pipeline's form, or names a file that did 
 class GatewayMachine(Placement):
     """Decides over the books, by what it knows of its orchestrators."""
 
-    def __init__(self, rules: Rules, *, verify: Verify, payer: Payer | None = None) -> None:
-        """`payer` makes tickets for orchestrators who want to be paid ahead; without it they get no jobs."""
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        verify: Verify,
+        payer: Payer | None = None,
+        accounts: Accounts | None = None,
+    ) -> None:
+        """`payer` makes tickets for orchestrators who want to be paid ahead; without it they get no jobs.
+
+        `accounts` hold the keys of the settings, if there are any.
+        """
         super().__init__(rules, payer)
+        if accounts is not None:
+            self.accounts = accounts
         self._verify = verify
 
     # What the doors may ask
@@ -110,19 +123,32 @@ class GatewayMachine(Placement):
 
     def _set_aside(self, event: Event, error: Exception, now: Instant) -> None:
         super()._set_aside(event, error, now)
+        fault = words.Fault(QuarantinedError.code, QuarantinedError().message)
         if isinstance(event, Submitted):  # its client waits
-            self.emit(Reply(event.job, None, words.Fault(QuarantinedError.code, QuarantinedError().message)))
+            self.emit(Reply(event.job, None, fault))
+        elif isinstance(event, AccountAsked):
+            self.emit(Decided(event.asked, fault))
+
+    def _on_account_asked(self, event: AccountAsked, now: Instant) -> None:
+        try:
+            self.accounts.require(event.fact, now)
+        except (Refused, Failed) as error:
+            self.emit(Decided(event.asked, fault_of(error)))
+        else:
+            self.decide(event.fact, now)
+            self.emit(Decided(event.asked))
 
     def _accept(self, event: Submitted, request: Digest, now: Instant) -> None:
         self.policy_of(event.preference.policy)
         need = (event.spec.pipeline, event.spec.model)
+        most = event.limit.cost(event.spec.units_max)
+        hold = Wei(most + part(most, self.rules.fee_ppm))
+        self.accounts.require_job(event.client, event.api_key, need, hold, now)
         self.sellers.require(need, event.limit, event.preference.region, self.rules.lease_ms)
         self.queue.admit(event.client, retry_after_ms=partial(self.sellers.leave_ms, need))
         if now - self.sellers.woken_at >= self.rules.tick_ms:
             self.sellers.wake(now)  # while nothing was open there were no ticks
         self.require_time(event)
-        most = event.limit.cost(event.spec.units_max)
-        hold = Wei(most + part(most, self.rules.fee_ppm))
         self.ledger.require(account(event.client), hold)
         deadline_ms = min(event.deadline_ms, self.rules.deadline_max_ms)
         body = digest(event.body)
@@ -139,6 +165,7 @@ class GatewayMachine(Placement):
                 event.key,
                 request,
                 event.preference,
+                event.api_key,
             ),
             now,
         )
@@ -152,7 +179,7 @@ class GatewayMachine(Placement):
         if job.phase in ENDED:
             return
         units = 0
-        if job.phase is Phase.LEASED and job.id in self.streams:
+        if job.phase is LEASED and job.id in self.streams:
             units = min(self.streams[job.id].acknowledged(job.epoch), job.spec.units_max)
         wei = job.price.cost(units)
         self.decide(Withdrawn(job.id, job.epoch, units, wei, part(wei, self.rules.fee_ppm)), now)
@@ -160,7 +187,7 @@ class GatewayMachine(Placement):
 
     def _on_consumed(self, event: Consumed, now: Instant) -> None:
         job = self.jobs.get(event.job)
-        if job is not None and job.phase is Phase.LEASED:
+        if job is not None and job.phase is LEASED:
             stream = self.stream(job.id)
             stream.consume(event.units)
             units = stream.acknowledged(job.epoch)
@@ -348,6 +375,7 @@ class GatewayMachine(Placement):
     handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
         **Placement.fact_handlers,
         Submitted: _on_submitted,
+        AccountAsked: _on_account_asked,
         CancelAsked: _on_cancel_asked,
         Consumed: _on_consumed,
         Connected: _on_connected,

@@ -27,7 +27,7 @@ from shoal.policy.selection import POLICIES, Policy, choose, own_policies, polic
 from shoal.policy.views import Candidate, Wish, size_class
 from shoal.units import SECOND_MS, Instant, later
 from shoal.wire import words
-from shoal.work.lifecycle import Abandoned, Attempt, Hedged, Job, Phase, Placed
+from shoal.work.lifecycle import CANCELLED, DONE, Abandoned, Attempt, Hedged, Job, Placed
 from shoal.work.queue import Need
 
 #: So many jobs at the front of a queue are looked at whenever a slot may be free, and so many of the others in turn.
@@ -143,7 +143,7 @@ class Placement(Payments):
         """Bind waiting jobs to free slots, until there is no job or no slot that fits."""
         if not self.queue and not self._demands:
             return
-        self.look_for_credit()
+        self.look_for_credit(now)
         for need in self.sellers.stirred:
             self._still.pop(need, None)
         self.sellers.stirred.clear()
@@ -354,8 +354,8 @@ class Placement(Payments):
     def _end(self, job: Job) -> None:
         super()._end(job)
         self._still.pop(job.need, None)
-        if job.phase is not Phase.CANCELLED and job.queue_ms > self.rules.tick_ms:
-            self.sellers.promised(job.need, kept=job.phase is Phase.DONE)
+        if job.phase is not CANCELLED and job.queue_ms > self.rules.tick_ms:
+            self.sellers.promised(job.need, kept=job.phase is DONE)
 
 
 def wish_of(job: Job, epoch: int, home: NodeId, now: Instant, pool: Iterable[Candidate]) -> Wish:

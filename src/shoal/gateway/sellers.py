@@ -119,11 +119,11 @@ class Sellers:
         standing.region = region
         free = {need: stock.room for need, stock in standing.stocks.items()}
         for stock in standing.stocks.values():
-            stock.quote = None
+            stock.ends()
         for quote in quotes:
             need = (quote.pipeline, quote.model)
             stock = standing.stocks.setdefault(need, Stock())
-            stock.says(quote, now)
+            stock.says(quote, standing.offer(node, quote), now)
             if stock.room > free.get(need, 0):
                 self.stirred.add(need)
         self._refresh(node)
@@ -202,13 +202,17 @@ class Sellers:
 
     def pool(self, need: Need, size: int) -> Pool:
         """Who sells this to a job of this size, as they stand now."""
-        pools = self._pools.setdefault(need, {})
-        pool = pools.get(size)
+        pool = self._pools[need].get(size) if need in self._pools else None
         if pool is None:
-            pool = pools[size] = Pool()
-            for node in self._standings:
-                self._put(pool, node, need, size)
+            pool = self._open_pool(need, size)
         self._catch_up(need)
+        return pool
+
+    def _open_pool(self, need: Need, size: int) -> Pool:
+        pool = self._pools.setdefault(need, {})[size] = Pool()
+        self._behind.setdefault(need, {})
+        for node in self._standings:
+            self._put(pool, node, need, size)
         return pool
 
     def any_free(self, need: Need) -> bool:
@@ -220,21 +224,25 @@ class Sellers:
 
     def touch(self, node: NodeId, need: Need) -> None:
         """Something about an orchestrator has changed: its candidates are made anew when somebody looks."""
-        if need in self._pools and node in self._standings:
-            self._behind.setdefault(need, {})[node] = None
+        behind = self._behind.get(need)
+        if behind is not None and node in self._standings:
+            behind[node] = None
 
     def _catch_up(self, need: Need) -> None:
-        if need in self._behind:
-            behind = self._behind.pop(need)
+        behind = self._behind[need]
+        if behind:
             for size, pool in self._pools[need].items():
                 for node in behind:
                     self._put(pool, node, need, size)
+            behind.clear()
 
     def _put(self, pool: Pool, node: NodeId, need: Need, size: int) -> None:
         standing = self._standings[node]
-        stock = standing.stocks.get(need)
+        stock = standing.stocks.get(need) if standing.connected else None
         before = pool.get(node)
-        after = stock.candidate(node, size, self._held(node, need), standing) if stock is not None else None
+        after: Candidate | None = None
+        if stock is not None:
+            after = stock.candidate(size, self._held(node, need), standing.short)
         if before == after:
             return
         self.views.note((need, size), node, before)
@@ -353,7 +361,9 @@ class Sellers:
 
     def _busy_slots(self, slower_ms: float, need: Need, size: int, now: Instant) -> Iterator[Slot]:
         """The slots that jobs of ours hold at nodes that are quicker than this."""
-        quicker = (c for c in self._pools[need][size] if 0 < c.run_ms < slower_ms and not c.barred)
+        quicker = (
+            c for c in self._pools[need][size] if 0 < c.run_ms < slower_ms and not c.barred and not c.short
+        )
         for candidate in islice(quicker, QUICK_MAX):
             run_ms = candidate.run_ms
             for placed_at in islice(self._placed(candidate.node, need), FIRST_MAX):

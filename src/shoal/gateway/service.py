@@ -7,12 +7,14 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from shoal.chain.windows import window
+from shoal.gateway.accounts import Accounts
 from shoal.gateway.clients import Clients
 from shoal.gateway.config import Settings
 from shoal.gateway.desk import Desk
 from shoal.gateway.events import SignTickets, TicketsSigned
 from shoal.gateway.http import Doors
 from shoal.gateway.machine import GatewayMachine
+from shoal.gateway.operator import Operator, load_or_create_token
 from shoal.gateway.renown import rules_of
 from shoal.machine import Effect
 from shoal.money.payer import Payer
@@ -30,22 +32,33 @@ class Service:
         """Raises `Refused` if its address is open to others and no keys are set, or a file makes no sense."""
         self._rules = rules_of(settings)
         self._orchestrators = [Address.parse(text) for text in settings.orchestrators]
-        clients = Clients(settings.api_keys, settings.tenants)
+        self._accounts = Accounts(self._rules, settings.api_keys, settings.tenants)
+        self._operator_addr = settings.operator_addr
+        self._operator: Server | None = None
         address = Address.parse(settings.http_addr)
-        listener = bind(address.host, address.port, guarded=clients.closed)
+        listener = bind(address.host, address.port, guarded=self._accounts.closed)
         self.port: int = listener.getsockname()[1]
         self._payer_rules = None if settings.chain.off else settings.payer
         self.node = Node("gateway", Path(settings.home), self._build, self._perform, complete=self._complete)
         self._window = window(settings.chain, self.node.key.id, self.node.post_soon)
         self.desk = Desk(self.machine, self.node)
+        clients = Clients(self._accounts, self.node.clock.now)
         self._server = Server(Doors(self.desk, clients, self.node.key.id).door(), listener)
 
     async def start(self) -> None:
         """Go on from the journal, dial the orchestrators, and take requests."""
+        if self._operator_addr:
+            door = Address.parse(self._operator_addr)
+            listener = bind(door.host, door.port)
+            self.operator_port: int = listener.getsockname()[1]
+            operator = Operator(self.desk, load_or_create_token(self.node.home))
+            self._operator = Server(operator.door(), listener)
         self.node.start()
         if self._window is not None:
             self._window.watch(self.node.key.id)
             self._window.open()
+        if self._operator is not None:
+            await self._operator.open()
         self.node.dial(self._orchestrators)
         await self._server.open()
 
@@ -53,13 +66,15 @@ class Service:
         """Take no new requests, let open ones end, then take leave; jobs live on in the journal."""
         self.desk.close(failed=self.node.failed.done())
         await self._server.close()
+        if self._operator is not None:
+            await self._operator.close()
         if self._window is not None:
             await self._window.close()
         await self.node.close()
 
     def _build(self, key: NodeKey) -> GatewayMachine:
         payer = None if self._payer_rules is None else Payer(key.id, self._payer_rules)
-        self.machine = GatewayMachine(self._rules, verify=verify, payer=payer)
+        self.machine = GatewayMachine(self._rules, verify=verify, payer=payer, accounts=self._accounts)
         return self.machine
 
     def _perform(self, effect: Effect) -> None:

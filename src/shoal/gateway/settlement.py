@@ -8,11 +8,9 @@ from __future__ import annotations
 from shoal.ids import ClientId, JobId, NodeId
 from shoal.money.wei import Wei
 from shoal.wire.words import Accept, Cancel
-from shoal.work.lifecycle import Job, Phase
+from shoal.work.lifecycle import DONE, Job
 
 FEES = "fees"
-#: What orchestrators have not taken of our payments.
-LOST = "lost"
 
 
 def account(client: ClientId) -> str:
@@ -30,6 +28,11 @@ def tickets_to(orchestrator: NodeId) -> str:
     return f"tickets:{orchestrator}"
 
 
+def lost_to(orchestrator: NodeId) -> str:
+    """The account of what an orchestrator has not taken of our tickets, below zero."""
+    return f"lost:{orchestrator}"
+
+
 def credits(orchestrator: NodeId, wei: Wei, fee: Wei) -> dict[str, Wei]:
     """Who gets what from a job's hold."""
     return {seller(orchestrator): wei, FEES: fee} if wei else {}
@@ -39,7 +42,7 @@ def settlement(job: Job, epoch: int) -> Accept | Cancel:
     """What the orchestrator of an attempt is told about its end: only the attempt that counts is paid."""
     if epoch != job.epoch:
         return Cancel(job.id, epoch)
-    if job.phase is Phase.DONE:
+    if job.phase is DONE:
         return Accept(job.id, epoch, job.units, job.wei)
     return Cancel(job.id, epoch, job.units, job.wei)
 

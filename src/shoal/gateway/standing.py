@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from shoal.ids import NodeId
 from shoal.policy.breaker import Limits as BreakerLimits
@@ -27,6 +28,8 @@ class Stock(Record, kw_only=True):
 
     #: None if it does not sell this now.
     quote: Quote | None = None
+    #: What policies see of the quote alone. The rest is added whenever one looks: a seventh of the cost of all anew.
+    offer: Candidate | None = None
     link_ms: float = 0.0
     #: The job that went there last may have had to wait for its model.
     loading: bool = False
@@ -35,30 +38,23 @@ class Stock(Record, kw_only=True):
     #: ... and from time to time one more, until it turns one away again or speaks for itself.
     more_at: Instant = Instant(0)
 
-    def candidate(self, node: NodeId, size: int, held: int, standing: Standing) -> Candidate | None:
-        """As a policy sees it, while our leases hold so many of its slots; None if it cannot be bought."""
-        quote = self.quote
-        if quote is None or not standing.connected:
+    def candidate(self, size: int, held: int, short: bool) -> Candidate | None:
+        """As a policy sees it, while our leases hold so many of its slots; None if it does not sell this."""
+        if self.offer is None:
             return None
         pace = self.paces.get(size)
-        most = self.room
+        most = self.offer.free
         if self.held_max is not None and self.held_max < most:
             most = self.held_max
-        return Candidate(
-            node=node,
-            slots=quote.slots,
-            free=0 if standing.short else max(0, most - held),
-            price=quote.price,
+        return replace(
+            self.offer,
+            free=max(0, most - held),
             run_ms=pace.mean_ms if pace is not None else 0.0,
             success=self.outcomes.least,
-            cold_ms=quote.cold_ms,
-            batch=quote.batch,
             link_ms=self.link_ms,
-            region=standing.region,
-            stake=standing.stake,
-            reputation=standing.reputation,
             on_trial=self.breaker.on_trial,
             barred=self.breaker.barred,
+            short=short,
             turn=self.turn,
             heard_at=self.heard_at,
             uses=self.uses,
@@ -75,11 +71,15 @@ class Stock(Record, kw_only=True):
         answers = sum(pace.answers for pace in self.paces.values())
         return sum(pace.answers * pace.mean_ms for pace in self.paces.values()) / max(1, answers)
 
-    def says(self, quote: Quote, now: Instant) -> None:
+    def says(self, quote: Quote, offer: Candidate, now: Instant) -> None:
         """It says how it stands: what was learned of its slots from its refusals is of no use any more."""
-        self.quote = quote
+        self.quote, self.offer = quote, offer
         self.held_max = None
         self.heard(now)
+
+    def ends(self) -> None:
+        """It does not sell this any more."""
+        self.quote = self.offer = None
 
     def chosen(self, turn: int) -> None:
         """A job goes there."""
@@ -137,6 +137,20 @@ class Standing(Struct, kw_only=True):
     stocks: dict[Need, Stock] = field(default_factory=dict)
     #: What it adds to the slots that can be bought.
     slots: dict[Need, int] = {}
+
+    def offer(self, node: NodeId, quote: Quote) -> Candidate:
+        """What policies see of a quote alone."""
+        return Candidate(
+            node=node,
+            slots=quote.slots,
+            free=quote.slots - quote.taken,
+            price=quote.price,
+            cold_ms=quote.cold_ms,
+            batch=quote.batch,
+            region=self.region,
+            stake=self.stake,
+            reputation=self.reputation,
+        )
 
     def sold(self) -> dict[Need, int]:
         """The slots that it sells now."""

@@ -16,7 +16,7 @@ from shoal.policy.ranks import RANKS
 from shoal.policy.selection import Explanation, explain
 from shoal.policy.views import Candidate, size_class
 from shoal.units import Instant
-from shoal.work.lifecycle import Attempt, Job, Phase
+from shoal.work.lifecycle import QUEUED, Attempt, Job
 
 FORGOTTEN = (
     "what this gateway knew then is forgotten: it keeps the latest changes only, and none over a restart"
@@ -38,7 +38,7 @@ def why_value(machine: GatewayMachine, job: Job, now: Instant) -> dict[str, Any]
         "model": job.spec.model,
         "state": job.phase.value,
         "attempts": [_attempt_value(machine, job, attempt) for attempt in job.attempts],
-        "waiting": _waiting_value(machine, job, now) if job.phase is Phase.QUEUED else None,
+        "waiting": _waiting_value(machine, job, now) if job.phase is QUEUED else None,
     }
 
 

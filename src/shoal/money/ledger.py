@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from shoal.errors import Broken, NoCredit
-from shoal.money.wei import Wei
+from shoal.money.wei import NOTHING, Wei, minus, plus
 
 
 class Hold(Struct, frozen=True, gc=False):
@@ -42,8 +42,8 @@ class Ledger:
 
     def available(self, account: str) -> Wei:
         """What `account` could still set aside before it stood on its floor."""
-        floor = self._floors.get(account, self._default_floor)
-        return Wei(self.balances.get(account, 0) - self._held.get(account, 0) - floor)
+        free = minus(self.balances.get(account, NOTHING), self._held.get(account, NOTHING))
+        return minus(free, self._floors.get(account, self._default_floor))
 
     def require(self, account: str, wei: Wei) -> None:
         """Raise `NoCredit` if `account` could not set `wei` aside."""
@@ -56,7 +56,7 @@ class Ledger:
             raise Broken(f"hold {hold} is pended twice")
         self.require(account, wei)
         self.holds[hold] = Hold(account, wei)
-        self._held[account] = Wei(self._held.get(account, 0) + wei)
+        self._held[account] = plus(self._held.get(account, NOTHING), wei)
 
     def post(self, hold: str, credits: Mapping[str, Wei]) -> None:
         """Pay `credits` from a hold and free the rest. Raises `Broken` if they exceed it."""
@@ -112,11 +112,11 @@ class Ledger:
 
     def _free(self, hold: str, held: Hold) -> None:
         del self.holds[hold]
-        left = Wei(self._held.get(held.account, 0) - held.wei)
+        left = minus(self._held.get(held.account, NOTHING), held.wei)
         if left:
             self._held[held.account] = left
         else:
             self._held.pop(held.account, None)
 
     def _add(self, account: str, wei: Wei) -> None:
-        self.balances[account] = Wei(self.balances.get(account, 0) + wei)
+        self.balances[account] = plus(self.balances.get(account, NOTHING), wei)

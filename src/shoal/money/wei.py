@@ -5,6 +5,8 @@ Both sides of every deal compute a price here, so they cannot disagree.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import add, sub
 from typing import NewType
 
 from msgspec import Struct
@@ -17,6 +19,11 @@ MILLION = 1_000_000
 
 #: The most that one word or fact can carry: what encoders hold, signed, in 64 bits.
 WEI_MAX = Wei(2**63 - 1)
+
+NOTHING = Wei(0)
+#: Sums and differences of amounts are amounts.
+plus: Callable[[Wei, Wei], Wei] = add
+minus: Callable[[Wei, Wei], Wei] = sub
 
 
 class Price(Struct, frozen=True, array_like=True, gc=False):

@@ -27,7 +27,7 @@ from shoal.orchestrator.till import TICKETS, Paid, Till, TillState
 from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.work.lease import Lease, Leases
-from shoal.work.task import Earned, Leased, Phase, Released, Task, task_id
+from shoal.work.task import LEASED, Earned, Leased, Released, Task, task_id
 
 OWN = "own"
 
@@ -62,6 +62,10 @@ class Books(Machine[State]):
         self.holdings = Holdings()
         #: What passes through of running attempts: volatile, and forgotten with its task.
         self._relays: dict[str, Relay] = {}
+        #: Whose answer has been sent on, and what it costs: the gateway alone decides how it ends. Volatile too.
+        self._answered: dict[str, Wei] = {}
+        #: ... and what that is together for each gateway: as good as charged.
+        self._charged: dict[NodeId, Wei] = {}
         self._ended: deque[str] = deque()
 
     def _leased(self, fact: Leased, now: Instant) -> None:
@@ -84,7 +88,7 @@ class Books(Machine[State]):
         task = self.tasks[name]
         moved = task.move(fact, now)
         credits = {OWN: Wei(fact.wei - fact.share), wages(task.lease.worker): fact.share}
-        if task.phase is Phase.LEASED:
+        if task.phase is LEASED:
             self.ledger.post(name, credits)
         else:
             self.ledger.transfer(account(fact.gateway), credits)
@@ -101,10 +105,11 @@ class Books(Machine[State]):
         self._let_go(name, self.tasks[name], fact, now)
 
     def _paid(self, fact: Paid, now: Instant) -> None:
-        if self.payee is not None:
+        if self.payee is not None and fact.taken is not None:
             self.payee.take(fact.taken)
         self.till.take(fact)
-        self.ledger.transfer(TICKETS, {account(fact.gateway): fact.wei})
+        if fact.wei:
+            self.ledger.transfer(TICKETS, {account(fact.gateway): fact.wei})
 
     def _quarantined(self, fact: Quarantined, now: Instant) -> None:
         live = {lease.task: self.tasks[lease.task] for lease in self.leases}
@@ -120,17 +125,24 @@ class Books(Machine[State]):
     def _end(self, name: str, was: Task, task: Task) -> None:
         self.tasks[name] = task
         self.leases.end(name)
-        relay = self._relays.pop(name, None)
-        if relay is not None and relay.wei:
-            self.unanswers(was.lease.gateway, relay.wei)
-        if was.phase is Phase.LEASED:
+        self._relays.pop(name, None)
+        self._unanswer(name, was.lease.gateway)
+        if was.phase is LEASED:
             self.holdings.remove(task.lease.gateway, task.need)
             self._ended.append(name)
             if len(self._ended) > self.rules.ended_tasks_max:
                 del self.tasks[self._ended.popleft()]
 
-    def unanswers(self, gateway: NodeId, wei: Wei) -> None:
-        """A task that was answered has ended: what it cost is in the books now, or was not to be paid."""
+    def _answer(self, name: str, gateway: NodeId, wei: Wei) -> None:
+        """An attempt has answered, at this price."""
+        self._answered[name] = wei
+        self._charged[gateway] = Wei(self._charged.get(gateway, 0) + wei)
+
+    def _unanswer(self, name: str, gateway: NodeId) -> None:
+        """An attempt that had answered is over, or its answer may be lost."""
+        wei = self._answered.pop(name, None)
+        if wei is not None:
+            self._charged[gateway] = Wei(self._charged[gateway] - wei)
 
     # The host
 
@@ -138,7 +150,7 @@ class Books(Machine[State]):
         """Raise `Broken` unless tasks, leases and holds tell one story, and no worker is overfull."""
         self.ledger.check()
         self.payroll.check()
-        live = {task.id for task in self.tasks.values() if task.phase is Phase.LEASED}
+        live = {task.id for task in self.tasks.values() if task.phase is LEASED}
         if live != {lease.task for lease in self.leases}:
             raise Broken("the leases and the live tasks differ")
         self.holdings.check((self.tasks[name].lease.gateway, self.tasks[name].need) for name in live)
@@ -161,7 +173,7 @@ class Books(Machine[State]):
         if self.payee is not None:
             self.payee.load(state.payee)
         for name, task in self.tasks.items():
-            if task.phase is Phase.LEASED:
+            if task.phase is LEASED:
                 self._grant(name, task, task.deadline)
 
     def busy(self) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from shoal.orchestrator.machine import OrchestratorMachine
+from shoal.orchestrator.till import TICKETS
 from shoal.runtime.door import Door, Reply, Request, encode
-from shoal.work.task import Phase
+from shoal.work.task import EARNED, LEASED, RELEASED
 
 
 def operator_door(machine: OrchestratorMachine) -> Door:
@@ -44,7 +45,8 @@ def _attempts(machine: OrchestratorMachine, job: str) -> list[dict[str, object]]
 def _status(machine: OrchestratorMachine) -> dict[str, object]:
     ledger = machine.ledger
     shares = {a.removeprefix("worker:"): w for a, w in ledger.balances.items() if a.startswith("worker:")}
-    ended = [task for task in machine.tasks.values() if task.phase is not Phase.LEASED]
+    credits = {a.removeprefix("gateway:"): w for a, w in ledger.balances.items() if a.startswith("gateway:")}
+    ended = [task for task in machine.tasks.values() if task.phase is not LEASED]
     return {
         "node": machine.node,
         "gateways": sorted(machine.gateways),
@@ -66,11 +68,12 @@ def _status(machine: OrchestratorMachine) -> dict[str, object]:
             }
             for worker in machine.roster.members()
         ],
-        "earned_wei": -sum(wei for account, wei in ledger.balances.items() if account.startswith("gateway:")),
+        "earned_wei": -ledger.balances.get(TICKETS, 0) - sum(credits.values()),
+        "credit_by_gateway_wei": credits,
         "own_wei": ledger.balances.get("own", 0),
         "worker_wei": sum(shares.values()),
         "holds_wei": sum(hold.wei for hold in ledger.holds.values()),
         "leases": len(machine.leases),
-        "earned_tasks": sum(task.phase is Phase.EARNED for task in ended),
-        "released_tasks": sum(task.phase is Phase.RELEASED for task in ended),
+        "earned_tasks": sum(task.phase is EARNED for task in ended),
+        "released_tasks": sum(task.phase is RELEASED for task in ended),
     }

@@ -46,7 +46,7 @@ from shoal.wire import words
 from shoal.wire.pipelines import PIPELINES
 from shoal.work.queue import Need
 from shoal.work.receipt import NO_ANSWER
-from shoal.work.task import Earned, Leased, Phase, Released, Task, task_id
+from shoal.work.task import EARNED, LEASED, RELEASED, Earned, Leased, Released, Task, task_id
 
 #: Faults that speak against the worker; the others are the job's, the gateway's, or nobody's.
 BLAMED = frozenset((Failed.code, Lost.code))
@@ -91,11 +91,10 @@ class OrchestratorMachine(Receipts):
 
     def _doubt_answers(self, gateway: NodeId, now: Instant) -> None:
         """What was passed on may be lost with a gateway's last connection: only who answered can say it again."""
-        for name, relay in self._relays.items():
-            if relay.answered and self.tasks[name].lease.gateway == gateway:
-                relay.answered = False
-                lease = self.leases[name]
-                self.leases.until(name, max(lease.until, later(now, self.rules.reconnect_ms)))
+        for name in [name for name in self._answered if self.tasks[name].lease.gateway == gateway]:
+            self._unanswer(name, gateway)
+            lease = self.leases[name]
+            self.leases.until(name, max(lease.until, later(now, self.rules.reconnect_ms)))
 
     def _ask_for_leases(self, worker: NodeId) -> None:
         """Name a worker its leases: an order, or the news that it failed, may be lost with the last connection."""
@@ -255,9 +254,9 @@ class OrchestratorMachine(Receipts):
     def _repeat(self, task: Task) -> None:
         """Say again what became of an attempt."""
         lease = task.lease
-        if task.phase is Phase.LEASED:
+        if task.phase is LEASED:
             self.emit(Send(lease.gateway, words.Lease(lease.job, lease.epoch, lease.worker)))
-        elif task.phase is Phase.RELEASED:
+        elif task.phase is RELEASED:
             assert task.fault is not None
             self.emit(Send(lease.gateway, words.Failure(lease.job, lease.epoch, task.fault)))
         else:
@@ -287,7 +286,7 @@ class OrchestratorMachine(Receipts):
         lease = task.lease
         if not 0 <= word.units <= lease.spec.units_max or word.wei != lease.price.cost(word.units):
             raise Untrusted(f"{peer} pays {word.wei} wei for {word.units} units of {task.id}: not the price")
-        if task.phase is Phase.EARNED:
+        if task.phase is EARNED:
             self.emit(Send(peer, words.Settled(word.job, word.epoch, task.wei)))
             return None
         return task
@@ -296,7 +295,7 @@ class OrchestratorMachine(Receipts):
         lease = task.lease
         share = part(word.wei, lease.share_ppm)
         self.decide(Earned(lease.job, lease.epoch, lease.gateway, word.units, word.wei, share), now)
-        if task.phase is Phase.LEASED:
+        if task.phase is LEASED:
             self._announce(but=None if self._contended(task.need) else lease.gateway)
 
     def _hear_demand(self, peer: NodeId, word: words.Demand, now: Instant) -> None:
@@ -317,7 +316,7 @@ class OrchestratorMachine(Receipts):
         """A gateway is back, and still waits for these: it has not heard that some have ended."""
         for held in word.leases:
             task = self.tasks.get(task_id(held.job, held.epoch))
-            if task is not None and task.lease.gateway == peer and task.phase is not Phase.LEASED:
+            if task is not None and task.lease.gateway == peer and task.phase is not LEASED:
                 self._repeat(task)
 
     # Workers
@@ -342,15 +341,14 @@ class OrchestratorMachine(Receipts):
         if word.digest != digest(word.body) or word.units < 0:
             self._release(task, words.Fault(Failed.code, "the worker's answer is damaged"), now)
             return
-        relay = self._relay(task)
-        if not relay.answered:
-            relay.answered = True
-            size = size_class(task.lease.spec.units_max)
+        name, lease = task_id(word.job, word.epoch), task.lease
+        if name not in self._answered:
+            self._answer(name, lease.gateway, lease.price.cost(min(word.units, lease.spec.units_max)))
+            size = size_class(lease.spec.units_max)
             if self.roster.answered(peer, task.need, size, word.run_ms, now):
                 self._announce()
         self._gather()
-        receipt = self.receipt(task, relay, word.units, word.digest, word.run_ms)
-        self.unsealed.append((task.lease.gateway, word, receipt))
+        self.seal_soon(task, word, word.units, word.digest, word.run_ms)
 
     def _on_gathered(self, event: Gathered, now: Instant) -> None:
         """Sign what has been answered, all at once, and pass it on; say what has become of the capacity."""
@@ -380,22 +378,22 @@ class OrchestratorMachine(Receipts):
 
     def _refuse(self, worker: NodeId, job: JobId, epoch: int) -> None:
         ended = self.tasks.get(task_id(job, epoch))
-        if ended is not None and ended.lease.worker == worker and ended.phase is Phase.EARNED:
+        if ended is not None and ended.lease.worker == worker and ended.phase is EARNED:
             self.emit(Send(worker, words.Settled(job, epoch, ended.share)))
         else:
             self.emit(Send(worker, words.Cancel(job, epoch)))
 
     def _relay(self, task: Task) -> Relay:
-        relay = self._relays.get(task.id)
-        if relay is None:
-            relay = self._relays[task.id] = Relay(self.rules.window_units_max)
-        return relay
+        name = task.id
+        if name not in self._relays:
+            self._relays[name] = Relay(self.rules.window_units_max)
+        return self._relays[name]
 
     # Endings
 
     def _release(self, task: Task, fault: words.Fault, now: Instant, *, tell: bool = True) -> None:
         """End a live attempt that nobody will pay for; `tell` the gateway, and the worker in any case."""
-        if task.phase is not Phase.LEASED:
+        if task.phase is not LEASED:
             return
         lease = task.lease
         news = fault.code in BLAMED and self.roster.failed(lease.worker, task.need, now)
@@ -404,13 +402,12 @@ class OrchestratorMachine(Receipts):
         self.emit(SendAtOnce(lease.worker, words.Cancel(lease.job, lease.epoch)))
         if tell:
             self._gather()
-            receipt = self.receipt(task, None, 0, NO_ANSWER, 0)
-            self.unsealed.append((lease.gateway, words.Failure(lease.job, lease.epoch, fault), receipt))
+            self.seal_soon(task, words.Failure(lease.job, lease.epoch, fault), 0, NO_ANSWER, 0)
         self._announce(but=None if news or self._contended(task.need) else lease.gateway)
 
     def _end(self, name: str, was: Task, task: Task) -> None:
         super()._end(name, was, task)
-        if was.phase is Phase.LEASED and self.roster.ended(task.lease.worker, task.need):
+        if was.phase is LEASED and self.roster.ended(task.lease.worker, task.need):
             self._announce()
 
     def _tasks_of(self, worker: NodeId) -> list[Task]:
@@ -442,7 +439,7 @@ class OrchestratorMachine(Receipts):
 
     def _look_at(self, task: Task, until: Instant, now: Instant) -> None:
         """Release an attempt whose time is over; one that has answered waits longer for the gateway's word."""
-        answered = task.id in self._relays and self._relays[task.id].answered
+        answered = task.id in self._answered
         if later(task.deadline, 2 * self.rules.lease_ms) <= now:
             self._release(task, words.Fault(Expired.code, "the deadline passed"), now)
         elif until <= now and (not answered or later(task.deadline, self.rules.lease_ms) <= now):

@@ -168,7 +168,8 @@ class Payouts(Payments):
 
     def _paid(self, fact: Paid, now: Instant) -> None:
         super()._paid(fact, now)
-        self._hand_over(fact.taken.winners)
+        if fact.taken is not None:
+            self._hand_over(fact.taken.winners)
 
     def _hand_over(self, winners: tuple[WinningTicket, ...]) -> None:
         if self.rules.redeemer:

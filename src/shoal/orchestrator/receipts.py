@@ -14,7 +14,6 @@ from shoal.machine import Send, Value
 from shoal.money.payee import Payee
 from shoal.orchestrator.config import Rules
 from shoal.orchestrator.payouts import Payouts, Sign
-from shoal.orchestrator.relay import Relay
 from shoal.units import Instant
 from shoal.wire import words
 from shoal.work.receipt import Terms
@@ -28,24 +27,22 @@ class Receipts(Payouts):
     def __init__(self, rules: Rules, payee: Payee | None, *, node: NodeId, sign: Sign) -> None:
         super().__init__(rules, payee, node=node, sign=sign)
         #: Answers on their way, good or bad, to whom, and their receipts, which wait to be signed together.
-        self.unsealed: list[tuple[NodeId, words.Result | words.Failure, words.Receipt]] = []
+        self._unsealed: list[tuple[NodeId, words.Result | words.Failure, words.Receipt]] = []
         #: The receipts that went out of late, for workers who ask.
         self._sent: OrderedDict[tuple[JobId, int], words.Receipt] = OrderedDict()
 
-    def receipt(
-        self, task: Task, relay: Relay | None, units: int, answer: Digest, run_ms: int
-    ) -> words.Receipt:
-        """The unsigned receipt for how an attempt has ended; what it costs counts as charged from now on."""
+    def seal_soon(
+        self, task: Task, word: words.Result | words.Failure, units: int, answer: Digest, run_ms: int
+    ) -> None:
+        """Say how an attempt has ended once its receipt is signed, with the others of this moment."""
         lease = task.lease
         terms = Terms(lease.job, lease.epoch, self.node, lease.spec, lease.price, lease.request)
-        if relay is not None and not relay.wei:
-            relay.wei = terms.wei(units)
-            self.answers(lease.gateway, relay.wei)
-        return terms.receipt(lease.worker, units, answer, run_ms, credit=self.credit(lease.gateway))
+        receipt = terms.receipt(lease.worker, units, answer, run_ms, credit=self.credit(lease.gateway))
+        self._unsealed.append((lease.gateway, word, receipt))
 
     def pass_on(self) -> None:
         """Sign what has been answered, all at once, and send it."""
-        answers, self.unsealed = self.unsealed, []
+        answers, self._unsealed = self._unsealed, []
         receipts = seal([receipt for _, _, receipt in answers], self._sign)
         for (gateway, answer, _), receipt in zip(answers, receipts, strict=True):
             self.emit(Send(gateway, replace(answer, receipt=receipt)))

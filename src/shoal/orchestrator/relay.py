@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 
-from shoal.money.wei import Wei
 from shoal.wire.words import Progress
 
 
@@ -19,10 +18,6 @@ class Relay:
         self._window_units_max = window_units_max
         self._acknowledged = 0
         self._waiting: deque[Progress] = deque()
-        #: True once the answer has been sent on: then the gateway alone decides how it ends.
-        self.answered = False
-        #: What the answer costs.
-        self.wei = Wei(0)
 
     def hear(self, piece: Progress) -> Progress | None:
         """Take a piece; give it back if it may go on at once."""

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from shoal.ids import JobId, NodeId
 from shoal.money.wei import Price
 from shoal.orchestrator.shelf import Shelf
-from shoal.policy.breaker import Breaker, Limits, Phase
+from shoal.policy.breaker import OPEN, Breaker, Limits
 from shoal.policy.record import Record
 from shoal.policy.selection import Policy, choose
 from shoal.policy.views import Candidate, Wish
@@ -235,9 +235,7 @@ class Roster:
     @property
     def resting(self) -> bool:
         """True while somebody is left alone until some time."""
-        return any(
-            self._members[node].standings[need].breaker.phase is Phase.OPEN for node, need in self._on_trial
-        )
+        return any(self._members[node].standings[need].breaker.phase is OPEN for node, need in self._on_trial)
 
     def _standing(self, worker: NodeId, need: Need) -> Standing:
         standings = self._members[worker].standings

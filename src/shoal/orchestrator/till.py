@@ -18,12 +18,12 @@ TICKETS = "tickets"
 
 
 class Paid(Fact, frozen=True):
-    """A gateway has paid ahead: its tickets are taken, and it has credit."""
+    """A gateway has paid ahead, and has credit for the tickets that were taken; if none were, that is final too."""
 
     gateway: NodeId
     number: int
     wei: Wei
-    taken: TicketsTaken
+    taken: TicketsTaken | None
 
 
 class TillState(Struct, frozen=True):

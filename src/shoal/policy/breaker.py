@@ -25,6 +25,10 @@ class Phase(Enum):
     TRYING = "trying"
 
 
+#: By their own names, because an enum is slow to ask for its members.
+CLOSED, OPEN, HALF_OPEN, TRYING = Phase
+
+
 class Tried(Value, frozen=True):
     """A job was sent there."""
 
@@ -53,23 +57,23 @@ Happening = Tried | Succeeded | Stumbled | Broke | Spared | Rested
 
 #: What may happen when. A pair that is not here is a bug, and raises.
 MOVES: dict[tuple[Phase, type[Happening]], Phase] = {
-    (Phase.CLOSED, Tried): Phase.CLOSED,
-    (Phase.CLOSED, Succeeded): Phase.CLOSED,
-    (Phase.CLOSED, Stumbled): Phase.CLOSED,
-    (Phase.CLOSED, Broke): Phase.OPEN,
-    (Phase.CLOSED, Spared): Phase.CLOSED,
+    (CLOSED, Tried): CLOSED,
+    (CLOSED, Succeeded): CLOSED,
+    (CLOSED, Stumbled): CLOSED,
+    (CLOSED, Broke): OPEN,
+    (CLOSED, Spared): CLOSED,
     # What still runs from before it opened may end in any way.
-    (Phase.OPEN, Succeeded): Phase.HALF_OPEN,
-    (Phase.OPEN, Stumbled): Phase.OPEN,
-    (Phase.OPEN, Spared): Phase.OPEN,
-    (Phase.OPEN, Rested): Phase.HALF_OPEN,
-    (Phase.HALF_OPEN, Tried): Phase.TRYING,
-    (Phase.HALF_OPEN, Succeeded): Phase.CLOSED,
-    (Phase.HALF_OPEN, Broke): Phase.OPEN,
-    (Phase.HALF_OPEN, Spared): Phase.HALF_OPEN,
-    (Phase.TRYING, Succeeded): Phase.CLOSED,
-    (Phase.TRYING, Broke): Phase.OPEN,
-    (Phase.TRYING, Spared): Phase.HALF_OPEN,
+    (OPEN, Succeeded): HALF_OPEN,
+    (OPEN, Stumbled): OPEN,
+    (OPEN, Spared): OPEN,
+    (OPEN, Rested): HALF_OPEN,
+    (HALF_OPEN, Tried): TRYING,
+    (HALF_OPEN, Succeeded): CLOSED,
+    (HALF_OPEN, Broke): OPEN,
+    (HALF_OPEN, Spared): HALF_OPEN,
+    (TRYING, Succeeded): CLOSED,
+    (TRYING, Broke): OPEN,
+    (TRYING, Spared): HALF_OPEN,
 }
 
 
@@ -87,7 +91,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 class Breaker(Value, frozen=True):
     """How one node stands with one need. A move makes a new one."""
 
-    phase: Phase = Phase.CLOSED
+    phase: Phase = CLOSED
     #: Failures in a row while closed.
     failures: int = 0
     #: Openings since it last worked.
@@ -97,40 +101,40 @@ class Breaker(Value, frozen=True):
     @property
     def barred(self) -> bool:
         """True while no job may go there."""
-        return self.phase is Phase.OPEN or self.phase is Phase.TRYING
+        return self.phase is OPEN or self.phase is TRYING
 
     @property
     def on_trial(self) -> bool:
         """True while it has yet to show that it works."""
-        return self.phase is not Phase.CLOSED
+        return self.phase is not CLOSED
 
     def tried(self) -> Breaker:
         """A job is sent there."""
-        return self if self.phase is Phase.CLOSED else self._move(Tried())
+        return self if self.phase is CLOSED else self._move(Tried())
 
     def succeeded(self) -> Breaker:
         """An attempt there ended well."""
-        if self.phase is Phase.CLOSED and not self.failures:
+        if self.phase is CLOSED and not self.failures:
             return self
         breaker = self._move(Succeeded())
-        return Breaker() if breaker.phase is Phase.CLOSED else breaker
+        return Breaker() if breaker.phase is CLOSED else breaker
 
     def spared(self) -> Breaker:
         """An attempt there ended, and says nothing of the node."""
-        return self if self.phase is Phase.CLOSED else self._move(Spared())
+        return self if self.phase is CLOSED else self._move(Spared())
 
     def failed(self, now: Instant, limits: Limits) -> Breaker:
         """An attempt failed there."""
-        if self.phase is Phase.OPEN:
+        if self.phase is OPEN:
             return self._move(Stumbled())
-        if self.phase is Phase.CLOSED and self.failures + 1 < limits.failures_max:
+        if self.phase is CLOSED and self.failures + 1 < limits.failures_max:
             return replace(self._move(Stumbled()), failures=self.failures + 1)
         open_ms = min(limits.open_ms << min(self.openings, 32), limits.open_ms_max)
         return replace(self._move(Broke()), failures=0, openings=self.openings + 1, until=later(now, open_ms))
 
     def at(self, now: Instant) -> Breaker:
         """How it stands now: what was left alone for long enough may be tried."""
-        return self._move(Rested()) if self.phase is Phase.OPEN and self.until <= now else self
+        return self._move(Rested()) if self.phase is OPEN and self.until <= now else self
 
     def _move(self, happening: Happening) -> Breaker:
         phase = MOVES.get((self.phase, type(happening)))

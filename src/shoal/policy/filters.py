@@ -27,7 +27,7 @@ class Filter(Value, frozen=True, kw_only=True):
 
 def available(candidate: Candidate) -> bool:
     """True if it could take a job now, whichever it is."""
-    return candidate.free > 0 and not candidate.barred
+    return candidate.free > 0 and not candidate.barred and not candidate.short
 
 
 def fits(candidate: Candidate, wish: Wish) -> bool:
@@ -53,6 +53,10 @@ HARD: Mapping[str, Filter] = {
     "breaker": Filter(
         why="it failed lately and is left alone for a while",
         excludes=lambda candidate, wish, policy: candidate.barred,
+    ),
+    "credit": Filter(
+        why="it wants to be paid ahead, and that is under way",
+        excludes=lambda candidate, wish, policy: candidate.short,
     ),
     "limit": Filter(
         why="it asks more than the job's limit",

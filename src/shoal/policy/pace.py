@@ -22,13 +22,13 @@ class Pace(Struct):
 
     def learn(self, run_ms: float) -> None:
         """One more answer took so long."""
-        self.answers += 1
-        weight = 1 / self.answers if self.answers * NEWEST_WEIGHT < 1 else NEWEST_WEIGHT
+        self.answers = answers = self.answers + 1
+        weight = 1 / answers if answers * NEWEST_WEIGHT < 1 else NEWEST_WEIGHT
         gap = run_ms - self.mean_ms
-        self.mean_ms += weight * gap
+        self.mean_ms = mean_ms = self.mean_ms + weight * gap
         self.variance = (1 - weight) * (self.variance + weight * gap * gap)
-        least_ms = self.least_ms + LEAST_FORGET * (self.mean_ms - self.least_ms)
-        self.least_ms = run_ms if run_ms < least_ms or self.answers == 1 else least_ms
+        least_ms = self.least_ms + LEAST_FORGET * (mean_ms - self.least_ms)
+        self.least_ms = run_ms if run_ms < least_ms or answers == 1 else least_ms
 
     @property
     def spread_ms(self) -> float:

@@ -60,7 +60,7 @@ class Order:
         """Forget everything and order these."""
         score = self._score
         self.scale = scale
-        self.entries = [(score(c, scale), c.node, c) for c in candidates if c.free > 0 and not c.barred]
+        self.entries = [(score(c, scale), c.node, c) for c in candidates if available(c)]
         self.entries.sort()
         self._places = {entry[1]: entry for entry in self.entries}
 

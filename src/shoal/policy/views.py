@@ -38,6 +38,8 @@ class Candidate(Value, frozen=True, kw_only=True):
     on_trial: bool = False
     #: ... and gets nothing until then, or until that one job has ended.
     barred: bool = False
+    #: It wants to be paid ahead, and what it has been paid does not cover the next job yet.
+    short: bool = False
     #: The number of our own choice that fell on it last, 0 if none ever did: for those who take turns.
     turn: int = 0
     #: When it last said how it stands, or answered, by the clock of the one who chooses.

@@ -12,8 +12,6 @@ from functools import partial
 from itertools import count
 from typing import ClassVar
 
-from msgspec import Struct
-
 from shoal.errors import Untrusted
 from shoal.ids import JobId, NodeId
 from shoal.machine import (
@@ -63,6 +61,8 @@ from shoal.redeemer.intent import (
     redeem_id,
 )
 from shoal.redeemer.rules import Rules
+from shoal.redeemer.standing import Standing, most_wei, report, revert_reason, which
+from shoal.redeemer.trials import Trials
 from shoal.units import Instant, later
 from shoal.wire import words
 
@@ -81,33 +81,6 @@ PASSING = (
 VOID_GAS = 21_000
 
 
-class Standing(Struct):
-    """What is known of an open intent and need not outlive the process."""
-
-    #: When it is looked at again, and why it is not done yet.
-    again_at: Instant = Instant(0)
-    why: str = ""
-    #: What last kept it from being done, though the contract would have had it.
-    held: str = ""
-    weighing: bool = False
-    #: What the contract says against it, and since which block.
-    verdict: str = ""
-    verdict_head: int = 0
-    mined: Mined | None = None
-    broadcast_at: Instant = Instant(0)
-    #: The account does not cover it, and that was said.
-    poor: bool = False
-
-
-class Trial(Struct):
-    """A notice's tries at one webhook."""
-
-    again_at: Instant = Instant(0)
-    tries: int = 0
-    posting: bool = False
-    fault: str = ""
-
-
 class RedeemerMachine(Books):
     """Decides over the books, by what it sees of the chain."""
 
@@ -122,7 +95,7 @@ class RedeemerMachine(Books):
         self._look_at = Instant(0)
         self._silent_ms = rules.tick_ms
         self._standings: dict[str, Standing] = {}
-        self._trials: dict[tuple[str, str], Trial] = {}
+        self._trials = Trials(rules)
         self._orchestrators: set[NodeId] = set()
         self._gap_since: Instant | None = None
 
@@ -219,7 +192,7 @@ class RedeemerMachine(Books):
     def _judge(self, intent: Intent, mined: Mapping[str, Mined], view: Looked, now: Instant) -> None:
         """What the chain says about the transactions of one intent."""
         standing = self._standing(intent.id)
-        standing.mined = found = _which(intent, mined)
+        standing.mined = found = which(intent, mined)
         if found is not None and view.head - found.block >= self.rules.confirmations:
             self._settle(intent, found, now)
         elif intent.phase is Phase.SENT and found is None:
@@ -235,13 +208,13 @@ class RedeemerMachine(Books):
         fee_wei = uint256(found.fee_wei)
         brought = found.wei > 0 or not isinstance(intent.what, Redeem)
         if found.good and brought and not attempt.void:
-            hooks = self._hooks if isinstance(intent.what, Redeem) else ()
+            hooks = self._hooks if len(self.untold) < self.rules.notices_max else ()
             wei = uint256(found.wei)
             self.decide(Confirmed(intent.id, found.transaction, found.block, wei, fee_wei, hooks), now)
             self._ended(intent.id)
             self._post(now)
         else:
-            why = _revert_reason(found, attempt)
+            why = revert_reason(found, attempt)
             self.decide(Reverted(intent.id, found.transaction, fee_wei, why), now)
             if isinstance(intent.what, Fill):
                 self._refuse(intent.id, "the nonce is used up", now)
@@ -394,7 +367,7 @@ class RedeemerMachine(Books):
     def _affordable(self, intent: Intent, cost_wei: int, view: Looked) -> bool:
         """Whether the account can pay for this besides all that is on its way."""
         others = (self.intents[name] for name in self.nonces.values() if name != intent.id)
-        promised = sum(_most(other) for other in others if self._standing(other.id).mined is None)
+        promised = sum(most_wei(other) for other in others if self._standing(other.id).mined is None)
         short = cost_wei + promised > view.balance_wei
         if short and not self._standing(intent.id).poor:
             wei = f"{view.balance_wei} wei, of which {promised} are promised"
@@ -437,40 +410,27 @@ class RedeemerMachine(Books):
 
     def _post(self, now: Instant) -> None:
         """Tell of redemptions those who have not heard of them."""
-        posting = sum(trial.posting for trial in self._trials.values())
-        for name, untold in list(self.untold.items()):
-            for hook in untold.hooks:
-                trial = self._trials.setdefault((name, hook), Trial())
-                if trial.posting or trial.again_at > now:
-                    continue
-                if trial.tries and later(untold.since, self.rules.notice_keep_ms) <= now:
-                    self._give_up(name, hook, trial.fault, now)
-                elif posting < self.rules.notices_at_once_max:
-                    posting += 1
-                    trial.posting = True
-                    self.emit(Post(hook, untold.notice))
+        for name, hook, fault in self._trials.late(self.untold, now):
+            self._give_up(name, hook, fault, now)
+        for name, hook in self._trials.begin(self.untold, now):
+            self.emit(Post(hook, self.untold[name].notice))
 
     def _on_posted(self, event: Posted, now: Instant) -> None:
-        trial = self._trials.get((event.id, event.hook))
-        if trial is None or event.id not in self.untold:
+        if event.id not in self.untold or event.hook not in self.untold[event.id].hooks:
             return
-        trial.posting = False
         if not event.fault:
-            del self._trials[event.id, event.hook]
+            self._trials.end(event.id, event.hook)
             self.decide(Told(event.id, event.hook), now)
         elif event.gone:
             self._give_up(event.id, event.hook, event.fault, now)
         else:
-            wait_ms = min(self.rules.notice_again_ms << min(trial.tries, 30), self.rules.notice_again_max_ms)
-            trial.tries += 1
-            trial.fault = event.fault
-            trial.again_at = later(now, wait_ms)
+            self._trials.fail(event.id, event.hook, event.fault, now)
         self._post(now)
 
     def _give_up(self, name: str, hook: str, fault: str, now: Instant) -> None:
-        self._trials.pop((name, hook), None)
+        self._trials.end(name, hook)
         self.emit(Alarm(f"webhook {hook} is not told of {name}: {fault}"))
-        self.decide(Told(name, hook, fault or "given up"), now)
+        self.decide(Told(name, hook, fault), now)
 
     # The host
 
@@ -493,42 +453,3 @@ class RedeemerMachine(Books):
         words.Winner: _hear_winner,
         words.Payout: _hear_payout,
     }
-
-
-def report(intent: Intent, why: str) -> words.Word | None:
-    """What its orchestrator is told of an intent."""
-    state = "taken" if intent.phase is Phase.WAITING else intent.phase.value
-    transaction = intent.transaction or (intent.last.transaction if intent.phase is Phase.SENT else "")
-    match intent.what:
-        case Redeem(winning):
-            return words.Redemption(winning.ticket_hash, state, transaction, intent.wei, why)
-        case Pay(batch):
-            return words.PaidOut(batch, state, transaction, why)
-        case Fill():
-            return None
-
-
-def _which(intent: Intent, mined: Mapping[str, Mined]) -> Mined | None:
-    """The transaction by which the chain has done this, or used up the nonce that it has."""
-    for attempt in intent.attempts:
-        found = mined.get(attempt.transaction)
-        if found is None:
-            continue
-        current = intent.phase is Phase.SENT and attempt.nonce == intent.last.nonce
-        if current or (found.good and not attempt.void):
-            return found
-    return None
-
-
-def _most(intent: Intent) -> int:
-    """What a transaction that is on its way can cost at most."""
-    value = intent.what.wei if isinstance(intent.what, Pay) and not intent.last.void else 0
-    return value + intent.last.gas * intent.last.max_fee_wei
-
-
-def _revert_reason(found: Mined, attempt: Attempt) -> str:
-    if attempt.void:
-        return "it was called back"
-    if found.good:
-        return "its transaction went through, and nothing was redeemed: is the broker's address right?"
-    return "the contract rejected its transaction"

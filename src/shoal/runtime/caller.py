@@ -18,7 +18,7 @@ import httptools
 from shoal.errors import Busy, Refused
 from shoal.runtime.body import Body, Left
 from shoal.runtime.door import Feed, Presence, Reply, Request, TooSlow, error_reply
-from shoal.runtime.hall import Hall, Reading, Sending
+from shoal.runtime.hall import BETWEEN, BODY, HEAD, LAST, STUCK, Hall, Reading, Sending
 from shoal.runtime.heads import CLOSE, CONTINUE, check, chunk, feed_head, fold, reply_head, split
 from shoal.units import KIB
 
@@ -56,7 +56,7 @@ class Caller(asyncio.Protocol):
         self._transport: asyncio.Transport
 
         # What comes in
-        self._reading = Reading.HEAD
+        self._reading = HEAD
         self._url = b""
         self._pairs: list[tuple[bytes, bytes]] = []
         #: The request whose body is next.
@@ -112,13 +112,13 @@ class Caller(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come: a piece of a head, of a body, or many requests at once."""
-        if self._reading is Reading.LAST:
+        if self._reading is LAST:
             self._drop(len(data))
             return
         self._unended_bytes += len(data)
         try:
             self._parser.feed_data(data)
-            if self._unended_bytes > self._hall.limits.head_bytes and self._reading is not Reading.BETWEEN:
+            if self._unended_bytes > self._hall.limits.head_bytes and self._reading is not BETWEEN:
                 raise Refused(f"a request's head has at most {self._hall.limits.head_bytes} bytes")
         except httptools.HttpParserUpgrade as upgrade:
             self._decline(data[upgrade.args[0] :])
@@ -146,7 +146,7 @@ class Caller(asyncio.Protocol):
         """A request begins."""
         if len(self._waiting) >= self._hall.limits.waiting:
             raise Refused(f"at most {self._hall.limits.waiting} requests wait for their turn on a connection")
-        self._reading = Reading.HEAD
+        self._reading = HEAD
         self._url = b""
         self._pairs = []
 
@@ -156,7 +156,7 @@ class Caller(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A line of its head has come, or of what may follow a body and is of no use here."""
-        if self._reading is Reading.HEAD:
+        if self._reading is HEAD:
             self._pairs.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
@@ -177,7 +177,7 @@ class Caller(asyncio.Protocol):
         call = Call(self._parser.get_method().decode(), path, query, headers, content, self._presence)
         call.chunks = version == "1.1"
         call.keeps = call.chunks and self._parser.should_keep_alive() and not self._parser.should_upgrade()
-        self._reading = Reading.BODY
+        self._reading = BODY
         self._coming = call
         self._waiting.append(call)
 
@@ -203,7 +203,7 @@ class Caller(asyncio.Protocol):
         if self._parser.should_upgrade() and call.has_body:
             return  # the parser stops here, but the body comes yet: see `_decline`
         self._unended_bytes = 0
-        self._reading = Reading.BETWEEN
+        self._reading = BETWEEN
         self._coming = None
         call.content.end()
 
@@ -220,7 +220,7 @@ class Caller(asyncio.Protocol):
             error = error.__context__
         refusal = error if isinstance(error, Refused) else Refused(f"this is no HTTP: {error}")
         call, self._coming = self._coming, None
-        self._reading = Reading.LAST
+        self._reading = LAST
         if call is not None:
             call.keeps = False
             call.content.break_off(refusal)
@@ -236,7 +236,7 @@ class Caller(asyncio.Protocol):
         """The client would rather speak something else. It is answered in HTTP/1.1, and then has to call again."""
         call = self._coming
         if call is None:
-            self._reading = Reading.LAST
+            self._reading = LAST
             return
         # The parser has passed over the body. Another is told of nothing else, and reads it.
         chunked = b"transfer-encoding" in call.headers
@@ -370,8 +370,8 @@ class Caller(asyncio.Protocol):
 
     def _hang_up(self) -> None:
         """Close, unless something may be on its way still: its sender could not read the answer then."""
-        clean = self._reading is Reading.BETWEEN
-        self._reading = Reading.LAST
+        clean = self._reading is BETWEEN
+        self._reading = LAST
         self._coming = None
         self._waiting.clear()
         if clean:
@@ -386,7 +386,7 @@ class Caller(asyncio.Protocol):
         awaited = self._up_to_client()
         if awaited is self._awaited:
             return
-        if awaited is not Sending.STUCK:
+        if awaited is not STUCK:
             self._unsent_bytes = FOREVER
         self._awaited = awaited
         if awaited is None:
@@ -398,7 +398,7 @@ class Caller(asyncio.Protocol):
 
     def _up_to_client(self) -> Reading | Sending | None:
         if not self._flowing.is_set() or self._transport.is_closing():
-            return Sending.STUCK
+            return STUCK
         if self._answering is not None and not self._answering.content.wanted:
             return None
         return self._reading
@@ -416,7 +416,7 @@ class Caller(asyncio.Protocol):
         if self._loop.time() < self._due:
             if self._due < FOREVER:
                 self._ring_at(self._due)
-        elif self._awaited is Sending.STUCK:
+        elif self._awaited is STUCK:
             self._bear_with(self._transport.get_write_buffer_size())
         elif self._answering is not None:
             self._answering.content.break_off(TooSlow())

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from secrets import randbits, token_bytes
+from os import urandom
 
-from shoal.ids import JOB_ID_BYTES, JobId, job_id
+from shoal.ids import JOB_ID_BYTES, ClientId, JobId, job_id
+
+TENANT_ID_BYTES = 12
+SECRET_BYTES = 32
 
 
 def new_job_id() -> JobId:
     """A job's id that was never used before."""
-    return job_id(token_bytes(JOB_ID_BYTES))
+    return job_id(urandom(JOB_ID_BYTES))
+
+
+def new_tenant_id() -> ClientId:
+    """A tenant's id that was never used before."""
+    return ClientId("tenant_" + urandom(TENANT_ID_BYTES).hex())
+
+
+def new_secret() -> bytes:
+    """256 bits that nobody guesses."""
+    return urandom(SECRET_BYTES)
 
 
 def draw() -> int:
     """A number below 2**32 that nobody can foresee."""
-    return randbits(32)
+    return int.from_bytes(urandom(4))

@@ -29,6 +29,11 @@ class Sending(Enum):
     STUCK = "in the middle of an answer, of which the client takes nothing"
 
 
+#: By their own names, because an enum is slow to ask for its members.
+BETWEEN, HEAD, BODY, LAST = Reading
+(STUCK,) = Sending
+
+
 class Limits(Struct, frozen=True):
     """What a connection goes by."""
 
@@ -71,11 +76,11 @@ class Hall:
         self._empty = asyncio.Event()
         self._empty.set()
         self.patience_s: dict[Reading | Sending, float] = {
-            Reading.BETWEEN: limits.between_s,
-            Reading.HEAD: limits.head_s,
-            Reading.BODY: limits.body_s,
-            Reading.LAST: limits.last_s,
-            Sending.STUCK: limits.stuck_s,
+            BETWEEN: limits.between_s,
+            HEAD: limits.head_s,
+            BODY: limits.body_s,
+            LAST: limits.last_s,
+            STUCK: limits.stuck_s,
         }
         self._loop = asyncio.get_running_loop()
         self._speaking: list[Guest] = []

@@ -218,9 +218,9 @@ class Host:
         except Untrusted as error:
             self._alarm(error.message)
             return
-        takes = self._takes
+        takes, others = self._takes, self._act_when_durable
         for effect in effects:
-            takes.get(type(effect), self._act_when_durable)(effect, now)
+            takes.get(type(effect), others)(effect, now)
         if isinstance(event, Connected):
             self._repeat_to(event.peer)
         if self._since_snapshot >= self._rules.snapshot_facts:
@@ -273,10 +273,10 @@ class Host:
         self._act(effect)
 
     def _act_when_durable(self, effect: Effect, now: Instant) -> None:
-        if self._journal.durable >= self._appended and not self._pending:
-            self._act(effect)
-        else:
+        if self._pending or self._journal.durable < self._appended:
             self._pending.append((self._appended, effect))
+        else:
+            self._act(effect)
 
     def _on_durable(self, number: int) -> None:
         pending, barriers = self._pending, self._barriers

@@ -42,6 +42,7 @@ class Server:
     async def close(self) -> None:
         """Take no new requests, let open ones end while there is time, then close."""
         if self._server is None:
+            self._listener.close()
             return
         self._server.close()
         await self._hall.clear(self._drain_s)

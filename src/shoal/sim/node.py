@@ -36,6 +36,11 @@ class Trace:
         self._hash = sha256()
         self._coder: Coder[Event] = Coder(Event)
         self._file = file
+        self._names: dict[NodeId, str] = {}
+
+    def call(self, node: NodeId, name: str) -> None:
+        """Write a short name where a node is meant."""
+        self._names[node] = name
 
     def add(self, when: int, node: NodeId, event: Event) -> None:
         """An event that a machine is about to handle."""
@@ -43,13 +48,18 @@ class Trace:
         self._hash.update(b"%d %s %s " % (when, node.encode(), type(event).__name__.encode()))
         self._hash.update(self._coder.encode(event))
         if self._file is not None:
-            print(f"{when:>8} {node:<4} {_short(event)}", file=self._file)
+            self._write(when, node, _short(event))
 
     def say(self, when: int, node: NodeId, text: str) -> None:
         """Something that was done to a node, or that it did."""
         self._hash.update(b"%d %s %s " % (when, node.encode(), text.encode()))
         if self._file is not None:
-            print(f"{when:>8} {node:<4} -- {text}", file=self._file)
+            self._write(when, node, f"-- {text}")
+
+    def _write(self, when: int, node: NodeId, text: str) -> None:
+        for name, short in self._names.items():
+            text = text.replace(name, short)
+        print(f"{when:>8} {self._names.get(node, node):<4} {text}", file=self._file)
 
     def hexdigest(self) -> str:
         """The hash of all of it."""

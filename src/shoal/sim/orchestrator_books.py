@@ -9,6 +9,8 @@ from msgspec import Struct
 
 from shoal.machine import Fact, Quarantined
 from shoal.orchestrator.books import State
+from shoal.orchestrator.till import TICKETS, Paid
+from shoal.sim.credit import Booking
 from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal, amounts
 from shoal.work.task import Earned, Leased, Released
 
@@ -40,6 +42,8 @@ class OrchestratorBooks:
         self.tasks: dict[tuple[str, int], TaskEntry] = {}
         self.holds: dict[tuple[str, int], int] = {}
         self.balances: dict[str, int] = {}
+        #: What was paid ahead, by gateway and number.
+        self.bookings: dict[tuple[str, int], Booking] = {}
         #: True if the facts begin at the first: then what is not here never was.
         self.whole = True
         self._live: dict[tuple[str, str, str], int] = {}
@@ -160,6 +164,23 @@ class OrchestratorBooks:
                 self._free(job, epoch, entry)
                 entry.phase = "released"
 
+    def _paid(self, fact: Paid, at: int) -> None:
+        where = f"{fact.gateway} payment {fact.number}"
+        if (fact.gateway, fact.number) in self.bookings:
+            self._find("I4", where, "booked twice")
+        taken = fact.taken
+        if taken is None:
+            if fact.wei:
+                self._find("I4", where, f"{fact.wei} wei booked for no ticket")
+            return
+        self.bookings[fact.gateway, fact.number] = Booking(
+            taken.sender, taken.recipient_rand_hash, taken.nonces, fact.wei, taken.winners
+        )
+        if fact.wei != taken.credit_wei:
+            self._find("I4", where, f"{fact.wei} wei booked for tickets that are worth {taken.credit_wei}")
+        self._add(TICKETS, -fact.wei)
+        self._add(f"gateway:{fact.gateway}", fact.wei)
+
     def _add(self, account: str, wei: int) -> None:
         self.balances[account] = self.balances.get(account, 0) + wei
 
@@ -184,6 +205,7 @@ class OrchestratorBooks:
         Earned: _earned,
         Released: _released,
         Quarantined: _quarantined,
+        Paid: _paid,
     }
 
 

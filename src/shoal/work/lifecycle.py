@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from shoal.errors import Expired, IllegalMove
 from shoal.errors import Quarantined as QuarantinedError
-from shoal.ids import ClientId, Digest, JobId, NodeId
+from shoal.ids import ClientId, Digest, JobId, KeyId, NodeId
 from shoal.machine import Fact, Quarantined
 from shoal.money.wei import Price, Wei
 from shoal.units import Instant
@@ -31,8 +31,12 @@ class Phase(Enum):
     CANCELLED = "cancelled"
 
 
+#: By their own names, because an enum is slow to ask for its members.
+QUEUED, LEASED, DONE, FAILED, CANCELLED = Phase
+
+
 #: Phases that nothing leaves.
-ENDED = frozenset({Phase.DONE, Phase.FAILED, Phase.CANCELLED})
+ENDED = frozenset({DONE, FAILED, CANCELLED})
 
 
 class Preference(Struct, frozen=True, array_like=True, gc=False):
@@ -64,6 +68,8 @@ class Accepted(Fact, frozen=True):
     #: The digest that a later use of the key must have.
     key_request: Digest = Digest("")
     preference: Preference = Preference()
+    #: The name of the API key by which it came, "" if none was needed.
+    api_key: KeyId = KeyId("")
 
 
 class Bound(Fact, frozen=True):
@@ -139,17 +145,17 @@ class Withdrawn(Fact, frozen=True):
 
 #: What may happen when. A pair that is not here is a bug, and raises.
 MOVES: dict[tuple[Phase, type[Fact]], Phase] = {
-    (Phase.QUEUED, Placed): Phase.LEASED,
-    (Phase.QUEUED, Abandoned): Phase.FAILED,
-    (Phase.QUEUED, Withdrawn): Phase.CANCELLED,
-    (Phase.QUEUED, Quarantined): Phase.FAILED,
-    (Phase.LEASED, Hedged): Phase.LEASED,
-    (Phase.LEASED, Fallen): Phase.LEASED,
-    (Phase.LEASED, Returned): Phase.QUEUED,
-    (Phase.LEASED, Answered): Phase.DONE,
-    (Phase.LEASED, Abandoned): Phase.FAILED,
-    (Phase.LEASED, Withdrawn): Phase.CANCELLED,
-    (Phase.LEASED, Quarantined): Phase.FAILED,
+    (QUEUED, Placed): LEASED,
+    (QUEUED, Abandoned): FAILED,
+    (QUEUED, Withdrawn): CANCELLED,
+    (QUEUED, Quarantined): FAILED,
+    (LEASED, Hedged): LEASED,
+    (LEASED, Fallen): LEASED,
+    (LEASED, Returned): QUEUED,
+    (LEASED, Answered): DONE,
+    (LEASED, Abandoned): FAILED,
+    (LEASED, Withdrawn): CANCELLED,
+    (LEASED, Quarantined): FAILED,
 }
 
 
@@ -180,7 +186,7 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
     accepted_at: Instant
     deadline: Instant
     key: str = ""
-    phase: Phase = Phase.QUEUED
+    phase: Phase = QUEUED
     attempts: tuple[Attempt, ...] = ()
     #: What a work unit costs at the attempt that the job stands by.
     price: Price = Price(0)
@@ -197,6 +203,8 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
     epoch: int = 0
     #: The epoch of a second attempt that runs beside it, 0 if there is none.
     hedge: int = 0
+    #: The name of the API key by which it came, "" if none was needed.
+    api_key: KeyId = KeyId("")
 
     @property
     def need(self) -> Need:
@@ -305,7 +313,7 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
 
     def _abandoned(self, fault: Fault, phase: Phase, now: Instant) -> Job:
         attempts = self.attempts
-        if self.phase is Phase.LEASED:
+        if self.phase is LEASED:
             attempts = self._failed(self.epoch, fault, counts=True)
         return replace(self, phase=phase, ended_at=now, hedge=0, fault=fault, attempts=attempts)
 
@@ -324,5 +332,5 @@ def renewed(job: Job) -> Job:
 
 def expired(job: Job) -> Fault:
     """What a client is told whose deadline has passed."""
-    waited = "no slot was free in time" if job.phase is Phase.QUEUED else "the answer did not come in time"
+    waited = "no slot was free in time" if job.phase is QUEUED else "the answer did not come in time"
     return Fault(Expired.code, f"{waited}; allow more time, or try again later")

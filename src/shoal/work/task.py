@@ -29,6 +29,10 @@ class Phase(Enum):
     RELEASED = "released"
 
 
+#: By their own names, because an enum is slow to ask for its members.
+LEASED, EARNED, RELEASED = Phase
+
+
 class Leased(Fact, frozen=True):
     """A worker has the job; its price is pended, and what the worker gets of it, and where, is fixed."""
 
@@ -67,10 +71,10 @@ class Released(Fact, frozen=True):
 
 #: What may happen when. A pair that is not here is a bug, and raises.
 MOVES: dict[tuple[Phase, type[Fact]], Phase] = {
-    (Phase.LEASED, Earned): Phase.EARNED,
-    (Phase.LEASED, Released): Phase.RELEASED,
-    (Phase.LEASED, Quarantined): Phase.RELEASED,
-    (Phase.RELEASED, Earned): Phase.EARNED,
+    (LEASED, Earned): EARNED,
+    (LEASED, Released): RELEASED,
+    (LEASED, Quarantined): RELEASED,
+    (RELEASED, Earned): EARNED,
 }
 
 
@@ -80,7 +84,7 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     lease: Leased
     leased_at: Instant
     deadline: Instant
-    phase: Phase = Phase.LEASED
+    phase: Phase = LEASED
     ended_at: Instant = Instant(0)
     units: int = 0
     wei: Wei = Wei(0)

@@ -17,6 +17,7 @@ from shoal.policy.recipe import Policy
 CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("free", {"free": 0}, {}),
     ("breaker", {"barred": True, "on_trial": True}, {}),
+    ("credit", {"short": True}, {}),
     ("limit", {"price": Price(11, 2)}, {"limit": Price(5)}),
     ("region", {"region": "eu"}, {"region": "us"}),
     ("region", {}, {"region": "us"}),
@@ -32,6 +33,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 PASSING: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("free", {"free": 1}, {}),
     ("breaker", {"on_trial": True}, {}),
+    ("credit", {}, {}),
     ("limit", {"price": Price(10, 2)}, {"limit": Price(5)}),
     ("region", {"region": "us"}, {"region": "us"}),
     ("region", {"region": "eu"}, {}),

@@ -27,6 +27,7 @@ class Receipt(Struct, frozen=True):
     kind: int
     sender: bytes
     to: bytes | None
+    #: Where the contract is that it was to make, also if that failed.
     created: bytes | None
     success: bool
     gas_used: int
@@ -87,7 +88,7 @@ class Draft:
                 kind=transaction.kind,
                 sender=transaction.sender,
                 to=transaction.to,
-                created=outcome.created,
+                created=transaction.creates,
                 success=outcome.success,
                 gas_used=outcome.gas_used,
                 gas_used_so_far=self.gas_used,

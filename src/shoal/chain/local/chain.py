@@ -186,9 +186,11 @@ class LocalChain:
             raise failure(most)
         low, high = max(GAS_MIN, most.gas_used) - 1, call.gas
         # What is passed on to another contract is at most 63 of 64 parts of what is left.
-        likely = min(call.gas, (most.gas_needed + 2_300) * 64 // 63)
-        if self._suffices(call, likely, block):
-            high = likely
+        for likely in (most.gas_needed, (most.gas_needed + 2_300) * 64 // 63):
+            if likely < high and self._suffices(call, likely, block):
+                high = likely
+                break
+            low = min(likely, high - 1)
         while high - low > 1 and (high - low) * 1_000 > high * ESTIMATE_SLACK:
             middle = (low + high) // 2
             if self._suffices(call, middle, block):

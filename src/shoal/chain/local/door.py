@@ -6,6 +6,7 @@ A web page cannot use it: a request must name this computer as its host, and com
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +24,8 @@ log = logging.getLogger("shoal.chain")
 
 BODY_BYTES_MAX = MIB
 BATCH_MAX = 100
+#: How deep Python may be while it reads: the calls above it, and lists within lists.
+DEPTH_MAX = 500
 #: What may be said to a batch, all together.
 ANSWER_BYTES_MAX = 32 * MIB
 METHOD_CHARACTERS_MAX = 100
@@ -55,7 +58,7 @@ def chain_door(methods: Mapping[str, Method], status: Any) -> Door:
             raise Refused("send JSON: content-type must be application/json")
         body = await request.body(BODY_BYTES_MAX)
         try:
-            asked = msgspec.json.decode(body)
+            asked = _read(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return Reply(encode(_error(None, PARSE_ERROR, "this is not JSON")))
         return Reply(_answer(methods, asked))
@@ -67,13 +70,29 @@ def chain_door(methods: Mapping[str, Method], status: Any) -> Door:
     return Door({"POST /": ask, "GET /health": health})
 
 
+def _read(body: bytes) -> Json:
+    """JSON that is not too deep: py-evm lets Python go deeper than the stack can bear."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(DEPTH_MAX)
+    try:
+        return msgspec.json.decode(body)
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def _require_local(request: Request) -> None:
-    host = urlsplit(f"//{request.header(b'host')}").hostname
-    if host not in HOSTS:
-        raise Stranger(f"this door is for {' and '.join(HOSTS)}, not for {str(host)[:100]}")
-    origin = request.header(b"origin")
-    if origin and urlsplit(origin).hostname not in HOSTS:
+    host, origin = request.header(b"host"), request.header(b"origin")
+    if _host(f"//{host}") not in HOSTS:
+        raise Stranger(f"this door is for {' and '.join(HOSTS)}, not for {host[:100]}")
+    if origin and _host(origin) not in HOSTS:
         raise Stranger
+
+
+def _host(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
 
 
 def _answer(methods: Mapping[str, Method], asked: Json) -> bytes:

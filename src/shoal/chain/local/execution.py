@@ -6,7 +6,9 @@ Ethereum's Prague.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from Crypto.Hash import keccak
@@ -25,6 +27,12 @@ from msgspec import Struct
 from rlp.exceptions import RLPException
 
 from shoal.errors import Refused
+
+#: How deep a contract's calls may nest in Python. The library sets this for the whole process when it is loaded,
+#: where a text of many brackets would then overflow the stack of whoever decodes it; so it is taken back at once.
+DEPTH_MAX = sys.getrecursionlimit()
+DEPTH_USUAL = 1_000
+sys.setrecursionlimit(DEPTH_USUAL)
 
 #: The root of no accounts at all, and of no transactions.
 EMPTY_ROOT = bytes(BLANK_ROOT_HASH)
@@ -74,8 +82,6 @@ class Outcome(Struct, frozen=True):
     error: str = ""
     reverted: bool = False
     logs: tuple[Log, ...] = ()
-    #: Where the contract that it made is, if it made one.
-    created: bytes | None = None
     #: The most gas that was needed at any time, for what is given back at the end was needed before.
     gas_needed: int = 0
 
@@ -138,6 +144,11 @@ class Transaction:
         """Whom it calls; None makes a contract."""
         to = bytes(self.signed.to)
         return to or None
+
+    @property
+    def creates(self) -> bytes | None:
+        """Where the contract will be that it makes, if it makes one."""
+        return created_address(self.sender, self.nonce) if self.to is None else None
 
     @property
     def value_wei(self) -> int:
@@ -250,7 +261,8 @@ class Accounts:
         """Do what it says, and take what it costs. Raises `Refused`, with nothing done, if it cannot be begun."""
         self._state.lock_changes()
         try:
-            computation = self._state.apply_transaction(transaction.signed)
+            with _deep():
+                computation = self._state.apply_transaction(transaction.signed)
         except ValidationError as error:
             raise Refused(str(error)) from error
         return _outcome(transaction.signed, computation)
@@ -269,7 +281,8 @@ class Accounts:
         if call.gas < spoofed.intrinsic_gas:
             raise Refused(f"intrinsic gas too low: have {call.gas}, want {spoofed.intrinsic_gas}")
         try:
-            computation = self._state.apply_transaction(spoofed)
+            with _deep():
+                computation = self._state.apply_transaction(spoofed)
         except ValidationError as error:
             raise Refused(str(error)) from error
         return _outcome(spoofed, computation)
@@ -280,9 +293,18 @@ class Accounts:
         return bytes(self._state.state_root)
 
 
+@contextmanager
+def _deep() -> Iterator[None]:
+    """While bytecode runs."""
+    sys.setrecursionlimit(DEPTH_MAX)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(DEPTH_USUAL)
+
+
 def _outcome(transaction: Any, computation: Any) -> Outcome:
     error = computation.error if computation.is_error else None
-    created = computation.msg.storage_address if computation.msg.is_create and error is None else None
     gas_used = int(PragueVM.finalize_gas_used(transaction, computation))
     logs = [
         Log(bytes(address), tuple(topic.to_bytes(32) for topic in topics), bytes(data))
@@ -295,7 +317,6 @@ def _outcome(transaction: Any, computation: Any) -> Outcome:
         error=_why(error),
         reverted=isinstance(error, Revert),
         logs=tuple(logs),
-        created=None if created is None else bytes(created),
         gas_needed=max(gas_used, int(transaction.gas - computation.get_gas_remaining())),
     )
 

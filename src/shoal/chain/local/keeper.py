@@ -137,7 +137,7 @@ class Keeper:
         if number <= self._last_block:
             self._open_round = None  # the chain has been put back
         self._last_block = number
-        current = (number - self._start_block) // self.round_blocks
+        current = 1 + (number - self._start_block) // self.round_blocks
         if current == self._open_round:
             return None
         if current == self._ask("lastInitializedRound()"):
