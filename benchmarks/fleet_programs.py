@@ -41,7 +41,9 @@ class IdleWorker(WorkerMachine):
 
 def started(home: Path, address: Address) -> tuple[Node, IdleWorker]:
     home.mkdir()
-    node = Node("worker", home, lambda key: IdleWorker(Rules(), node=key.id, verify=verify), unasked, durable=False)
+    node = Node(
+        "worker", home, lambda key: IdleWorker(Rules(), node=key.id, verify=verify), unasked, durable=False
+    )
     machine = node.host.machine
     assert isinstance(machine, IdleWorker)
     node.start()

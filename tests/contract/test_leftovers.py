@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sized
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from shoal.gateway.config import Rules as GatewayRules
 from shoal.ids import JobId, NodeId, digest
 from shoal.machine import Connected, Disconnected, Heard, Tick
-from shoal.money.wei import Price, Wei
+from shoal.money.wei import MILLION, Price, Wei
 from shoal.orchestrator.config import Rules as OrchestratorRules
 from shoal.orchestrator.machine import OrchestratorMachine
 from shoal.sim.houses import verify

@@ -56,6 +56,8 @@ COMMANDS: dict[str, Entry] = {
     "orchestrator": Entry("shoal.cli.orchestrator", "run an orchestrator: it sells the work of its workers"),
     "chain": Entry("shoal.cli.chain", "run a chain of your own, with all contracts on it"),
     "worker": Entry("shoal.cli.worker", "run a worker: it does the work"),
+    "worker earnings": Entry("shoal.cli.earnings", "say what a worker has earned and is owed"),
+    "worker forgive": Entry("shoal.cli.forgive", "have a worker take back an orchestrator that it left"),
     "redeemer": Entry("shoal.cli.redeemer", "run a redeemer: it turns winning tickets into money, on chain"),
 }
 
@@ -63,6 +65,8 @@ COMMANDS: dict[str, Entry] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """What `shoal` does."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if " ".join(words[:2]) in COMMANDS:
+        words[:2] = [" ".join(words[:2])]
     name = _command_of(words)
     try:
         command = _load(name)

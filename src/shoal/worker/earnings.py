@@ -7,6 +7,9 @@ what each orchestrator has signed (`account`); of the two the larger is owed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -221,6 +224,16 @@ class Earnings:
     def load(self, state: EarningsState) -> None:
         """Take a snapshot's state."""
         self.records = dict(state.records)
+
+
+#: What each fact does to the books.
+BOOKED: dict[type[Fact], Callable[[Earnings, Any], None]] = {
+    Counted: Earnings.take_counted,
+    Stated: Earnings.take_stated,
+    Found: Earnings.take_found,
+    Left: Earnings.take_left,
+    Forgiven: Earnings.take_forgiven,
+}
 
 
 def _wei(amount: Uint256 | Hash) -> Wei:

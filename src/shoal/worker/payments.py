@@ -24,7 +24,7 @@ from shoal.work.account import account_bytes, batch_id
 from shoal.work.receipt import Terms
 from shoal.work.seal import signed_bytes
 from shoal.worker.config import Rules
-from shoal.worker.earnings import Counted, Earnings, EarningsState, Forgiven, Found, Left, Stated
+from shoal.worker.earnings import BOOKED, Earnings, EarningsState, Forgiven, Found, Left, Stated
 
 #: Whether a node made this signature over these bytes.
 Verify = Callable[[NodeId, bytes, bytes], bool]
@@ -103,7 +103,7 @@ class Exposure(Struct, gc=False):
 class Payments(Machine[EarningsState]):
     """What was earned, from whom, and whether to go on."""
 
-    facts: ClassVar[tuple[type[Fact], ...]] = (Counted, Stated, Found, Left, Forgiven)
+    facts: ClassVar[tuple[type[Fact], ...]] = tuple(BOOKED)
     state = EarningsState
 
     def __init__(
@@ -384,20 +384,8 @@ class Payments(Machine[EarningsState]):
         }:
             raise Broken("what the open jobs can bring and what stands open differ")
 
-    def _counted(self, fact: Counted, now: Instant) -> None:
-        self.earnings.take_counted(fact)
-
-    def _stated(self, fact: Stated, now: Instant) -> None:
-        self.earnings.take_stated(fact)
-
-    def _found(self, fact: Found, now: Instant) -> None:
-        self.earnings.take_found(fact)
-
-    def _left(self, fact: Left, now: Instant) -> None:
-        self.earnings.take_left(fact)
-
-    def _forgiven(self, fact: Forgiven, now: Instant) -> None:
-        self.earnings.take_forgiven(fact)
+    def _book(self, fact: Fact, now: Instant) -> None:
+        BOOKED[type(fact)](self.earnings, fact)
 
     def dump(self) -> EarningsState:
         """Everything durable."""
@@ -410,11 +398,7 @@ class Payments(Machine[EarningsState]):
     payment_handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
         PaymentFound: _on_payment_found,
         ForgivenessAsked: _on_forgiveness_asked,
-        Counted: _counted,
-        Stated: _stated,
-        Found: _found,
-        Left: _left,
-        Forgiven: _forgiven,
+        **dict.fromkeys(BOOKED, _book),
     }
 
     payment_words: ClassVar[Mapping[type[Value], Callable[..., None]]] = {
