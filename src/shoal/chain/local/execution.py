@@ -6,7 +6,9 @@ Ethereum's Prague.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from Crypto.Hash import keccak
@@ -34,6 +36,11 @@ NO_HASH = bytes(32)
 KINDS = (1, 2)
 #: With what the old form begins: a list in RLP.
 LEGACY_FIRST = 0xC0
+
+#: How deep Python may be: its own limit, and what a contract needs that calls others that call others.
+DEPTH, DEPTH_OF_CALLS = 1_000, 12_288
+# py-evm raises it for the whole process as it is imported. A deep JSON would then break the stack, not its reader.
+sys.setrecursionlimit(DEPTH)
 
 _builder = PragueVM.get_transaction_builder()
 
@@ -253,10 +260,11 @@ class Accounts:
         """Do what it says, and take what it costs. Raises `Refused`, with nothing done, if it cannot be begun."""
         self._state.lock_changes()
         try:
-            computation = self._state.apply_transaction(transaction.signed)
+            with _deep():
+                computation = self._state.apply_transaction(transaction.signed)
+                return _outcome(transaction.signed, computation)
         except ValidationError as error:
             raise Refused(str(error)) from error
-        return _outcome(transaction.signed, computation)
 
     def call(self, call: Call) -> Outcome:
         """Try what would happen; forget these accounts afterwards. Raises `Refused` if it cannot be begun."""
@@ -272,15 +280,27 @@ class Accounts:
         if call.gas < spoofed.intrinsic_gas:
             raise Refused(f"intrinsic gas too low: have {call.gas}, want {spoofed.intrinsic_gas}")
         try:
-            computation = self._state.apply_transaction(spoofed)
+            with _deep():
+                computation = self._state.apply_transaction(spoofed)
+                return _outcome(spoofed, computation)
         except ValidationError as error:
             raise Refused(str(error)) from error
-        return _outcome(spoofed, computation)
 
     def save(self) -> bytes:
         """Keep what has been done; the root of it all."""
         self._state.persist()
         return bytes(self._state.state_root)
+
+
+@contextmanager
+def _deep() -> Iterator[None]:
+    """Room for calls within calls."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, DEPTH_OF_CALLS))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def _outcome(transaction: Any, computation: Any) -> Outcome:
