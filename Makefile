@@ -102,6 +102,14 @@ endef
 	@.venvs/training/bin/python $(LOCKED) -r $<
 	@touch $@
 
+# Anvil, against which the local chain is judged: npm packs its binary, and checks what it gets. Tests that want it
+# look for it here, on the path and in $SHOAL_ANVIL, and are skipped by name without it.
+.venvs/anvil/made:
+	@command -v npm >/dev/null || { echo "anvil comes from npm: install npm first" >&2; exit 1; }
+	@mkdir -p .venvs/anvil
+	@npm install --silent --no-save --no-package-lock --prefix .venvs/anvil @foundry-rs/anvil@1.7.1
+	@touch $@
+
 # Locks (docs/why/002-locks.md). The widest comes first and holds the others to its versions.
 EXTRAS = gateway orchestrator worker llm audio-to-text text-to-speech text-to-image image-to-image image-to-video \
 	image-to-text segment-anything-2 upscale embeddings chain cli lab demo

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from shoal.chain.blocks import Block, Receipt
+from shoal.chain.local.blocks import Block, Receipt
 from shoal.errors import Refused
 
 #: What is written here; a file of another version is refused.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator
 
-from shoal.chain.execution import Transaction
+from shoal.chain.local.execution import Transaction
 from shoal.errors import Busy, Refused
 
 TRANSACTIONS_MAX = 4_096
