@@ -56,6 +56,8 @@ COMMANDS: dict[str, Entry] = {
     "orchestrator": Entry("shoal.cli.orchestrator", "run an orchestrator: it sells the work of its workers"),
     "chain": Entry("shoal.cli.chain", "run a chain of your own, with all contracts on it"),
     "worker": Entry("shoal.cli.worker", "run a worker: it does the work"),
+    "wallet": Entry("shoal.cli.wallet", "make or import a key, see and move its money on chain"),
+    "payouts": Entry("shoal.cli.payouts", "say what tickets have won, and what became of it"),
     "redeemer": Entry("shoal.cli.redeemer", "run a redeemer: it turns winning tickets into money, on chain"),
 }
 
