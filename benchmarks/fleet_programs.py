@@ -16,6 +16,7 @@ from pathlib import Path
 from shoal.machine import Connected, Disconnected, Effect, Event, Fact
 from shoal.orchestrator.config import Settings
 from shoal.orchestrator.service import serve
+from shoal.runtime.keys import verify
 from shoal.runtime.node import Address, Node
 from shoal.units import Instant
 from shoal.worker.config import Rules
@@ -39,9 +40,10 @@ class IdleWorker(WorkerMachine):
 
 
 def started(home: Path, address: Address) -> tuple[Node, IdleWorker]:
-    machine = IdleWorker(Rules())
     home.mkdir()
-    node = Node("worker", home, lambda _: machine, unasked, durable=False)
+    node = Node("worker", home, lambda key: IdleWorker(Rules(), node=key.id, verify=verify), unasked, durable=False)
+    machine = node.host.machine
+    assert isinstance(machine, IdleWorker)
     node.start()
     node.post(RunnerReady(("echo", "echo"), 1))
     node.dial([address])

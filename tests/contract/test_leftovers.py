@@ -14,6 +14,7 @@ from shoal.machine import Connected, Disconnected, Heard, Tick
 from shoal.money.wei import Price, Wei
 from shoal.orchestrator.config import Rules as OrchestratorRules
 from shoal.orchestrator.machine import OrchestratorMachine
+from shoal.sim.houses import verify
 from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.wire.codec import encode_payload
@@ -121,12 +122,12 @@ def test_an_orchestrator_forgets_who_left_long_ago(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_worker_forgets() -> None:
-    machine = WorkerMachine(WorkerRules(closed_max=REMEMBERED))
+    machine = WorkerMachine(WorkerRules(closed_max=REMEMBERED), node=W, verify=verify)
     machine.handle(Connected(SELF, "orchestrator", "boot"), NOW)
     machine.handle(RunnerReady(NEED, 1), NOW)
     for number in range(JOBS):
         job = JobId(f"job {number}")
-        machine.handle(Heard(SELF, order(job)), NOW)
+        machine.handle(Heard(SELF, replace(order(job), share_ppm=MILLION)), NOW)
         if number % 2:
             machine.handle(RunnerAnswered(job, 1, 1, 5, b"answer"), NOW)
             machine.handle(Heard(SELF, words.Settled(job, 1, Wei(1))), NOW)

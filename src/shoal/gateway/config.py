@@ -66,6 +66,9 @@ class Rules(Struct, frozen=True, kw_only=True):
     tickets_per_payment_max: Annotated[int, Meta(ge=1, le=600)] = 100
     #: An orchestrator whose word of our credit is too low for so long gets no more jobs.
     differ_ms: int = 30 * SECOND_MS
+    #: So many payments may go wrong with an orchestrator (its terms expired on the way, say); after that one that has
+    #: lost more than it has ever delivered gets no more of either.
+    losses_max: Annotated[int, Meta(ge=0)] = 3
     deadline_max_ms: int = 1 * HOUR_MS
     #: The gateway's own part, on top of the orchestrator's price.
     fee_ppm: int = 0

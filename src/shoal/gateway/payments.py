@@ -37,6 +37,8 @@ class Payments(Books):
         super().__init__(rules, payer)
         self.chain: ChainView = UNSEEN
         self.funds = Funds()
+        #: False until our own money was looked at: before that nothing is said of it.
+        self._funds_seen = False
         self._terms: dict[NodeId, TicketParams] = {}
         #: Since when terms, or signatures, are awaited.
         self._asked: dict[NodeId, Instant] = {}
@@ -60,13 +62,13 @@ class Payments(Books):
 
     def pay(self, node: NodeId, now: Instant) -> None:
         """Pay ahead what is lacking there: a block of credit at a time, each asked for, signed and sent in turn."""
-        lacking = self.purse.lacks(node, self._wanted.get(node, Wei(0)))
+        lacking = self._lacking(node)
         if not lacking or node not in self.purse.prepaid or node in self.purse.estranged:
             return
         if self.payer is None:
             self._cannot(node, "it wants to be paid ahead, and this gateway has no chain to pay on")
             return
-        if self._waits(self._signing, node, now):
+        if not self._funds_seen or self._waits(self._signing, node, now):
             return
         params = self._terms.get(node)
         if (
@@ -75,9 +77,13 @@ class Payments(Books):
             or self._is_small(params, lacking)
         ):
             self._ask(node, lacking, now)
-            if params is None or not self.payer.left(params):
+            if params is None or not self.payer.left(params) or self.payer.expired(params, self.chain):
                 return
         self._sign(node, params, lacking, now)
+
+    def _lacking(self, node: NodeId) -> Wei:
+        wanted = self._wanted.get(node, Wei(0)) if self.queue else Wei(0)  # whoever wanted it may be gone
+        return self.purse.lacks(node, wanted)
 
     def _is_small(self, params: TicketParams, lacking: Wei) -> bool:
         """True if larger tickets would do: a payment is one signature where trust is old, many where it is young."""
@@ -116,12 +122,17 @@ class Payments(Books):
         began = since.get(node)
         return began is not None and now < later(began, ASK_AGAIN_MS)
 
-    def look_for_credit(self) -> None:
-        """Open jobs may have ended for less than they might have cost: see whom that lets be chosen again."""
+    def look_for_credit(self, now: Instant) -> None:
+        """Open jobs may have ended for less than they might have cost: see whom that lets be chosen again.
+
+        Who cannot be is not looked at by anybody else: so whatever got lost on the way to a payment is made up for.
+        """
         for node, wei in list(self._wanted.items()):
             if self.purse.affords(node, wei):
                 del self._wanted[node]
                 self.relieved(node)
+            else:
+                self.pay(node, now)
 
     def relieved(self, node: NodeId) -> None:
         """There is credit again: whoever waits for it may look."""
@@ -144,6 +155,12 @@ class Payments(Books):
         if now < later(since, self.rules.differ_ms) or node in self.purse.estranged:
             return
         cause = f"it says that our credit is {said} wei, and by our books that is {differs} wei too little"
+        self._part(node, cause, now)
+
+    def _part(self, node: NodeId, cause: str, now: Instant) -> None:
+        """Deal with an orchestrator no more. What it got of us is lost, and stays in the books."""
+        if node in self.purse.estranged:
+            return
         self.decide(Estranged(node, cause), now)
         self.emit(Alarm(f"{node} gets no more jobs: {cause}"))
 
@@ -151,14 +168,24 @@ class Payments(Books):
 
     def take_tickets(self, event: TicketsSigned, now: Instant) -> None:
         """Tickets are signed: note them, send them, and have more signed if more is lacking."""
-        node = event.orchestrator
-        if self._signing.pop(node, None) is None or self.payer is None:
+        node, params = event.orchestrator, event.params
+        if self.payer is None or node not in self._signing or node in self.purse.estranged:
+            return
+        # Of what was signed slowly less may be needed by now, or nothing: it was asked for again meanwhile.
+        needed = -(-self._lacking(node) // max(1, params.ev_wei))
+        tickets = event.tickets[:needed]
+        try:
+            self.payer.validate(params, self.chain, self.funds, len(tickets))
+            issued = self.payer.issued(params, len(tickets), self.chain)
+        except Refused:
+            return
+        if tickets[0].nonce != issued.first:
             return  # so late that others were issued in their place
-        payment = Payment(event.params, self.payer.me, event.tickets)
-        issued = self.payer.issued(event.params, len(event.tickets), self.chain)
+        del self._signing[node]
+        payment = Payment(params, self.payer.me, tickets)
         number = self.purse.next_number(node)
         self.decide(Tendered(node, number, issued, payment, Wei(payment.ev_wei)), now)
-        self.look_for_credit()
+        self.look_for_credit(now)
         self.pay(node, now)
 
     def _on_signing_failed(self, event: SigningFailed, now: Instant) -> None:
@@ -174,7 +201,7 @@ class Payments(Books):
 
     def _on_funds_seen(self, event: FundsSeen, now: Instant) -> None:
         if self.payer is not None and event.sender == self.payer.me:
-            self.funds = event.funds
+            self.funds, self._funds_seen = event.funds, True
             self.unpaid_because.clear()
 
     def _hear_terms(self, peer: NodeId, word: words.Terms, now: Instant) -> None:
@@ -183,7 +210,7 @@ class Payments(Books):
             self._terms.pop(peer, None)
             self._cannot(peer, word.fault.message if word.fault else "it names no terms")
             return
-        if self.payer is None:
+        if self.payer is None or word.params.recipient != peer:
             raise Untrusted(f"{peer} names terms that nobody asked for")
         self._terms[peer] = self.payer.completed(word.params, self.chain)
         self.pay(peer, now)
@@ -194,10 +221,14 @@ class Payments(Books):
             self.emit(Retire(tender_key(peer, word.number)))
             return
         self.decide(Booked(peer, word.number, Wei(max(0, min(word.wei, sent)))), now)
-        if word.wei < sent:
-            self._terms.pop(peer, None)
-            why = word.fault.message if word.fault is not None else "it does not say why"
-            self.emit(Alarm(f"{peer} has booked {word.wei} of {sent} wei that we paid: {why}"))
+        if word.wei >= sent:
+            return
+        self._terms.pop(peer, None)
+        why = word.fault.message if word.fault is not None else "it does not say why"
+        self.emit(Alarm(f"{peer} has booked {word.wei} of {sent} wei that we paid: {why}"))
+        if self.purse.is_lossy(peer):
+            self._part(peer, f"it has not booked {self.purse.lost(peer)} wei of our tickets; now {why}", now)
+        else:
             self.pay(peer, now)
 
     # The books

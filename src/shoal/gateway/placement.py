@@ -143,7 +143,7 @@ class Placement(Payments):
         """Bind waiting jobs to free slots, until there is no job or no slot that fits."""
         if not self.queue and not self._demands:
             return
-        self.look_for_credit()
+        self.look_for_credit(now)
         for need in self.sellers.stirred:
             self._still.pop(need, None)
         self.sellers.stirred.clear()
@@ -196,7 +196,7 @@ class Placement(Payments):
             islice(self.queue.waiting(need, part), PART),
         )
         for _, verdict in self._verdicts(need, looked_at, now):
-            if isinstance(verdict, Placed | Abandoned):
+            if isinstance(verdict, (Placed, Abandoned)):
                 return verdict
             if verdict is not None:
                 self._still[need] = later(now, STILL_MS)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from shoal.gateway.config import Rules
-from shoal.gateway.settlement import LOST, seller, tickets_to
+from shoal.gateway.settlement import lost_to, seller, tickets_to
 from shoal.ids import NodeId
 from shoal.machine import Fact
 from shoal.money.ledger import Ledger
@@ -58,6 +58,7 @@ class PurseState(Struct, frozen=True):
     tickets: dict[NodeId, int] = {}
     unheard: dict[NodeId, dict[int, Wei]] = {}
     estranged: dict[NodeId, str] = {}
+    losses: dict[NodeId, int] = {}
 
 
 class Purse:
@@ -71,6 +72,8 @@ class Purse:
         self._tickets: dict[NodeId, int] = {}
         self._unheard: dict[NodeId, dict[int, Wei]] = {}
         self.estranged: dict[NodeId, str] = {}
+        #: How many payments were not booked in full.
+        self._losses: dict[NodeId, int] = {}
         #: What the open attempts there may cost together.
         self._committed: dict[NodeId, Wei] = {}
         #: Who takes no job without credit: what it said last.
@@ -99,7 +102,15 @@ class Purse:
     def delivered(self, node: NodeId) -> Wei:
         """What it has been paid for accepted work, ever."""
         balances = self._ledger.balances
-        return Wei(balances.get(tickets_to(node), 0) + balances.get(seller(node), 0))
+        return Wei(balances.get(tickets_to(node), 0) + balances.get(seller(node), 0) - self.lost(node))
+
+    def lost(self, node: NodeId) -> Wei:
+        """What it got and did not book, ever."""
+        return Wei(-self._ledger.balances.get(lost_to(node), 0))
+
+    def is_lossy(self, node: NodeId) -> bool:
+        """Whether it has lost more tickets than it delivered work; a few payments may go wrong for anybody."""
+        return self._losses.get(node, 0) > self._rules.losses_max and self.lost(node) > self.limit(node)
 
     def affords(self, node: NodeId, wei: Wei) -> bool:
         """Whether a job of this price may go there now."""
@@ -157,7 +168,10 @@ class Purse:
         if not unheard:
             self._unheard.pop(fact.orchestrator, None)
         if fact.wei < wei:
-            self._ledger.transfer(LOST, {seller(fact.orchestrator): Wei(wei - fact.wei)})
+            self._losses[fact.orchestrator] = self._losses.get(fact.orchestrator, 0) + 1
+            self._ledger.transfer(
+                lost_to(fact.orchestrator), {seller(fact.orchestrator): Wei(wei - fact.wei)}
+            )
         return True
 
     def is_unheard(self, node: NodeId, number: int) -> Wei | None:
@@ -188,6 +202,7 @@ class Purse:
             dict(self._tickets),
             {node: dict(sent) for node, sent in self._unheard.items()},
             dict(self.estranged),
+            dict(self._losses),
         )
 
     def load(self, state: PurseState) -> None:
@@ -196,3 +211,4 @@ class Purse:
         self._tickets = dict(state.tickets)
         self._unheard = {node: dict(sent) for node, sent in state.unheard.items()}
         self.estranged = dict(state.estranged)
+        self._losses = dict(state.losses)

@@ -72,6 +72,9 @@ _DEFAULTS: dict[str, list[tuple[str, Any]]] = {
     for row in PIPELINES.values()
 }
 
+#: Requests that may ask for their answer piece by piece.
+_STREAMED = (LlmRequest, EchoRequest)
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -116,9 +119,10 @@ async def read_files(row: Pipeline, form: Form) -> tuple[tuple[Media, ...], tupl
 
 def ask(row: Pipeline, request: Any, media: Sequence[Media] = (), measures: tuple[int, ...] = ()) -> Ask:
     """A checked request as it goes out: its model named, everything that says nothing left away."""
-    wanted = [field.field for field in row.media if not field.optional]
-    if not set(wanted) <= {file.field for file in media}:
-        raise Refused(f"{row.name} wants a form with the file {', '.join(wanted)}")
+    if row.media:
+        wanted = [field.field for field in row.media if not field.optional]
+        if not set(wanted) <= {file.field for file in media}:
+            raise Refused(f"{row.name} wants a form with the file {', '.join(wanted)}")
     model = getattr(request, row.model_field) or row.default_model
     session = ""
     if isinstance(request, LlmRequest):
@@ -127,7 +131,7 @@ def ask(row: Pipeline, request: Any, media: Sequence[Media] = (), measures: tupl
     # What was said only to say the default is left away: the encoder leaves out the very default, not its like.
     like = {name: default for name, default in _DEFAULTS[row.name] if getattr(request, name) == default}
     request = replace(request, **{**like, row.model_field: model})
-    stream = row.streams and isinstance(request, LlmRequest | EchoRequest) and request.stream
+    stream = row.streams and isinstance(request, _STREAMED) and request.stream
     spec = JobSpec(row.name, model, row.units_max(request, measures), stream)
     return Ask(row, spec, encode_payload(Payload(_encode(request), tuple(media))), session)
 

@@ -11,8 +11,6 @@ from shoal.wire.words import Accept, Cancel
 from shoal.work.lifecycle import DONE, Job
 
 FEES = "fees"
-#: What orchestrators have not taken of our payments.
-LOST = "lost"
 
 
 def account(client: ClientId) -> str:
@@ -28,6 +26,11 @@ def seller(orchestrator: NodeId) -> str:
 def tickets_to(orchestrator: NodeId) -> str:
     """The account of the tickets that an orchestrator got: what they are worth."""
     return f"tickets:{orchestrator}"
+
+
+def lost_to(orchestrator: NodeId) -> str:
+    """The account of what an orchestrator has not taken of our tickets, below zero."""
+    return f"lost:{orchestrator}"
 
 
 def credits(orchestrator: NodeId, wei: Wei, fee: Wei) -> dict[str, Wei]:

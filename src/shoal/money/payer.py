@@ -86,7 +86,7 @@ class Payer:
             raise Refused("ticketParams is nil")
         if params.expiration_block == 0:
             raise Refused("ticketParams expiration block is 0")
-        if params.expiration_block - self._latest(view) <= self.rules.expiry_buffer_blocks:
+        if self.expired(params, view):
             raise Refused("TicketParams expired")
         worth = params.face_wei * int.from_bytes(params.win_prob)  # of which WIN_PROB_MAX parts make a wei
         if worth:
@@ -131,6 +131,10 @@ class Payer:
         if stream is None and len(self._streams) >= self.rules.streams_max:
             return 0
         return self.rules.nonces_max - (stream.next_nonce - FIRST_NONCE if stream else 0)
+
+    def expired(self, params: TicketParams, view: ChainView) -> bool:
+        """True when it is too late to make tickets of these."""
+        return params.expiration_block - self._latest(view) <= self.rules.expiry_buffer_blocks
 
     def wants_new_params(self, params: TicketParams, view: ChainView, count: int) -> bool:
         """True when it is time to ask for others: these expire soon, or leave fewer than `count` tickets."""

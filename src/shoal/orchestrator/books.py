@@ -17,10 +17,11 @@ from shoal.errors import Broken
 from shoal.ids import NodeId
 from shoal.machine import Event, Machine, Quarantined, Send
 from shoal.money.ledger import Book, Ledger
-from shoal.money.payee import Payee, PayeeBook
+from shoal.money.payee import Payee, PayeeBook, WinnerSettled
 from shoal.money.wei import Wei
 from shoal.orchestrator.config import Rules
 from shoal.orchestrator.holdings import Holdings
+from shoal.orchestrator.payroll import PayoutEnded, PayoutPlanned, Payroll, PayrollState, wages
 from shoal.orchestrator.relay import Relay
 from shoal.orchestrator.till import TICKETS, Paid, Till, TillState
 from shoal.units import Instant, later
@@ -39,12 +40,13 @@ class State(Struct, frozen=True):
     book: Book = Book()
     till: TillState = TillState()
     payee: PayeeBook = PayeeBook()
+    payroll: PayrollState = PayrollState()
 
 
 class Books(Machine[State]):
     """All tasks with their leases and holds."""
 
-    facts = (Leased, Earned, Released, Quarantined, Paid)
+    facts = (Leased, Earned, Released, Quarantined, Paid, WinnerSettled, PayoutPlanned, PayoutEnded)
     state = State
 
     def __init__(self, rules: Rules, payee: Payee | None = None) -> None:
@@ -55,10 +57,15 @@ class Books(Machine[State]):
         #: Payments ahead; and who judges their tickets, if there is a chain to be paid on.
         self.till = Till()
         self.payee = payee
+        self.payroll = Payroll(self.ledger)
         self.leases = Leases()
         self.holdings = Holdings()
         #: What passes through of running attempts: volatile, and forgotten with its task.
         self._relays: dict[str, Relay] = {}
+        #: Whose answer has been sent on, and what it costs: the gateway alone decides how it ends. Volatile too.
+        self._answered: dict[str, Wei] = {}
+        #: ... and what that is together for each gateway: as good as charged.
+        self._charged: dict[NodeId, Wei] = {}
         self._ended: deque[str] = deque()
 
     def _leased(self, fact: Leased, now: Instant) -> None:
@@ -80,11 +87,13 @@ class Books(Machine[State]):
         name = task_id(fact.job, fact.epoch)
         task = self.tasks[name]
         moved = task.move(fact, now)
-        credits = {OWN: Wei(fact.wei - fact.share), f"worker:{task.lease.worker}": fact.share}
+        credits = {OWN: Wei(fact.wei - fact.share), wages(task.lease.worker): fact.share}
         if task.phase is LEASED:
             self.ledger.post(name, credits)
         else:
             self.ledger.transfer(account(fact.gateway), credits)
+        if fact.share:
+            self.payroll.credit(task.lease.worker, task.lease.payout, now)
         self._end(name, task, moved)
         self.emit(
             Send(fact.gateway, words.Settled(fact.job, fact.epoch, fact.wei)),
@@ -96,10 +105,11 @@ class Books(Machine[State]):
         self._let_go(name, self.tasks[name], fact, now)
 
     def _paid(self, fact: Paid, now: Instant) -> None:
-        if self.payee is not None:
+        if self.payee is not None and fact.taken is not None:
             self.payee.take(fact.taken)
         self.till.take(fact)
-        self.ledger.transfer(TICKETS, {account(fact.gateway): fact.wei})
+        if fact.wei:
+            self.ledger.transfer(TICKETS, {account(fact.gateway): fact.wei})
 
     def _quarantined(self, fact: Quarantined, now: Instant) -> None:
         live = {lease.task: self.tasks[lease.task] for lease in self.leases}
@@ -115,23 +125,31 @@ class Books(Machine[State]):
     def _end(self, name: str, was: Task, task: Task) -> None:
         self.tasks[name] = task
         self.leases.end(name)
-        relay = self._relays.pop(name, None)
-        if relay is not None and relay.wei:
-            self.unanswers(was.lease.gateway, relay.wei)
+        self._relays.pop(name, None)
+        self._unanswer(name, was.lease.gateway)
         if was.phase is LEASED:
             self.holdings.remove(task.lease.gateway, task.need)
             self._ended.append(name)
             if len(self._ended) > self.rules.ended_tasks_max:
                 del self.tasks[self._ended.popleft()]
 
-    def unanswers(self, gateway: NodeId, wei: Wei) -> None:
-        """A task that was answered has ended: what it cost is in the books now, or was not to be paid."""
+    def _answer(self, name: str, gateway: NodeId, wei: Wei) -> None:
+        """An attempt has answered, at this price."""
+        self._answered[name] = wei
+        self._charged[gateway] = Wei(self._charged.get(gateway, 0) + wei)
+
+    def _unanswer(self, name: str, gateway: NodeId) -> None:
+        """An attempt that had answered is over, or its answer may be lost."""
+        wei = self._answered.pop(name, None)
+        if wei is not None:
+            self._charged[gateway] = Wei(self._charged[gateway] - wei)
 
     # The host
 
     def check(self) -> None:
         """Raise `Broken` unless tasks, leases and holds tell one story, and no worker is overfull."""
         self.ledger.check()
+        self.payroll.check()
         live = {task.id for task in self.tasks.values() if task.phase is LEASED}
         if live != {lease.task for lease in self.leases}:
             raise Broken("the leases and the live tasks differ")
@@ -143,7 +161,7 @@ class Books(Machine[State]):
         """Everything durable."""
         payee = PayeeBook() if self.payee is None else self.payee.dump()
         tasks, ended = tuple(self.tasks.values()), tuple(self._ended)
-        return State(tasks, ended, self.ledger.dump(), self.till.dump(), payee)
+        return State(tasks, ended, self.ledger.dump(), self.till.dump(), payee, self.payroll.dump())
 
     def load(self, state: State) -> None:
         """Take a snapshot's state; the leases follow from the tasks."""
@@ -151,6 +169,7 @@ class Books(Machine[State]):
         self._ended = deque(state.ended)
         self.ledger.load(state.book)
         self.till.load(state.till)
+        self.payroll.load(state.payroll)
         if self.payee is not None:
             self.payee.load(state.payee)
         for name, task in self.tasks.items():

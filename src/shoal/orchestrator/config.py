@@ -13,7 +13,7 @@ from shoal.money.wei import Price, Wei
 from shoal.policy.breaker import Limits
 from shoal.policy.presets import DEFAULT
 from shoal.policy.recipe import Policy
-from shoal.units import MINUTE_MS, SECOND_MS
+from shoal.units import HOUR_MS, MINUTE_MS, SECOND_MS
 
 
 class Rules(Struct, frozen=True, kw_only=True):
@@ -52,6 +52,21 @@ class Rules(Struct, frozen=True, kw_only=True):
     trusted: tuple[NodeId, ...] = ()
     #: Who redeems what it wins, and pays its workers.
     redeemer: NodeId = NodeId("")
+    #: A worker that is owed so much is paid, or half of what it lets itself be owed; and so long after it was paid
+    #: last, whoever is owed more than what the way to the chain is worth.
+    payout_min_wei: Wei = Wei(10**16)
+    payout_ms: int = 24 * HOUR_MS
+    payout_dust_wei: Wei = Wei(10**13)
+    #: How often it is looked whom to pay, and how long nobody is after a batch came to nothing.
+    payout_look_ms: Annotated[int, Meta(ge=1)] = 5 * SECOND_MS
+    payout_again_ms: int = 10 * MINUTE_MS
+    #: So many are paid at once; the contract takes no more than 256.
+    payees_max: Annotated[int, Meta(ge=1, le=256)] = 200
+    #: How often workers who earn are told their accounts, and how often one can have its own for the asking.
+    account_ms: int = MINUTE_MS
+    account_ms_min: int = SECOND_MS
+    #: Receipts that are remembered for workers who ask for one.
+    receipts_max: Annotated[int, Meta(ge=1)] = 5_000
     #: What one ticket is worth, at least and at most; between them it is up to the gateway.
     ticket_ev_wei_min: Wei = Wei(1)
     ticket_ev_wei_max: Wei = Wei(10**12)

@@ -13,8 +13,8 @@ from typing import ClassVar
 
 from msgspec.structs import replace
 
-from shoal.errors import Busy, Cancelled, Expired, Failed, Lost, NoCapacity, Untrusted
-from shoal.ids import Digest, JobId, NodeId, digest
+from shoal.errors import Busy, Cancelled, Expired, Failed, Lost, NoCapacity, Refused, Untrusted
+from shoal.ids import JobId, NodeId, digest
 from shoal.machine import (
     Absent,
     Connected,
@@ -33,7 +33,8 @@ from shoal.money.payee import Payee
 from shoal.money.wei import WEI_MAX, Price, Wei, part
 from shoal.orchestrator.config import Rules
 from shoal.orchestrator.news import News
-from shoal.orchestrator.payments import Payments
+from shoal.orchestrator.payouts import Sign
+from shoal.orchestrator.receipts import Receipts
 from shoal.orchestrator.relay import Relay
 from shoal.orchestrator.roster import Roster
 from shoal.orchestrator.shares import Shares
@@ -42,14 +43,11 @@ from shoal.policy.selection import own_policies, policy
 from shoal.policy.views import Wish, size_class
 from shoal.units import Instant, later
 from shoal.wire import words
+from shoal.wire.codec import units_wanted
 from shoal.wire.pipelines import PIPELINES
 from shoal.work.queue import Need
-from shoal.work.receipt import NO_ANSWER, Terms
-from shoal.work.seal import seal
+from shoal.work.receipt import NO_ANSWER
 from shoal.work.task import EARNED, LEASED, RELEASED, Earned, Leased, Released, Task, task_id
-
-#: Signs bytes with this node's key.
-Sign = Callable[[bytes], bytes]
 
 #: Faults that speak against the worker; the others are the job's, the gateway's, or nobody's.
 BLAMED = frozenset((Failed.code, Lost.code))
@@ -57,13 +55,12 @@ BLAMED = frozenset((Failed.code, Lost.code))
 EPOCHS_MAX = 8
 
 
-class OrchestratorMachine(Payments):
+class OrchestratorMachine(Receipts):
     """Decides over the books, by what it knows of its workers."""
 
     def __init__(self, rules: Rules, *, node: NodeId, sign: Sign, payee: Payee | None = None) -> None:
         """A `payee` judges tickets: then whoever is not trusted pays ahead."""
-        super().__init__(rules, payee)
-        self.node = node
+        super().__init__(rules, payee, node=node, sign=sign)
         chosen_by = policy(rules.policy, own_policies(rules.policies))
         self.roster = Roster(chosen_by, self.leases, self.price, rules.breaker)
         self._homes = Homes(homes_max=rules.homes_max, keep_ms=rules.home_keep_ms)
@@ -71,12 +68,9 @@ class OrchestratorMachine(Payments):
         self._news = News(rules.capacity_words_per_s_max)
         self.shares = Shares()
         self._gathering = False
-        self._sign = sign
         self._heartbeat_due = Instant(0)
         #: Leases of which the gateway does not know: a quick job is answered before it is worth a word.
         self._untold: list[str] = []
-        #: Answers on their way, good or bad, to whom, and their receipts, which wait to be signed together.
-        self._unsealed: list[tuple[NodeId, words.Result | words.Failure, words.Receipt]] = []
 
     # Peers
 
@@ -92,14 +86,16 @@ class OrchestratorMachine(Payments):
                 if task.lease.boot != event.boot:
                     self._release(task, words.Fault(Lost.code, "the worker was restarted"), now)
             self._ask_for_leases(event.peer)
+            self.meet_worker(event.peer, now)
+        elif event.role == "redeemer":
+            self.meet_redeemer(event)
 
     def _doubt_answers(self, gateway: NodeId, now: Instant) -> None:
         """What was passed on may be lost with a gateway's last connection: only who answered can say it again."""
-        for name, relay in self._relays.items():
-            if relay.answered and self.tasks[name].lease.gateway == gateway:
-                relay.answered = False
-                lease = self.leases[name]
-                self.leases.until(name, max(lease.until, later(now, self.rules.reconnect_ms)))
+        for name in [name for name in self._answered if self.tasks[name].lease.gateway == gateway]:
+            self._unanswer(name, gateway)
+            lease = self.leases[name]
+            self.leases.until(name, max(lease.until, later(now, self.rules.reconnect_ms)))
 
     def _ask_for_leases(self, worker: NodeId) -> None:
         """Name a worker its leases: an order, or the news that it failed, may be lost with the last connection."""
@@ -111,6 +107,7 @@ class OrchestratorMachine(Payments):
         self.gateways.discard(event.peer)
         self._news.leave(event.peer)
         self.shares.leave(event.peer)
+        self.part(event)
         if self.roster.disconnect(event.peer):
             until = later(now, self.rules.reconnect_ms)
             for lease in self.leases.of(event.peer):
@@ -118,11 +115,16 @@ class OrchestratorMachine(Payments):
             self._announce()
 
     def _on_heard(self, event: Heard, now: Instant) -> None:
-        table = self._FROM_GATEWAY if event.peer in self.gateways else self._FROM_WORKER
-        listen = table.get(type(event.word))
-        if listen is None or not (event.peer in self.gateways or event.peer in self.roster):
-            raise Untrusted(f"{event.peer} may not send {type(event.word).__name__} to an orchestrator")
-        listen(self, event.peer, event.word, now)
+        peer = event.peer
+        if peer in self.gateways:
+            listen = self._FROM_GATEWAY.get(type(event.word))
+        elif peer in self.roster:
+            listen = self._FROM_WORKER.get(type(event.word))
+        else:
+            listen = self.redeemer_words.get(type(event.word)) if peer in self.redeemers else None
+        if listen is None:
+            raise Untrusted(f"{peer} may not send {type(event.word).__name__} to an orchestrator")
+        listen(self, peer, event.word, now)
 
     def capacity(self, gateway: NodeId) -> words.Capacity:
         """What this gateway can buy: all slots, those that others hold or have a right to, and the price."""
@@ -185,6 +187,11 @@ class OrchestratorMachine(Payments):
         need = (word.spec.pipeline, word.spec.model)
         if not self.roster.sells(need):
             self._turn_away(peer, word, words.Fault(NoCapacity.code, f"nobody here runs {need[1]}"))
+        elif (wanted := units_wanted(word.spec, word.body) or 0) > word.spec.units_max:
+            understated = (
+                f"this comes to {wanted} units, and the order pays for {word.spec.units_max} at most"
+            )
+            self._turn_away(peer, word, words.Fault(Refused.code, understated))
         elif not self.price(need).within(word.price):
             self._turn_away(peer, word, words.Fault(Busy.code, "the price has risen"))
         elif not self.covers(peer, most):
@@ -233,9 +240,10 @@ class OrchestratorMachine(Payments):
             self.rules.share_ppm,
             word.digest,
             word.deadline_ms,
+            self.payouts[worker],
         )
         self.decide(leased, now)
-        order = replace(word, share_ppm=self.rules.share_ppm)
+        order = replace(word, share_ppm=leased.share_ppm, payout=leased.payout)
         # Nobody hears of an answer before the lease is on disk; if it never gets there, the worker ran for nothing.
         self.emit(SendAtOnce(worker, order))
         self._untold.append(task_id(word.job, word.epoch))
@@ -320,7 +328,8 @@ class OrchestratorMachine(Payments):
     # Workers
 
     def _hear_offers(self, peer: NodeId, word: words.Offers, now: Instant) -> None:
-        self.roster.offer(peer, [o for o in word.offers if o.pipeline in PIPELINES and o.slots > 0], now)
+        offers = word.offers if self.heed_terms(peer, word) else ()
+        self.roster.offer(peer, [o for o in offers if o.pipeline in PIPELINES and o.slots > 0], now)
         self._announce()
 
     def _hear_progress(self, peer: NodeId, word: words.Progress, now: Instant) -> None:
@@ -338,34 +347,19 @@ class OrchestratorMachine(Payments):
         if word.digest != digest(word.body) or word.units < 0:
             self._release(task, words.Fault(Failed.code, "the worker's answer is damaged"), now)
             return
-        relay = self._relay(task)
-        if not relay.answered:
-            relay.answered = True
-            size = size_class(task.lease.spec.units_max)
+        name, lease = task_id(word.job, word.epoch), task.lease
+        if name not in self._answered:
+            self._answer(name, lease.gateway, lease.price.cost(min(word.units, lease.spec.units_max)))
+            size = size_class(lease.spec.units_max)
             if self.roster.answered(peer, task.need, size, word.run_ms, now):
                 self._announce()
         self._gather()
-        receipt = self._receipt(task, relay, word.units, word.digest, word.run_ms)
-        self._unsealed.append((task.lease.gateway, word, receipt))
-
-    def _receipt(
-        self, task: Task, relay: Relay | None, units: int, answer: Digest, run_ms: int
-    ) -> words.Receipt:
-        """The unsigned receipt for how an attempt has ended; what it costs counts as charged from now on."""
-        lease = task.lease
-        terms = Terms(lease.job, lease.epoch, self.node, lease.spec, lease.price, lease.request)
-        if relay is not None and not relay.wei:
-            relay.wei = terms.wei(units)
-            self.answers(lease.gateway, relay.wei)
-        return terms.receipt(lease.worker, units, answer, run_ms, credit=self.credit(lease.gateway))
+        self.seal_soon(task, word, word.units, word.digest, word.run_ms)
 
     def _on_gathered(self, event: Gathered, now: Instant) -> None:
         """Sign what has been answered, all at once, and pass it on; say what has become of the capacity."""
         self._gathering = False
-        answers, self._unsealed = self._unsealed, []
-        receipts = seal([receipt for _, _, receipt in answers], self._sign)
-        for (gateway, answer, _), receipt in zip(answers, receipts, strict=True):
-            self.emit(Send(gateway, replace(answer, receipt=receipt)))
+        self.pass_on()
         if self._news.waits:
             self._tell_news(now)
 
@@ -396,10 +390,10 @@ class OrchestratorMachine(Payments):
             self.emit(Send(worker, words.Cancel(job, epoch)))
 
     def _relay(self, task: Task) -> Relay:
-        relay = self._relays.get(task.id)
-        if relay is None:
-            relay = self._relays[task.id] = Relay(self.rules.window_units_max)
-        return relay
+        name = task.id
+        if name not in self._relays:
+            self._relays[name] = Relay(self.rules.window_units_max)
+        return self._relays[name]
 
     # Endings
 
@@ -414,8 +408,7 @@ class OrchestratorMachine(Payments):
         self.emit(SendAtOnce(lease.worker, words.Cancel(lease.job, lease.epoch)))
         if tell:
             self._gather()
-            receipt = self._receipt(task, None, 0, NO_ANSWER, 0)
-            self._unsealed.append((lease.gateway, words.Failure(lease.job, lease.epoch, fault), receipt))
+            self.seal_soon(task, words.Failure(lease.job, lease.epoch, fault), 0, NO_ANSWER, 0)
         self._announce(but=None if news or self._contended(task.need) else lease.gateway)
 
     def _end(self, name: str, was: Task, task: Task) -> None:
@@ -430,7 +423,8 @@ class OrchestratorMachine(Payments):
 
     def busy(self) -> bool:
         """True while leases live, a gateway waits or has yet to hear something, or a worker is left alone."""
-        return super().busy() or self._news.waits or self.roster.resting or bool(self.shares)
+        waits = self._news.waits or self.restless
+        return super().busy() or waits or self.roster.resting or bool(self.shares)
 
     def _on_tick(self, event: Tick, now: Instant) -> None:
         for lease in list(self.leases):
@@ -444,13 +438,14 @@ class OrchestratorMachine(Payments):
             self._announce()
         if self._news.waits:
             self._tell_news(now)
+        self.look_at_wages(now)
         if self._heartbeat_due <= now:
             self._heartbeat_due = later(now, self.rules.heartbeat_ms)
             self._send_heartbeats(now)
 
     def _look_at(self, task: Task, until: Instant, now: Instant) -> None:
         """Release an attempt whose time is over; one that has answered waits longer for the gateway's word."""
-        answered = task.id in self._relays and self._relays[task.id].answered
+        answered = task.id in self._answered
         if later(task.deadline, 2 * self.rules.lease_ms) <= now:
             self._release(task, words.Fault(Expired.code, "the deadline passed"), now)
         elif until <= now and (not answered or later(task.deadline, self.rules.lease_ms) <= now):
@@ -468,6 +463,7 @@ class OrchestratorMachine(Payments):
 
     def _on_restarted(self, event: Restarted, now: Instant) -> None:
         """Nobody is judged by our own absence: every lease gets two leases' grace."""
+        self.hand_over_again()
         for lease in list(self.leases):
             self.leases.until(lease.task, later(now, 2 * self.rules.lease_ms))
 
@@ -476,8 +472,8 @@ class OrchestratorMachine(Payments):
             self.leases.until(lease.task, later(lease.until, event.gap_ms))
 
     handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
-        **Payments.fact_handlers,
-        **Payments.payment_handlers,
+        **Receipts.fact_handlers,
+        **Receipts.payment_handlers,
         Connected: _on_connected,
         Disconnected: _on_disconnected,
         Heard: _on_heard,
@@ -494,7 +490,7 @@ class OrchestratorMachine(Payments):
         words.Acknowledge: _hear_acknowledge,
         words.Demand: _hear_demand,
         words.Heartbeat: _hear_heartbeat_of_gateway,
-        **Payments.payment_words,
+        **Receipts.payment_words,
     }
 
     _FROM_WORKER: ClassVar[Mapping[type[Value], Callable[..., None]]] = {
@@ -503,4 +499,5 @@ class OrchestratorMachine(Payments):
         words.Result: _hear_result,
         words.Failure: _hear_failure,
         words.Heartbeat: _hear_heartbeat,
+        **Receipts.worker_words,
     }

@@ -14,10 +14,11 @@ from shoal.ids import NodeId
 from shoal.machine import Effect, Event, Send, Value
 from shoal.money.funds import UNSEEN, ChainSeen, ChainView, Funds, FundsSeen
 from shoal.money.payee import Payee
+from shoal.money.ticket import NO_HASH
 from shoal.money.wei import WEI_MAX, Wei
 from shoal.orchestrator.books import Books, account
 from shoal.orchestrator.config import Rules
-from shoal.orchestrator.till import Paid
+from shoal.orchestrator.till import Entry, Paid
 from shoal.units import Instant
 from shoal.wire import words
 from shoal.wire.faults import fault_of
@@ -41,8 +42,6 @@ class Payments(Books):
         self._funds: dict[NodeId, Funds] = {}
         #: Who has asked for terms before their sender's money was looked at.
         self._asking: dict[NodeId, words.TermsAsked] = {}
-        #: What has been answered of a gateway's open tasks: it is as good as charged.
-        self._answered: dict[NodeId, Wei] = {}
 
     # Who may have a job
 
@@ -57,34 +56,34 @@ class Payments(Books):
 
     # What is left
 
-    def answers(self, gateway: NodeId, wei: Wei) -> None:
-        """A task was answered for the first time, at this price."""
-        self._answered[gateway] = Wei(self._answered.get(gateway, 0) + wei)
-
-    def unanswers(self, gateway: NodeId, wei: Wei) -> None:
-        """A task that was answered has ended: what it cost is in the books now, or was not to be paid."""
-        self._answered[gateway] = Wei(self._answered[gateway] - wei)
-
     def credit(self, gateway: NodeId) -> Wei:
         """What a gateway has left here, all that was answered taken off; below 0 what it owes."""
-        left = self.ledger.balances.get(account(gateway), 0) - self._answered.get(gateway, 0)
+        left = self.ledger.balances.get(account(gateway), 0) - self._charged.get(gateway, 0)
         return Wei(max(-WEI_MAX, min(left, WEI_MAX)))
 
     # What comes in
 
     def _on_chain_seen(self, event: ChainSeen, now: Instant) -> None:
         self.chain = event.view
+        self._name_terms_asked()
 
     def _on_funds_seen(self, event: FundsSeen, now: Instant) -> None:
         self._funds[event.sender] = event.funds
-        for gateway, asked in [item for item in self._asking.items() if item[1].sender == event.sender]:
+        self._name_terms_asked()
+
+    def _sees(self, sender: NodeId) -> Funds | None:
+        """A sender's money, once both the chain and that were looked at; until then nothing is judged by it."""
+        return self._funds.get(sender) if self.chain.round_hash != NO_HASH else None
+
+    def _name_terms_asked(self) -> None:
+        for gateway, asked in [item for item in self._asking.items() if self._sees(item[1].sender)]:
             del self._asking[gateway]
             self._name_terms(gateway, asked)
 
     def _hear_terms_asked(self, peer: NodeId, word: words.TermsAsked, now: Instant) -> None:
         if self.payee is None:
             self.emit(Send(peer, words.Terms(None, NOTHING_AHEAD)))
-        elif word.sender in self._funds:
+        elif self._sees(word.sender) is not None:
             self._name_terms(peer, word)
         else:
             self._asking[peer] = word
@@ -103,23 +102,25 @@ class Payments(Books):
     def _hear_tender(self, peer: NodeId, word: words.Tender, now: Instant) -> None:
         booked = self.till.booked(peer, word.number)
         if booked is not None:
-            self.emit(Send(peer, words.Credited(word.number, booked)))
+            self._answer_tender(peer, word.number, booked)
             return
         if self.payee is None:
             self.emit(Send(peer, words.Credited(word.number, Wei(0), NOTHING_AHEAD)))
             return
         payment = word.payment
-        funds = self._funds.get(payment.sender)
-        if (
-            funds is None
-        ):  # we were restarted since terms were named: it is said again once they are looked at
+        funds = self._sees(payment.sender)
+        if funds is None:  # we were restarted since terms were named: it is said again, and judged by then
             self.emit(Watch(payment.sender))
             return
         judged = self.payee.judge(payment.params, payment.sender, payment.tickets, self.chain, funds)
-        if judged.taken is not None:
-            self.decide(Paid(peer, word.number, Wei(judged.credit_wei), judged.taken), now)
-        fault = words.Fault(Refused.code, judged.fault) if judged.fault is not None else None
-        self.emit(Send(peer, words.Credited(word.number, Wei(judged.credit_wei), fault)))
+        # A no is remembered as well: its gateway takes it for final.
+        entry = Entry(Wei(judged.credit_wei), judged.fault or "")
+        self.decide(Paid(peer, word.number, entry.wei, judged.taken, entry.fault), now)
+        self._answer_tender(peer, word.number, entry)
+
+    def _answer_tender(self, gateway: NodeId, number: int, booked: Entry) -> None:
+        fault = words.Fault(Refused.code, booked.fault) if booked.fault else None
+        self.emit(Send(gateway, words.Credited(number, booked.wei, fault)))
 
     payment_handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
         ChainSeen: _on_chain_seen,

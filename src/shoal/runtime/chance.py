@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from secrets import token_bytes
+from os import urandom
+from secrets import randbits
 
 from shoal.ids import JOB_ID_BYTES, ClientId, JobId, job_id
 
@@ -12,14 +13,19 @@ SECRET_BYTES = 32
 
 def new_job_id() -> JobId:
     """A job's id that was never used before."""
-    return job_id(token_bytes(JOB_ID_BYTES))
+    return job_id(urandom(JOB_ID_BYTES))
+
+
+def draw() -> int:
+    """A number below 2**32 that nobody can foresee."""
+    return randbits(32)
 
 
 def new_tenant_id() -> ClientId:
     """A tenant's id that was never used before."""
-    return ClientId("tenant_" + token_bytes(TENANT_ID_BYTES).hex())
+    return ClientId("tenant_" + urandom(TENANT_ID_BYTES).hex())
 
 
 def new_secret() -> bytes:
     """256 bits that nobody guesses."""
-    return token_bytes(SECRET_BYTES)
+    return urandom(SECRET_BYTES)

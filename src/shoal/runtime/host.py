@@ -101,6 +101,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     retired_max: int = 16
     #: A timer later than this means that the process itself stood still.
     absent_ms: int = 2_000
+    #: False where no fact causes the words of the outbox: then it is as volatile as what does.
+    outbox_lasts: bool = True
 
 
 class Retired(Fact, frozen=True):
@@ -236,6 +238,7 @@ class Host:
         letters = tuple(
             Letter(key, entry.letter.peer, self._words.encode(entry.letter.word))
             for key, entry in self.outbox.items()
+            if self._rules.outbox_lasts
         )
         state = self._states.encode(self.machine.dump())
         self._journal.snapshot(self._snapshots.encode(Snapshot(state, letters)))
@@ -260,7 +263,7 @@ class Host:
 
     def _retire(self, effect: Retire, now: Instant) -> None:
         entry = self.outbox.pop(effect.key, None)
-        if entry is not None and entry.after:  # a word that no fact caused is in no replay either
+        if entry is not None and self._rules.outbox_lasts and entry.after:
             self._retired[effect.key] = None
 
     def _gather(self, effect: Gather, now: Instant) -> None:

@@ -27,6 +27,7 @@ from shoal.runtime import host as hosting
 from shoal.runtime.clock import SystemClock
 from shoal.runtime.journal import Journal
 from shoal.runtime.keys import NodeKey
+from shoal.runtime.sidebook import SideBook
 from shoal.runtime.transport import Peers
 from shoal.units import Instant
 from shoal.wire.words import Word
@@ -102,8 +103,12 @@ class Node:
         admitted: Callable[[NodeId, str], bool] | None = None,
         complete: Callable[[Word], Word] | None = None,
         durable: bool = True,
+        awaited: bool = True,
     ) -> None:
-        """`home` is the role's own folder. `admitted` says who may connect; without it, all on this computer."""
+        """`home` is the role's own folder. `admitted` says who may connect; without it, all on this computer.
+
+        Nothing waits for a journal that is not `awaited`: what must not be lost must not be in it.
+        """
         sys.setswitchinterval(SWITCH_S)
         gc.set_threshold(NEW_OBJECTS)
         self.home = home
@@ -113,17 +118,19 @@ class Node:
         self._posted: deque[Event] = deque()
         self.failed: asyncio.Future[BaseException] = self._loop.create_future()
         self.journal = self._open_journal() if durable else VolatileJournal()
+        waited_for = self.journal if awaited else SideBook(self.journal)
         self.peers = Peers(
             self.key, role, token_hex(8), self.post_soon, rng=Random(SystemRandom().random()), admit=admitted
         )
         self.host = hosting.Host(
             build(self.key),
             clock=self.clock,
-            journal=self.journal,
+            journal=waited_for,
             transport=self.peers,
             perform=perform,
             alarm=log.error,
             complete=complete,
+            rules=hosting.Rules(outbox_lasts=durable and awaited),
         )
 
     def start(self) -> None:

@@ -3,17 +3,20 @@
 It shares nothing with the machines but the names of the facts: it folds them
 itself, with plain dicts, and does its own sums. It judges simulated and real
 runs alike, and says what it could not check. Rules are named as in the design:
-I1 one end, I2 one payment, I3 books balance, I5 slots, I6 keys.
+I1 one end, I2 one payment, I3 books balance, I4 tickets, I5 slots, I6 keys,
+I8 the chain; "credit" where two sides' books of it differ, "exposure" where too much was trusted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from shoal.sim.credit import compare_payouts, compare_stakes, compare_tenders, compare_winners
 from shoal.sim.evidence import UNCHECKED, Evidence, Finding
 from shoal.sim.gateway_books import GatewayBooks, Paid
 from shoal.sim.orchestrator_books import OrchestratorBooks, TaskEntry
 from shoal.sim.readings import compare_clients
+from shoal.sim.redeemer_books import RedeemerBooks
 
 
 def audit(evidence: Evidence) -> list[Finding]:
@@ -21,15 +24,19 @@ def audit(evidence: Evidence) -> list[Finding]:
     findings: list[Finding] = []
     gateways: dict[str, GatewayBooks] = {}
     orchestrators: dict[str, OrchestratorBooks] = {}
+    redeemers: dict[str, RedeemerBooks] = {}
     for journal in evidence.journals:
         if journal.role == "gateway":
             gateways[journal.node] = GatewayBooks(journal, evidence, findings)
         elif journal.role == "orchestrator":
             orchestrators[journal.node] = OrchestratorBooks(journal, evidence, findings)
+        elif journal.role == "redeemer":
+            redeemers[journal.node] = RedeemerBooks(journal, evidence, findings)
         else:
             findings.append(Finding(UNCHECKED, journal.node, f"nothing is known of the role {journal.role}"))
     _compare_payments(gateways, orchestrators, evidence.drained, findings)
     _nobody_twice(orchestrators, findings)
+    _compare_credit(gateways, orchestrators, redeemers, evidence, findings)
     if evidence.client_words is None:
         findings.append(Finding(UNCHECKED, "clients", "there is no log of what clients were told"))
     else:
@@ -85,6 +92,41 @@ def _compare_payment(
     if task.request != paid.request:
         found.append(Finding("I2", where, "the gateway and the orchestrator have different requests"))
     return found
+
+
+def _compare_credit(
+    gateways: dict[str, GatewayBooks],
+    orchestrators: dict[str, OrchestratorBooks],
+    redeemers: dict[str, RedeemerBooks],
+    evidence: Evidence,
+    findings: list[Finding],
+) -> None:
+    """What was paid ahead, where journals reach back to their beginning."""
+    whole = all(books.whole for books in gateways.values())
+    whole = whole and all(books.whole for books in orchestrators.values())
+    bookings = {name: books.bookings for name, books in orchestrators.items()}
+    ahead = {name: books.ahead for name, books in gateways.items()}
+    if not any(bookings.values()) and not any(side.tenders for side in ahead.values()):
+        return
+    if not whole:
+        findings.append(Finding(UNCHECKED, "credit", "not all journals reach back to the beginning"))
+        return
+    prices = {
+        (name, f"{task.pipeline}/{task.model}"): (task.price_wei, task.price_units)
+        for name, books in orchestrators.items()
+        for task in books.tasks.values()
+    }
+    compare_tenders(ahead, bookings, evidence.drained, findings)
+    one_job = {
+        (name, node): books.one_job(node, prices)
+        for name, books in gateways.items()
+        for node in orchestrators
+    }
+    compare_stakes(ahead, one_job, findings)
+    compare_winners(bookings, redeemers, evidence, findings)
+    compare_payouts(
+        {name: books.batches() for name, books in orchestrators.items()}, redeemers, evidence, findings
+    )
 
 
 def _nobody_twice(orchestrators: dict[str, OrchestratorBooks], findings: list[Finding]) -> None:

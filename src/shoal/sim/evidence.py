@@ -75,6 +75,28 @@ class Journal(Struct, frozen=True, kw_only=True):
     closing: Struct | None = None
 
 
+class Redeemed(Struct, frozen=True):
+    """A ticket that the chain has paid."""
+
+    sender: NodeId
+    recipient: NodeId
+    transaction: str
+    block: int
+    wei: int
+
+
+class ChainTruth(Struct, frozen=True):
+    """What the chain says in the end: what was redeemed, by ticket hash, and all that was ever put down.
+
+    And how often each batch of payments was paid, and all that each worker got of each operator.
+    """
+
+    redeemed: dict[bytes, tuple[Redeemed, ...]]
+    funded: dict[NodeId, int]
+    batches: dict[bytes, tuple[str, ...]] = {}
+    paid: dict[NodeId, int] = {}
+
+
 class Evidence(Struct, frozen=True, kw_only=True):
     """Everything about one run. What is left out is not checked, and said so."""
 
@@ -87,6 +109,8 @@ class Evidence(Struct, frozen=True, kw_only=True):
     #: Tells whether a node signed these bytes.
     verify: Callable[[NodeId, bytes, bytes], bool] | None = None
     key_window_ms: int = 24 * HOUR_MS
+    #: What the chain says, where anybody was paid on one.
+    chain: ChainTruth | None = None
 
 
 class Finding(Struct, frozen=True, order=True):

@@ -8,7 +8,9 @@ from typing import ClassVar
 from msgspec import Struct
 
 from shoal.gateway.books import State
+from shoal.gateway.purse import Booked, Estranged, Forgiven, Tendered
 from shoal.machine import Fact, Quarantined
+from shoal.sim.credit import PaidAhead, Stake, Tender
 from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal, amounts
 from shoal.wire.words import Receipt
 from shoal.work.lifecycle import (
@@ -90,6 +92,10 @@ class GatewayBooks:
         self.holds: dict[str, int] = {}
         self.balances: dict[str, int] = {}
         self.paid: dict[tuple[str, int], Paid] = {}
+        self.ahead = PaidAhead()
+        #: What each orchestrator was paid for accepted work.
+        self._delivered: dict[str, int] = {}
+        self._issued: dict[bytes, int] = {}
         #: True if the facts begin at the first: then what is not here never was.
         self.whole = True
         self._keys: dict[tuple[str, str], tuple[str, int]] = {}
@@ -285,7 +291,72 @@ class GatewayBooks:
             self._find("I3", job, f"{fact.wei} + {fact.fee} wei from a hold of {entry.hold}")
         self._add(f"client:{entry.client}", -fact.wei - fact.fee)
         self._add(f"orchestrator:{entry.orchestrator}", fact.wei)
+        self._deliver(entry.orchestrator, fact.wei)
         self._add("fees", fact.fee)
+
+    # Money ahead
+
+    def _deliver(self, orchestrator: str, wei: int) -> None:
+        self._delivered[orchestrator] = self._delivered.get(orchestrator, 0) + wei
+
+    def _tendered(self, fact: Tendered, at: int) -> None:
+        node, issued, ahead = fact.orchestrator, fact.issued, self.ahead
+        where = f"{node} payment {fact.number}"
+        if (node, fact.number) in ahead.tenders:
+            self._find("I4", where, "sent twice")
+        nonces = tuple(ticket.nonce for ticket in fact.payment.tickets)
+        if nonces != tuple(range(issued.first, issued.first + issued.count)):
+            self._find(
+                "I4", where, f"nonces {nonces}, and {issued.count} from {issued.first} on were used up"
+            )
+        if issued.first != self._issued.get(issued.recipient_rand_hash, 1) and self.whole:
+            self._find("I4", where, f"nonces from {issued.first} on are used again, or some were left out")
+        self._issued[issued.recipient_rand_hash] = issued.first + issued.count
+        params = fact.payment.params
+        if fact.wei != params.ev_wei * len(nonces) or params.recipient != node:
+            self._find("credit", where, f"{fact.wei} wei for {len(nonces)} tickets of {params.ev_wei} wei")
+        ahead.tenders[node, fact.number] = Tender(
+            fact.payment.sender, params.recipient_rand_hash, nonces, params.ev_wei, fact.wei
+        )
+        ahead.sent[node] = ahead.sent.get(node, 0) + fact.wei
+        self._add(f"orchestrator:{node}", -fact.wei)
+        self._add(f"tickets:{node}", fact.wei)
+        delivered = self._delivered.get(node, 0)
+        credit = ahead.sent[node] - ahead.lost.get(node, 0) - delivered
+        ahead.stakes.append(Stake(node, fact.number, credit, delivered, params.ev_wei))
+        if node in ahead.estranged:
+            self._find("exposure", where, f"it is paid, and it was parted with: {ahead.estranged[node]}")
+
+    def _booked(self, fact: Booked, at: int) -> None:
+        node, ahead = fact.orchestrator, self.ahead
+        where = f"{node} payment {fact.number}"
+        tender = ahead.tenders.get((node, fact.number))
+        if tender is None or tender.booked is not None:
+            self._find("credit" if self.whole else UNCHECKED, where, "booked twice, or never sent")
+            return
+        tender.booked = fact.wei
+        if not 0 <= fact.wei <= tender.wei:
+            self._find("credit", where, f"{fact.wei} wei booked of {tender.wei}")
+        lost = tender.wei - fact.wei
+        ahead.lost[node] = ahead.lost.get(node, 0) + lost
+        self._add(f"lost:{node}", -lost)
+        self._add(f"orchestrator:{node}", lost)
+
+    def _estranged(self, fact: Estranged, at: int) -> None:
+        self.ahead.estranged[fact.orchestrator] = fact.cause
+
+    def _forgiven(self, fact: Forgiven, at: int) -> None:
+        self.ahead.estranged.pop(fact.orchestrator, None)
+
+    def one_job(self, orchestrator: str, prices: dict[tuple[str, str], tuple[int, int]]) -> int:
+        """The most that one of its jobs may cost at an orchestrator, by what was ever asked there."""
+        most = 0
+        for job in self.jobs.values():
+            price = prices.get(
+                (orchestrator, f"{job.pipeline}/{job.model}"), (job.limit_wei, job.limit_units)
+            )
+            most = max(most, -(-job.units_max * price[0] // price[1]))
+        return most
 
     def _add(self, account: str, wei: int) -> None:
         self.balances[account] = self.balances.get(account, 0) + wei
@@ -352,4 +423,8 @@ class GatewayBooks:
         Withdrawn: _withdrawn,
         Abandoned: _abandoned,
         Quarantined: _abandoned,
+        Tendered: _tendered,
+        Booked: _booked,
+        Estranged: _estranged,
+        Forgiven: _forgiven,
     }

@@ -225,6 +225,8 @@ class WorkerNode(Node):
     """A worker and its runners."""
 
     role = "worker"
+    awaited = False
+    worker_rules = WorkerRules(receipts_every=4)
 
     def __init__(
         self,
@@ -243,7 +245,7 @@ class WorkerNode(Node):
 
     def machine(self) -> Machine[Any]:
         """A worker that knows nothing yet."""
-        return WorkerMachine(WorkerRules())
+        return WorkerMachine(self.worker_rules, node=self.name, verify=verify)
 
     @property
     def state(self) -> WorkerMachine:

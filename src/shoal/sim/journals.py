@@ -11,12 +11,17 @@ from shoal.gateway.machine import GatewayMachine
 from shoal.ids import NodeId
 from shoal.machine import Fact, Machine
 from shoal.orchestrator.machine import OrchestratorMachine
+from shoal.redeemer.machine import RedeemerMachine
 from shoal.runtime.host import Retired, Snapshot
 from shoal.sim.evidence import Journal
 from shoal.wire.codec import Coder
 
 #: Whose facts are whose.
-ROLES: dict[str, type[Machine[Any]]] = {"gateway": GatewayMachine, "orchestrator": OrchestratorMachine}
+ROLES: dict[str, type[Machine[Any]]] = {
+    "gateway": GatewayMachine,
+    "orchestrator": OrchestratorMachine,
+    "redeemer": RedeemerMachine,
+}
 
 
 def read_journal(

@@ -12,10 +12,13 @@ from hashlib import sha256
 from random import Random
 from typing import Any, TextIO
 
+from msgspec.structs import replace
+
 from shoal.errors import Broken
 from shoal.ids import NodeId
 from shoal.machine import Effect, Event, Fact, Machine, Restarted, Tick, Wake
 from shoal.runtime.host import Host, Rules
+from shoal.runtime.sidebook import SideBook
 from shoal.runtime.virtual import Calendar, Died, Life, Network, VirtualClock, VirtualJournal
 from shoal.units import Instant
 from shoal.wire.codec import Coder
@@ -33,6 +36,11 @@ class Trace:
         self._hash = sha256()
         self._coder: Coder[Event] = Coder(Event)
         self._file = file
+        self._names: dict[NodeId, str] = {}
+
+    def call(self, node: NodeId, name: str) -> None:
+        """Write a short name where a node is meant."""
+        self._names[node] = name
 
     def add(self, when: int, node: NodeId, event: Event) -> None:
         """An event that a machine is about to handle."""
@@ -40,13 +48,18 @@ class Trace:
         self._hash.update(b"%d %s %s " % (when, node.encode(), type(event).__name__.encode()))
         self._hash.update(self._coder.encode(event))
         if self._file is not None:
-            print(f"{when:>8} {node:<4} {_short(event)}", file=self._file)
+            self._write(when, node, _short(event))
 
     def say(self, when: int, node: NodeId, text: str) -> None:
         """Something that was done to a node, or that it did."""
         self._hash.update(b"%d %s %s " % (when, node.encode(), text.encode()))
         if self._file is not None:
-            print(f"{when:>8} {node:<4} -- {text}", file=self._file)
+            self._write(when, node, f"-- {text}")
+
+    def _write(self, when: int, node: NodeId, text: str) -> None:
+        for name, short in self._names.items():
+            text = text.replace(name, short)
+        print(f"{when:>8} {self._names.get(node, node):<4} {text}", file=self._file)
 
     def hexdigest(self) -> str:
         """The hash of all of it."""
@@ -102,6 +115,8 @@ class Node(ABC):
     role = ""
     #: False: nobody traces or checks what it does, so that it does it quickly.
     watched = True
+    #: False: nothing waits for its disk.
+    awaited = True
 
     def __init__(self, name: NodeId, network: Network, rng: Random, trace: Trace, rules: Rules) -> None:
         self.name = name
@@ -155,11 +170,11 @@ class Node(ABC):
         self.host = host(
             self.machine(),
             clock=VirtualClock(self.life, offset_ms=self.offset_ms, drift_ppm=self.drift_ppm),
-            journal=self.journal,
+            journal=self.journal if self.awaited else SideBook(self.journal),
             transport=Wire(self._network, self.name),
             perform=self.perform,
             alarm=self._alarm,
-            rules=self._rules,
+            rules=replace(self._rules, outbox_lasts=self.awaited),
             complete=self.complete,
         )
         if isinstance(self.host, WatchedHost):

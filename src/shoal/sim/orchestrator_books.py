@@ -8,7 +8,11 @@ from typing import ClassVar
 from msgspec import Struct
 
 from shoal.machine import Fact, Quarantined
+from shoal.money.payee import WinnerSettled
 from shoal.orchestrator.books import State
+from shoal.orchestrator.payroll import CHAIN, PAYING, PayoutEnded, PayoutPlanned
+from shoal.orchestrator.till import TICKETS, Paid
+from shoal.sim.credit import Booking
 from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal, amounts
 from shoal.work.task import Earned, Leased, Released
 
@@ -40,6 +44,12 @@ class OrchestratorBooks:
         self.tasks: dict[tuple[str, int], TaskEntry] = {}
         self.holds: dict[tuple[str, int], int] = {}
         self.balances: dict[str, int] = {}
+        #: What was paid ahead, by gateway and number.
+        self.bookings: dict[tuple[str, int], Booking] = {}
+        #: Winners that are pending no more; batches, and by which transaction each was paid ("" for none).
+        self.settled: set[bytes] = set()
+        self.payouts: dict[int, PayoutPlanned] = {}
+        self.paid_out: dict[int, str] = {}
         #: True if the facts begin at the first: then what is not here never was.
         self.whole = True
         self._live: dict[tuple[str, str, str], int] = {}
@@ -53,6 +63,16 @@ class OrchestratorBooks:
 
     def _find(self, rule: str, task: str, text: str) -> None:
         self._findings.append(Finding(rule, f"{self.node} {task}".strip(), text))
+
+    def batches(self) -> list[tuple[bytes, dict[str, int], str | None]]:
+        """Every batch: what it pays where, and by which transaction it was paid; None while that is not known."""
+        found = []
+        for number, plan in self.payouts.items():
+            dues: dict[str, int] = {}
+            for due in plan.dues:
+                dues[due.payout] = dues.get(due.payout, 0) + due.whole_wei
+            found.append((plan.batch, dues, self.paid_out.get(number)))
+        return found
 
     # Reading
 
@@ -160,6 +180,51 @@ class OrchestratorBooks:
                 self._free(job, epoch, entry)
                 entry.phase = "released"
 
+    def _paid(self, fact: Paid, at: int) -> None:
+        where = f"{fact.gateway} payment {fact.number}"
+        if (fact.gateway, fact.number) in self.bookings:
+            self._find("I4", where, "booked twice")
+        taken = fact.taken
+        if taken is None:
+            if fact.wei:
+                self._find("I4", where, f"{fact.wei} wei booked for no ticket")
+            return
+        self.bookings[fact.gateway, fact.number] = Booking(
+            taken.sender, taken.recipient_rand_hash, taken.nonces, fact.wei, taken.winners
+        )
+        if fact.wei != taken.credit_wei:
+            self._find("I4", where, f"{fact.wei} wei booked for tickets that are worth {taken.credit_wei}")
+        self._add(TICKETS, -fact.wei)
+        self._add(f"gateway:{fact.gateway}", fact.wei)
+
+    def _winner_settled(self, fact: WinnerSettled, at: int) -> None:
+        if fact.ticket_hash in self.settled:
+            self._find("I4", f"ticket {fact.ticket_hash.hex()[:16]}", "settled twice")
+        self.settled.add(fact.ticket_hash)
+
+    def _payout_planned(self, fact: PayoutPlanned, at: int) -> None:
+        where = f"payout {fact.number}"
+        if fact.number in self.payouts:
+            self._find("I4", where, "planned twice")
+        self.payouts[fact.number] = fact
+        for due in fact.dues:
+            if due.whole_wei > self.balances.get(f"worker:{due.worker}", 0):
+                self._find("I3", where, f"pays {due.worker} more than it is owed")
+            self._add(f"worker:{due.worker}", -due.whole_wei)
+            self._add(PAYING, due.whole_wei)
+
+    def _payout_ended(self, fact: PayoutEnded, at: int) -> None:
+        plan = self.payouts.get(fact.number)
+        if plan is None or fact.number in self.paid_out:
+            self._find(
+                "I4" if self.whole else UNCHECKED, f"payout {fact.number}", "ended twice, or never begun"
+            )
+            return
+        self.paid_out[fact.number] = fact.transaction
+        for due in plan.dues:
+            self._add(PAYING, -due.whole_wei)
+            self._add(CHAIN if fact.transaction else f"worker:{due.worker}", due.whole_wei)
+
     def _add(self, account: str, wei: int) -> None:
         self.balances[account] = self.balances.get(account, 0) + wei
 
@@ -184,6 +249,10 @@ class OrchestratorBooks:
         Earned: _earned,
         Released: _released,
         Quarantined: _quarantined,
+        Paid: _paid,
+        WinnerSettled: _winner_settled,
+        PayoutPlanned: _payout_planned,
+        PayoutEnded: _payout_ended,
     }
 
 

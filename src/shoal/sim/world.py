@@ -22,10 +22,12 @@ from shoal.runtime.host import Rules
 from shoal.runtime.virtual import Calendar, Network, Weather
 from shoal.sim.auditor import audit
 from shoal.sim.clients import Client, Wish
+from shoal.sim.economy import SCALE, Economy, Stakes, is_prepaid
 from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal
 from shoal.sim.houses import GatewayNode, OrchestratorNode, Temper, WorkerNode, verify
 from shoal.sim.journals import read_journal
 from shoal.sim.node import Node, Trace
+from shoal.sim.prepaid import RedeemerNode
 from shoal.units import MINUTE_MS, SECOND_MS
 from shoal.wire.words import JobSpec
 from shoal.work.lifecycle import Preference
@@ -89,6 +91,9 @@ class Plan(Struct, kw_only=True):
     faults: Faults | None = None
     #: How long jobs come in, and things go wrong.
     stormy_ms: int = 60 * SECOND_MS
+    #: Whether work is paid ahead, on a chain; None: as the seed says.
+    prepaid: bool | None = None
+    stakes: Stakes | None = None
     on_step: Callable[[NodeId, str], bool] | None = None
 
 
@@ -125,27 +130,39 @@ class World:
         self.stormy = True
         self.findings: list[Finding] = []
         self._rules = Rules(snapshot_facts=self.rng.choice((20, 100, 200_000)))
+        prepaid = is_prepaid(seed) if self.plan.prepaid is None else self.plan.prepaid
+        self.economy = self._economy() if prepaid else None
         self._settle_down()
         self.clients = self._populate()
 
     @property
     def nodes(self) -> list[Node]:
         """Everybody but the clients."""
-        return [*self.gateways, *self.orchestrators, *self.workers]
+        return [*self.gateways, *self.orchestrators, *self.workers, *self.redeemers]
 
     # Who lives here
+
+    def _economy(self) -> Economy:
+        calm = self.plan.faults is not None and self.plan.faults.crashes == 0
+        stakes = self.plan.stakes
+        return Economy(self.seed, self.network, self.trace, self._rules, calm=calm, stakes=stakes)
 
     def _settle_down(self) -> None:
         rng = self.rng
         self.gateways = [self._gateway(n) for n in range(rng.randint(1, 2))]
         self.orchestrators = [self._orchestrator(n) for n in range(rng.randint(2, 3))]
         self.workers = [self._worker(n) for n in range(rng.randint(3, 6))]
+        self.redeemers: list[RedeemerNode] = []
         for gateway in self.gateways:
             for orchestrator in self.orchestrators:
                 self.network.dial(gateway.name, orchestrator.name)
         for worker in self.workers:
             for orchestrator in rng.sample(self.orchestrators, 2 if rng.random() < 0.4 else 1):
                 self.network.dial(worker.name, orchestrator.name)
+        if self.economy is not None:
+            for n, orchestrator in enumerate(self.orchestrators):
+                self.redeemers.append(self.economy.redeemer(n, rng))
+                self.network.dial(self.redeemers[-1].name, orchestrator.name)
         for node in self.nodes:
             node.on_step = self.plan.on_step
             node.offset_ms = 1_000_000_000 + rng.randint(-self.faults.skew_ms, self.faults.skew_ms)
@@ -160,6 +177,8 @@ class World:
             hedge_spreads=self.rng.choice((0.0, 2.0)),
             queue_jobs_per_client_max=self.rng.choice((5, 50)),
         )
+        if self.economy is not None:
+            return self.economy.gateway(n, rules, self.rng)
         return GatewayNode(NodeId(f"g{n}"), self.network, self.rng, self.trace, self._rules, rules)
 
     def _orchestrator(self, n: int) -> OrchestratorNode:
@@ -172,13 +191,16 @@ class World:
             },
             window_units_max=rng.choice((4, 64)),
         )
+        if self.economy is not None:
+            return self.economy.orchestrator(n, rules, rng)
         return OrchestratorNode(NodeId(f"o{n}"), self.network, rng, self.trace, self._rules, rules)
 
     def _worker(self, n: int) -> WorkerNode:
         rng = self.rng
         needs = rng.sample(NEEDS[:2], rng.randint(1, 2)) if n else list(NEEDS)
         slots = {need: rng.randint(1, 3) for need in needs}
-        node = WorkerNode(NodeId(f"w{n}"), self.network, rng, self.trace, self._rules, slots)
+        name = NodeId(f"w{n}") if self.economy is None else self.economy.name(f"w{n}")
+        node = WorkerNode(name, self.network, rng, self.trace, self._rules, slots)
         node.temper = Temper(
             run_mean_ms=rng.choice((100, 1_000, 3_000)),
             fail_ppm=self.faults.runner_fail_ppm,
@@ -221,7 +243,7 @@ class World:
             at=rng.randint(1_000, max(1_000, self.plan.stormy_ms - 5_000)),
             spec=JobSpec(pipeline, model, rng.choice((24, 24, 10)), rng.random() < 0.4),
             body=b"request %d of seed %d" % (n, self.seed),
-            limit=Price(10**9) if rng.random() < 0.9 else Price(500),
+            limit=Price((10**9 if rng.random() < 0.9 else 500) * (SCALE if self.economy else 1)),
             deadline_ms=rng.choice((2_000, 20_000, 60_000, 60_000)),
             key=f"key {n}" if keyed else "",
             preference=Preference(
@@ -245,6 +267,8 @@ class World:
             self._trouble_node(node)
         for dialler, listener in self.network.pairs:
             self._trouble_link(dialler, listener)
+        if self.economy is not None:
+            self.economy.top_up()
         self.calendar.at(self.calendar.now + SECOND_MS, self._storm)
 
     def _trouble_node(self, node: Node) -> None:
@@ -282,6 +306,8 @@ class World:
     def _clear_up(self) -> None:
         """The faults stop: everybody lives, and everybody is connected anew."""
         self.stormy = False
+        if self.economy is not None:
+            self.economy.clear_up()
         weather = self.network.weather
         weather.loss_ppm = weather.duplicate_ppm = 0
         weather.reorder = False
@@ -308,6 +334,10 @@ class World:
             self.calendar.run(self.plan.stormy_ms)
             self._clear_up()
             drained = self._drain()
+            if drained and self.economy is not None:
+                self.findings += self.economy.judge_views(self.gateways, self.orchestrators)
+                drained = self._drain()
+                self.findings += self.economy.judge_rests(self.gateways, self.orchestrators)
         except Exception as error:  # noqa: BLE001  (whatever it is, it is what this seed has found)
             self.findings.append(Finding("bug", type(error).__name__, str(error)))
             drained = False
@@ -350,26 +380,39 @@ class World:
             assert node.host is not None
             counts.append((node.name, len(node.host.outbox), "undelivered words"))
             counts.append((node.name, node.appended - node.journal.durable, "facts in memory alone"))
+        if self.economy is not None:
+            counts += self.economy.open(self.gateways, self.orchestrators, self.redeemers)
         return [f"{name}: {count} {what}" for name, count, what in counts if count]
 
     def _look_for_alarms(self) -> None:
         for node in self.nodes:
             for text in node.alarms:
+                if self.economy is not None and self.economy.may_alarm(text):
+                    continue
                 self.findings.append(Finding("alarm", node.name, text))
 
     def evidence(self, *, drained: bool) -> Evidence:
         """What the auditor gets to see."""
-        journals = (*map(_journal, self.gateways), *map(_journal, self.orchestrators))
+        journals = (
+            *map(_journal, self.gateways),
+            *map(_journal, self.orchestrators),
+            *map(_journal, self.redeemers),
+        )
         slots = {
             (worker.name, need): count for worker in self.workers for need, count in worker.slots.items()
         }
         client_words = tuple(word for client in self.clients for word in client.log)
         return Evidence(
-            journals=journals, client_words=client_words, drained=drained, slots=slots, verify=verify
+            journals=journals,
+            client_words=client_words,
+            drained=drained,
+            slots=slots,
+            verify=verify,
+            chain=self.economy.truth() if self.economy is not None else None,
         )
 
 
-def _journal(node: GatewayNode | OrchestratorNode) -> Journal:
+def _journal(node: GatewayNode | OrchestratorNode | RedeemerNode) -> Journal:
     """A node's facts as a reader of its disk finds them."""
     history = node.journal.history
     rows = ((number, at, data) for number, (at, data) in enumerate(history, start=1))

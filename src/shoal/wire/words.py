@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from shoal.ids import Digest, JobId, NodeId
 from shoal.machine import Value
 from shoal.money.ticket import Address, Hash, Payment, TicketParams, Uint256, WinningTicket
-from shoal.money.wei import Price, Wei
+from shoal.money.wei import WEI_MAX, Price, Wei
 
 
 class Part(Struct, frozen=True, array_like=True, gc=False):
@@ -121,6 +121,18 @@ class Receipt(Part, frozen=True, array_like=True):
     credit: Wei = Wei(0)
 
 
+#: Where a worker is paid: "" is its own address.
+PayoutAddress = Annotated[NodeId, Meta(pattern=r"^(0x[0-9a-f]{40})?\Z", max_length=42)]
+
+
+class Remittance(Part, frozen=True, array_like=True):
+    """What one worker was paid in the operator's batch `number`, on chain."""
+
+    number: int
+    wei: Uint256
+    transaction: Annotated[str, Meta(max_length=66)]
+
+
 class Payee(Part, frozen=True, array_like=True):
     """Somebody who is paid on chain."""
 
@@ -158,13 +170,20 @@ class Demand(Word, frozen=True):
 
 
 class Offers(Word, frozen=True):
-    """Worker to orchestrator: everything it can run now. Replaces what it said before."""
+    """Worker to orchestrator: everything it can run now, and its terms. Replaces what it said before.
+
+    It is paid at the address `payout` ("" for its own), has at least `share_ppm_min`
+    of every price, and works on while no more than `float_wei` is owed to it.
+    """
 
     offers: tuple[Offer, ...]
+    payout: PayoutAddress = NodeId("")
+    share_ppm_min: int = 0
+    float_wei: Wei = WEI_MAX
 
 
 class Job(Word, frozen=True):
-    """Run this. Gateway to orchestrator at `price`; orchestrator to worker with the worker's share of it."""
+    """Run this. Gateway to orchestrator at `price`; to a worker with its share of it, and where that is paid."""
 
     job: JobId
     epoch: int
@@ -174,6 +193,7 @@ class Job(Word, frozen=True):
     digest: Digest
     body: bytes = b""
     share_ppm: int = 0
+    payout: NodeId = NodeId("")
 
 
 class Lease(Word, frozen=True):
@@ -251,6 +271,38 @@ class Settled(Word, frozen=True):
     job: JobId
     epoch: int
     wei: Wei
+
+
+class Account(Word, frozen=True):
+    """Orchestrator to worker: all that you have ever earned here and been paid, signed (`work.account`).
+
+    Said on every connection, after every payment, and now and then. Neither sum ever shrinks.
+    """
+
+    earned: Uint256
+    paid: Uint256
+    #: The latest payments, oldest first.
+    remittances: Annotated[tuple[Remittance, ...], Meta(max_length=16)] = ()
+    signature: bytes = b""
+
+
+class AccountAsked(Word, frozen=True):
+    """Worker to orchestrator: what have I earned?"""
+
+
+class ReceiptAsked(Word, frozen=True):
+    """Worker to orchestrator: which receipt went out with my answer?"""
+
+    job: JobId
+    epoch: int
+
+
+class ReceiptShown(Word, frozen=True):
+    """Orchestrator to worker: this one; none if it was too long ago."""
+
+    job: JobId
+    epoch: int
+    receipt: Receipt | None
 
 
 class TermsAsked(Word, frozen=True):
@@ -352,4 +404,8 @@ WORDS: tuple[type[Word], ...] = (
     Payout,
     Redemption,
     PaidOut,
+    Account,
+    AccountAsked,
+    ReceiptAsked,
+    ReceiptShown,
 )

@@ -29,6 +29,7 @@ SPARE = 16
 
 #: Where a job stands in its line: its tag, then its number.
 Place = tuple[int, int, JobId]
+_NOWHERE: Place = (0, 0, JobId(""))
 
 
 class Flow:
@@ -55,7 +56,7 @@ class Turn:
         self.line = line
         self.flow = flow
         self.span = span
-        self.place: Place = (0, 0, JobId(""))
+        self.place = _NOWHERE
         #: Where its charge begins, and where it would if none of its client's waited before it.
         self.start = self.since = 0
         #: It has been served before, and stands where it stood then.

@@ -34,7 +34,7 @@ LEASED, EARNED, RELEASED = Phase
 
 
 class Leased(Fact, frozen=True):
-    """A worker has the job; its price is pended, and the worker's share of it is fixed."""
+    """A worker has the job; its price is pended, and what the worker gets of it, and where, is fixed."""
 
     job: JobId
     epoch: int
@@ -46,6 +46,7 @@ class Leased(Fact, frozen=True):
     share_ppm: int
     request: Digest
     deadline_ms: int
+    payout: NodeId = NodeId("")
 
 
 class Earned(Fact, frozen=True):

@@ -1,8 +1,9 @@
 """The worker decides: which jobs it takes, and how long it stands by an answer.
 
-It takes a job if a runner has a free slot, runs it once, and says its answer
-again until the orchestrator settles or cancels. It keeps no journal: a worker
-that dies has lost its leases, and its orchestrators give the jobs to others.
+It takes a job if a runner has a free slot and it is paid for, runs it once, and
+says its answer again until the orchestrator settles or cancels. It journals what
+it has earned and nothing else: a worker that dies has lost its leases, and its
+orchestrators give the jobs to others.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from shoal.errors import Broken, Busy, Expired, Lost, TooLarge, Untrusted
-from shoal.ids import JobId, NodeId, digest
+from shoal.ids import Digest, JobId, NodeId, digest
 from shoal.machine import (
     Absent,
     Connected,
@@ -25,7 +26,6 @@ from shoal.machine import (
     Event,
     Fact,
     Heard,
-    Machine,
     Quarantined,
     Restarted,
     Retire,
@@ -33,11 +33,13 @@ from shoal.machine import (
     Tick,
     Value,
 )
-from shoal.money.wei import Wei
+from shoal.money.wei import Wei, part
 from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.work.queue import Need
+from shoal.work.receipt import Terms
 from shoal.worker.config import Rules
+from shoal.worker.payments import Claim, Order, Payments, Verify
 
 
 class RunnerReady(Event, frozen=True):
@@ -119,29 +121,38 @@ class Task(Struct, frozen=True):
     orchestrator: NodeId
     need: Need
     deadline: Instant
+    order: Order
     phase: Phase = Phase.RUNNING
+    #: Of an answer: its units, its name, and how long it took.
+    units: int = 0
+    answer: Digest = Digest("")
+    run_ms: int = 0
 
 
-class Nothing(Struct, frozen=True):
-    """A worker's durable state: there is none."""
+class WorkerMachine(Payments):
+    """All of a worker's running jobs."""
 
+    facts = (*Payments.facts, Quarantined)
 
-class WorkerMachine(Machine[Nothing]):
-    """All of a worker's running jobs and what its orchestrators have credited."""
-
-    facts = (Quarantined,)
-    state = Nothing
-
-    def __init__(self, rules: Rules) -> None:
-        super().__init__(rules.tick_ms)
-        self.rules = rules
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        node: NodeId,
+        verify: Verify,
+        payout: NodeId = NodeId(""),
+        draw: Callable[[], int] | None = None,
+        sees_chain: bool = False,
+    ) -> None:
+        super().__init__(rules, node=node, verify=verify, payout=payout, draw=draw, sees_chain=sees_chain)
         self.runners: dict[Need, RunnerReady] = {}
         self.tasks: dict[tuple[JobId, int], Task] = {}
         #: Slots have come free of which not every orchestrator has heard.
         self._more = False
         #: The running ones, and for whom: what is left of a runner's slots is free.
         self._running: dict[Need, dict[tuple[JobId, int], NodeId]] = {}
-        self.earned: dict[NodeId, Wei] = {}
+        #: How far streams have come.
+        self._spoken: dict[tuple[JobId, int], int] = {}
         self.answered = 0
         self._orchestrators: set[NodeId] = set()
         #: What was closed of late: an order that comes after its own end is not run.
@@ -154,6 +165,7 @@ class WorkerMachine(Machine[Nothing]):
     def _on_connected(self, event: Connected, now: Instant) -> None:
         self._orchestrators.add(event.peer)
         self.emit(Send(event.peer, self._offers(event.peer)))
+        self.ask_for_account(event.peer, now)
         self._heartbeat_due = Instant(0)
 
     def _on_disconnected(self, event: Disconnected, now: Instant) -> None:
@@ -184,7 +196,14 @@ class WorkerMachine(Machine[Nothing]):
             fault = words.Fault(Busy.code, "the worker has no free slot for this")
             self.emit(Send(peer, words.Failure(word.job, word.epoch, fault)))
             return
-        task = Task(word.job, word.epoch, peer, need, later(now, word.deadline_ms))
+        most = part(word.price.cost(word.spec.units_max), word.share_ppm)
+        objection = self.objection(peer, word, most)
+        if objection:
+            self.emit(Send(peer, words.Failure(word.job, word.epoch, words.Fault(Busy.code, objection))))
+            return
+        terms = Terms(word.job, word.epoch, peer, word.spec, word.price, word.digest)
+        order = Order(terms, word.share_ppm, most)
+        task = Task(word.job, word.epoch, peer, need, later(now, word.deadline_ms), order)
         self.tasks[word.job, word.epoch] = task
         self._running.setdefault(need, {})[word.job, word.epoch] = peer
         self.emit(Run(word))
@@ -194,23 +213,31 @@ class WorkerMachine(Machine[Nothing]):
         self._close(peer, word.job, word.epoch)
 
     def _hear_settled(self, peer: NodeId, word: words.Settled, now: Instant) -> None:
-        if self._close(peer, word.job, word.epoch):
-            self.earned[peer] = Wei(self.earned.get(peer, 0) + word.wei)
+        known = self.tasks.get((word.job, word.epoch))
+        if word.wei < 0 or (known is not None and word.wei > known.order.most):
+            raise Untrusted(f"{peer} settles job {word.job} with {word.wei} wei: not our share of its price")
+        task = self._close(peer, word.job, word.epoch, word.wei)
+        if task is not None and word.wei and task.phase is Phase.ANSWERED:
+            self.claim(Claim(task.order, task.units, task.answer, task.run_ms))
 
-    def _close(self, peer: NodeId, job: JobId, epoch: int) -> bool:
+    def _close(self, peer: NodeId, job: JobId, epoch: int, wei: Wei | None = None) -> Task | None:
+        """A job is over, paid for or not; the task that it was, if it was one."""
         self._closed[peer, job, epoch] = None
         if len(self._closed) > self.rules.closed_max:
             del self._closed[next(iter(self._closed))]
         task = self.tasks.get((job, epoch))
         if task is None or task.orchestrator != peer:
-            return False
+            return None
         del self.tasks[job, epoch]
         if task.phase is Phase.RUNNING:
             self._ran(task)
             self.emit(Stop(job, epoch))
+            units = self._spoken.pop((job, epoch), 0)
         else:
             self.emit(Retire(_answer(job, epoch)))
-        return True
+            units = task.units
+        self.settle(peer, task.order, units, wei)
+        return task
 
     def _hear_heartbeat(self, peer: NodeId, word: words.Heartbeat, now: Instant) -> None:
         """An orchestrator thinks that these are here; say which are not, and take their orders no more."""
@@ -233,6 +260,8 @@ class WorkerMachine(Machine[Nothing]):
     def _on_runner_spoke(self, event: RunnerSpoke, now: Instant) -> None:
         task = self.tasks.get((event.job, event.epoch))
         if task is not None and task.phase is Phase.RUNNING:
+            if task.order.terms.spec.stream:
+                self._spoken[event.job, event.epoch] = event.units
             word = words.Progress(event.job, event.epoch, event.units, event.offset, event.text)
             self.emit(Send(task.orchestrator, word))
 
@@ -245,11 +274,13 @@ class WorkerMachine(Machine[Nothing]):
             self._fail(task, fault)
             return
         self._ran(task)
-        self.tasks[event.job, event.epoch] = replace(task, phase=Phase.ANSWERED)
-        self.answered += 1
-        result = words.Result(
-            event.job, event.epoch, event.units, event.run_ms, digest(event.body), event.body
+        self._spoken.pop((event.job, event.epoch), None)
+        name = digest(event.body)
+        self.tasks[event.job, event.epoch] = replace(
+            task, phase=Phase.ANSWERED, units=event.units, answer=name, run_ms=event.run_ms
         )
+        self.answered += 1
+        result = words.Result(event.job, event.epoch, event.units, event.run_ms, name, event.body)
         self.emit(Deliver(_answer(event.job, event.epoch), task.orchestrator, result))
 
     def _on_runner_failed(self, event: RunnerFailed, now: Instant) -> None:
@@ -260,6 +291,8 @@ class WorkerMachine(Machine[Nothing]):
     def _fail(self, task: Task, fault: words.Fault) -> None:
         self._ran(task)
         del self.tasks[task.job, task.epoch]
+        self._spoken.pop((task.job, task.epoch), None)
+        self.settle(task.orchestrator, task.order, 0, None)
         self.emit(Send(task.orchestrator, words.Failure(task.job, task.epoch, fault)))
 
     def _on_draining(self, event: Draining, now: Instant) -> None:
@@ -287,9 +320,10 @@ class WorkerMachine(Machine[Nothing]):
 
     def _offers(self, peer: NodeId) -> words.Offers:
         """What this orchestrator can have: all slots but those that others' jobs hold."""
-        if self._draining:
-            return words.Offers(())
-        return words.Offers(tuple(self._offer(runner, peer) for runner in self.runners.values()))
+        offers: tuple[words.Offer, ...] = ()
+        if not self._draining and self.works_for(peer):
+            offers = tuple(self._offer(runner, peer) for runner in self.runners.values())
+        return words.Offers(offers, self.payout, self.rules.share_ppm_min, self.rules.float_wei)
 
     def _offer(self, runner: RunnerReady, peer: NodeId) -> words.Offer:
         slots = runner.slots - self._taken(runner.need, peer)
@@ -300,6 +334,11 @@ class WorkerMachine(Machine[Nothing]):
         for peer in sorted(self._orchestrators):
             if peer != but:
                 self.emit(Send(peer, self._offers(peer)))
+
+    def changed_mind(self, peer: NodeId) -> None:
+        """What an orchestrator can have is other than before."""
+        if peer in self._orchestrators:
+            self.emit(Send(peer, self._offers(peer)))
 
     # Time
 
@@ -313,6 +352,7 @@ class WorkerMachine(Machine[Nothing]):
                 self._close(task.orchestrator, task.job, task.epoch)
         if self._more and len(self._orchestrators) > 1:
             self._announce()
+        self.look_at_earnings(now)
         if self._heartbeat_due <= now:
             self._heartbeat_due = later(now, self.rules.heartbeat_ms)
             for peer in sorted(self._orchestrators):
@@ -321,7 +361,8 @@ class WorkerMachine(Machine[Nothing]):
                     self.emit(Send(peer, words.Heartbeat(tuple(held))))
 
     def _on_restarted(self, event: Restarted, now: Instant) -> None:
-        """There is nothing to take up again."""
+        """No job is taken up again."""
+        self.take_up_earnings()
 
     def _on_absent(self, event: Absent, now: Instant) -> None:
         """Leases are the orchestrators' to judge."""
@@ -336,17 +377,11 @@ class WorkerMachine(Machine[Nothing]):
         for need, runner in self.runners.items():
             if len(self._running.get(need, ())) > runner.slots:
                 raise Broken(f"{len(self._running[need])} jobs run on {runner.slots} slots of {need}")
-
-    def dump(self) -> Nothing:
-        """Nothing is durable."""
-        return Nothing()
-
-    def load(self, state: Nothing) -> None:
-        """Nothing is durable."""
+        self.check_exposures(task.order for task in self.tasks.values())
 
     def busy(self) -> bool:
-        """True while jobs are here, or somebody has yet to hear of a slot."""
-        return bool(self.tasks) or (self._more and len(self._orchestrators) > 1)
+        """True while jobs are here, money is to be looked at, or somebody has yet to hear of a slot."""
+        return bool(self.tasks) or self.unsettled or (self._more and len(self._orchestrators) > 1)
 
     def handle(self, event: Event, now: Instant) -> Sequence[Effect | Fact]:
         """Decide what follows; a worker that drains says when nothing is left."""
@@ -356,6 +391,7 @@ class WorkerMachine(Machine[Nothing]):
         return out
 
     handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
+        **Payments.payment_handlers,
         Connected: _on_connected,
         Disconnected: _on_disconnected,
         Heard: _on_heard,
@@ -376,6 +412,7 @@ class WorkerMachine(Machine[Nothing]):
         words.Cancel: _hear_cancel,
         words.Settled: _hear_settled,
         words.Heartbeat: _hear_heartbeat,
+        **Payments.payment_words,
     }
 
 

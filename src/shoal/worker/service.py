@@ -8,26 +8,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import shutil
 from functools import partial
 from pathlib import Path
 
 from shoal.errors import Failed, ShoalError
-from shoal.ids import JobId
+from shoal.ids import JobId, NodeId
 from shoal.machine import Effect
+from shoal.runtime.chance import draw
 from shoal.runtime.errand import Abandoned, Errand
-from shoal.runtime.keys import NodeKey
+from shoal.runtime.keys import NodeKey, verify
 from shoal.runtime.node import Address, Node, heed_signals, until_told_to_stop
-from shoal.units import MIB
 from shoal.wire import words
 from shoal.wire.codec import decode_payload, encode_payload
 from shoal.wire.faults import fault_of
 from shoal.wire.pipelines import PIPELINES, Pipeline, pipeline
 from shoal.work.queue import Need
 from shoal.worker import translation
+from shoal.worker.cashier import Cashier
 from shoal.worker.config import RunnerSettings, Settings
 from shoal.worker.exchange import Pool
+from shoal.worker.fetching import fetched
 from shoal.worker.machine import (
     Drained,
     Draining,
@@ -38,9 +39,8 @@ from shoal.worker.machine import (
     Stop,
     WorkerMachine,
 )
-from shoal.worker.models import Model, ensure, find, models_home
+from shoal.worker.payments import FindPayment
 from shoal.worker.runners import Runner, new_sockets
-from shoal.worker.sources import sources
 from shoal.worker.starts import Starts
 
 log = logging.getLogger("shoal.worker")
@@ -59,11 +59,14 @@ class Service:
         self._drained = asyncio.Event()
         self._sockets = new_sockets(Path(settings.home))
         self._starts = Starts(Path(settings.home) / "starts.json")
-        self.node = Node("worker", Path(settings.home), self._build, self._perform, durable=False)
+        self.node = Node("worker", Path(settings.home), self._build, self._perform, awaited=False)
+        payout = NodeId(settings.payout or self.node.key.id)
+        self._cashier = Cashier(Path(settings.home), settings.chain, payout, self.node.post_soon)
 
     async def start(self) -> None:
         """Dial the orchestrators, and start the runners; each takes jobs when its model is here."""
         self.node.start()
+        self._cashier.start()
         self.node.dial([Address.parse(text) for text in self._settings.orchestrators])
         for number, runner in enumerate(self._settings.runners):
             self._keeping.append(asyncio.create_task(self._keep(number, runner)))
@@ -78,17 +81,25 @@ class Service:
         for task in self._keeping:
             task.cancel()
         await asyncio.gather(*self._keeping, return_exceptions=True)
+        await self._cashier.stop()
         await self.node.close()
         shutil.rmtree(self._sockets, ignore_errors=True)
 
     def _build(self, key: NodeKey) -> WorkerMachine:
-        self.machine = WorkerMachine(self._settings.rules)
+        self.machine = WorkerMachine(
+            self._settings.rules,
+            node=key.id,
+            verify=verify,
+            payout=NodeId(self._settings.payout),
+            draw=draw,
+            sees_chain=not self._settings.chain.off,
+        )
         return self.machine
 
     async def _keep(self, number: int, settings: RunnerSettings) -> None:
         folder = Path()
         if not settings.command and pipeline(settings.pipeline).has_models:
-            folder = await asyncio.to_thread(_fetch, settings)
+            folder = await asyncio.to_thread(fetched, settings)
         socket = self._sockets / f"{number}.sock"
         runner = Runner(settings, folder, socket, self.node.post, self._starts)
         self._runners[runner.need] = runner
@@ -102,6 +113,8 @@ class Service:
                 self._begin(order)
             case Drained():
                 self._drained.set()
+            case FindPayment():
+                self._cashier.find(effect)
             case Stop(job, epoch):
                 if (running := self._jobs.get((job, epoch))) is not None:
                     running.cancel()
@@ -171,21 +184,6 @@ class Service:
     def _stream(self, order: words.Job, assembly: translation.Assembly, data: bytes) -> None:
         for piece in assembly.feed(data):
             self.node.post(RunnerSpoke(order.job, order.epoch, piece.units, piece.offset, piece.text))
-
-
-def _fetch(settings: RunnerSettings) -> Path:
-    """The folder with a runner's model; says how far a download has come, every tenth of it."""
-    model = find(settings.pipeline, settings.model)
-    said = -1
-
-    def progress(_: Model, done_bytes: int, total_bytes: int) -> None:
-        nonlocal said
-        tenth = 10 * done_bytes // max(1, total_bytes)
-        if tenth > said and done_bytes < total_bytes:
-            said = tenth
-            log.info("fetching %s: %d of %d MB", model.id, done_bytes // MIB, total_bytes // MIB)
-
-    return ensure(model, models_home(os.environ), progress, sources(os.environ))
 
 
 async def serve(settings: Settings) -> None:

@@ -18,8 +18,8 @@ BUGS: dict[str, tuple[Change, ...]] = {
     "act-before-commit": (
         Change(
             "runtime/host.py",
-            "if self._journal.durable >= self._appended and not self._pending:",
-            "if True:",
+            "if self._pending or self._journal.durable < self._appended:",
+            "if False:",
         ),
     ),
     "answer-before-the-lease-lasts": (
@@ -39,31 +39,28 @@ BUGS: dict[str, tuple[Change, ...]] = {
     "forget-the-second-attempt": (
         Change(
             "gateway/books.py",
-            "        for leases in (self.leases, self.hedges):\n            if job.id in leases:\n",
-            "        for leases in (self.leases, self.hedges):\n"
-            "            if leases is self.hedges:\n"
-            "                leases.end(job.id)\n"
-            "            if job.id in leases:\n",
+            "if (lease := leases.end(job.id)) is not None:",
+            "if (lease := leases.end(job.id)) is not None and leases is not self.hedges:",
         ),
     ),
     "release-a-hold-twice": (
         Change(
             "money/ledger.py",
-            "left = Wei(self._held.get(held.account, 0) - held.wei)",
-            "left = Wei(max(0, self._held.get(held.account, 0) - 2 * held.wei))",
+            "left = minus(self._held.get(held.account, NOTHING), held.wei)",
+            "left = Wei(max(0, self._held.get(held.account, NOTHING) - 2 * held.wei))",
         ),
     ),
     "capacity-by-counter": (
         Change(
             "orchestrator/machine.py",
-            "            relay.answered = True\n",
-            "            relay.answered = True\n"
+            "            self._answered[name] = None\n",
+            "            self._answered[name] = None\n"
             "            for tasks in self.leases._by_holder[peer].values():\n"
             "                tasks.discard(task.id)\n",
         ),
     ),
     "forget-a-timer-at-replay": (
-        Change("machine.py", "if isinstance(event, Tick | Restarted):", "if isinstance(event, Tick):"),
+        Change("machine.py", "if isinstance(event, _RINGS):", "if isinstance(event, Tick):"),
     ),
     "dedupe-by-key-alone": (Change("work/idempotency.py", "if use.request != request:", "if False:"),),
     "remember-no-key": (
@@ -91,7 +88,7 @@ BUGS: dict[str, tuple[Change, ...]] = {
             "money/wei.py", "Wei(amount * share_ppm // MILLION)", "Wei(-(-amount * share_ppm // MILLION))"
         ),
     ),
-    "release-what-was-earned": (Change("work/task.py", "    (Phase.RELEASED, Earned): Phase.EARNED,\n", ""),),
+    "release-what-was-earned": (Change("work/task.py", "    (RELEASED, Earned): EARNED,\n", ""),),
     "read-before-commit": (
         Change("sim/houses.py", "self.host.when_durable(lambda: tell(view))", "tell(view)"),
     ),

@@ -151,6 +151,7 @@ DECISIONS: dict[tuple[str, str], list[str] | type[Exception]] = {
     **{(story, "another's result"): ["Send Cancel w2"] for story in STORIES},
     **{(story, "another's failure"): ["Send Cancel w2"] for story in STORIES},
     **{(story, "worker came again"): ["Send Heartbeat w"] for story in LIVE},
+    **{("earned", f"worker {event}"): ["Send Account w"] for event in ("came again", "was restarted")},
     ("earned", "gateway's heartbeat"): ["Send Settled g"],
     ("released", "gateway's heartbeat"): ["Send Failure g"],
     **{(story, "another's accept"): ["Send Settled g2"] for story in STORIES},

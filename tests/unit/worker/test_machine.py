@@ -1,4 +1,4 @@
-"""Every event in every phase of a job, decided: what a worker does. It journals nothing."""
+"""Every event in every phase of a job, decided: what a worker does."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from shoal.errors import Untrusted
 from shoal.ids import JobId, NodeId, digest
 from shoal.machine import Connected, Deliver, Disconnected, Effect, Event, Fact, Heard, Send, Tick, Wake
 from shoal.money.wei import Price, Wei
+from shoal.sim.houses import verify
 from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.wire.codec import encode_payload
@@ -28,7 +29,7 @@ from shoal.worker.machine import (
 )
 
 NOW = Instant(1_000_000)
-O1, O2 = NodeId("o1"), NodeId("o2")
+W, O1, O2 = NodeId("w"), NodeId("o1"), NodeId("o2")
 JOB = JobId("job")
 NEED = ("echo", "echo")
 BODY = encode_payload(Payload(b"{}"))
@@ -42,7 +43,7 @@ def order(job: JobId = JOB, epoch: int = 1) -> words.Job:
 
 
 def machine(*events: Event) -> WorkerMachine:
-    made = WorkerMachine(RULES)
+    made = WorkerMachine(RULES, node=W, verify=verify)
     for event in events:
         made.handle(event, NOW)
         made.check()
@@ -103,6 +104,12 @@ def told(outcome: Sequence[Effect | Fact]) -> list[str]:
     return lines
 
 
+def offered(outcome: Sequence[Effect | Fact]) -> list[words.Offer]:
+    """What was offered to the first orchestrator."""
+    sent = [e.word for e in outcome if isinstance(e, Send) and e.peer == O1]
+    return [offer for word in sent if isinstance(word, words.Offers) for offer in word.offers]
+
+
 IDLE = ("unknown", "answered", "closed")
 
 #: What follows; nothing where there is no line.
@@ -154,17 +161,17 @@ def test_every_event_in_every_phase(story: str, event: str) -> None:
 def test_a_cold_runner_takes_jobs_and_says_what_the_first_will_wait() -> None:
     worker = machine(Connected(O1, "orchestrator", "boot"))
     cold = worker.handle(RunnerReady(NEED, 2, cold_ms=900, batch=2), NOW)
-    assert Send(O1, words.Offers((words.Offer(*NEED, 2, 900, 2),))) in cold
+    assert words.Offer(*NEED, 2, 900, 2) in offered(cold)
     assert "Run" in told(worker.handle(Heard(O1, order()), NOW))
     warm = worker.handle(RunnerReady(NEED, 2, batch=2), NOW)
-    assert Send(O1, words.Offers((words.Offer(*NEED, 2, 0, 2),))) in warm
+    assert words.Offer(*NEED, 2, 0, 2) in offered(warm)
 
 
 def test_what_an_orchestrator_settled_is_counted_once() -> None:
     worker = machine(*STORIES["answered"])
     for _ in range(2):
         worker.handle(Heard(O1, words.Settled(JOB, 1, Wei(3))), NOW)
-    assert worker.earned == {O1: 3}
+    assert worker.earnings.counted(O1) == 3
 
 
 def test_a_closed_job_does_not_run_again() -> None:
@@ -180,7 +187,7 @@ def test_a_cancel_may_overtake_its_order() -> None:
 
 
 def test_closed_jobs_are_forgotten_one_day() -> None:
-    worker = WorkerMachine(Rules(closed_max=2))
+    worker = WorkerMachine(Rules(closed_max=2), node=W, verify=verify)
     for event in (*MET, *(Heard(O1, words.Cancel(JobId(f"job {n}"), 1)) for n in range(3))):
         worker.handle(event, NOW)
     assert "Run" in told(worker.handle(Heard(O1, order(JobId("job 0"))), NOW))

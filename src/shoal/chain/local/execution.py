@@ -6,7 +6,9 @@ Ethereum's Prague.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from Crypto.Hash import keccak
@@ -25,6 +27,12 @@ from msgspec import Struct
 from rlp.exceptions import RLPException
 
 from shoal.errors import Refused
+
+#: How deep a contract's calls may nest in Python. The library sets this for the whole process when it is loaded,
+#: where a text of many brackets would then overflow the stack of whoever decodes it; so it is taken back at once.
+DEPTH_MAX = sys.getrecursionlimit()
+DEPTH_USUAL = 1_000
+sys.setrecursionlimit(DEPTH_USUAL)
 
 #: The root of no accounts at all, and of no transactions.
 EMPTY_ROOT = bytes(BLANK_ROOT_HASH)
@@ -253,7 +261,8 @@ class Accounts:
         """Do what it says, and take what it costs. Raises `Refused`, with nothing done, if it cannot be begun."""
         self._state.lock_changes()
         try:
-            computation = self._state.apply_transaction(transaction.signed)
+            with _deep():
+                computation = self._state.apply_transaction(transaction.signed)
         except ValidationError as error:
             raise Refused(str(error)) from error
         return _outcome(transaction.signed, computation)
@@ -272,7 +281,8 @@ class Accounts:
         if call.gas < spoofed.intrinsic_gas:
             raise Refused(f"intrinsic gas too low: have {call.gas}, want {spoofed.intrinsic_gas}")
         try:
-            computation = self._state.apply_transaction(spoofed)
+            with _deep():
+                computation = self._state.apply_transaction(spoofed)
         except ValidationError as error:
             raise Refused(str(error)) from error
         return _outcome(spoofed, computation)
@@ -281,6 +291,16 @@ class Accounts:
         """Keep what has been done; the root of it all."""
         self._state.persist()
         return bytes(self._state.state_root)
+
+
+@contextmanager
+def _deep() -> Iterator[None]:
+    """While bytecode runs."""
+    sys.setrecursionlimit(DEPTH_MAX)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(DEPTH_USUAL)
 
 
 def _outcome(transaction: Any, computation: Any) -> Outcome:

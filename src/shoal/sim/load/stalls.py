@@ -22,7 +22,7 @@ from shoal.orchestrator.config import Rules as OrchestratorRules
 from shoal.policy.retries import began
 from shoal.runtime.host import Rules
 from shoal.runtime.virtual import Network
-from shoal.sim.houses import GatewayNode, OrchestratorNode, WorkerNode
+from shoal.sim.houses import GatewayNode, OrchestratorNode, WorkerNode, verify
 from shoal.sim.load.rivals import Outcome, Rival
 from shoal.sim.load.trace import Operator
 from shoal.sim.node import Node, Trace
@@ -171,7 +171,7 @@ class Hands(WorkerNode):
 
     def machine(self) -> Machine[Any]:
         """A worker that looks at its clock as seldom as it can."""
-        return WorkerMachine(WORKER_RULES)
+        return WorkerMachine(WORKER_RULES, node=self.name, verify=verify)
 
     def begun(self) -> None:
         """What was loaded is not any more."""

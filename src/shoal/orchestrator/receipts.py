@@ -1,0 +1,63 @@
+"""The receipts that go out with answers, signed together, and shown again to the worker whose answer it was."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+from msgspec.structs import replace
+
+from shoal.errors import Untrusted
+from shoal.ids import Digest, JobId, NodeId
+from shoal.machine import Send, Value
+from shoal.money.payee import Payee
+from shoal.orchestrator.config import Rules
+from shoal.orchestrator.payouts import Payouts, Sign
+from shoal.units import Instant
+from shoal.wire import words
+from shoal.work.receipt import Terms
+from shoal.work.seal import seal
+from shoal.work.task import Task
+
+
+class Receipts(Payouts):
+    """The books and payments, and what is signed of them for others."""
+
+    def __init__(self, rules: Rules, payee: Payee | None, *, node: NodeId, sign: Sign) -> None:
+        super().__init__(rules, payee, node=node, sign=sign)
+        #: Answers on their way, good or bad, to whom, and their receipts, which wait to be signed together.
+        self._unsealed: list[tuple[NodeId, words.Result | words.Failure, words.Receipt]] = []
+        #: The receipts that went out of late, for workers who ask.
+        self._sent: OrderedDict[tuple[JobId, int], words.Receipt] = OrderedDict()
+
+    def seal_soon(
+        self, task: Task, word: words.Result | words.Failure, units: int, answer: Digest, run_ms: int
+    ) -> None:
+        """Say how an attempt has ended once its receipt is signed, with the others of this moment."""
+        lease = task.lease
+        terms = Terms(lease.job, lease.epoch, self.node, lease.spec, lease.price, lease.request)
+        receipt = terms.receipt(lease.worker, units, answer, run_ms, credit=self.credit(lease.gateway))
+        self._unsealed.append((lease.gateway, word, receipt))
+
+    def pass_on(self) -> None:
+        """Sign what has been answered, all at once, and send it."""
+        answers, self._unsealed = self._unsealed, []
+        receipts = seal([receipt for _, _, receipt in answers], self._sign)
+        for (gateway, answer, _), receipt in zip(answers, receipts, strict=True):
+            self.emit(Send(gateway, replace(answer, receipt=receipt)))
+            if receipt.answer:
+                self._sent[receipt.job, receipt.epoch] = receipt
+        while len(self._sent) > self.rules.receipts_max:
+            self._sent.popitem(last=False)
+
+    def _hear_receipt_asked(self, peer: NodeId, word: words.ReceiptAsked, now: Instant) -> None:
+        receipt = self._sent.get((word.job, word.epoch))
+        if receipt is not None and receipt.worker != peer:
+            raise Untrusted(f"{peer} asks for the receipt of another's job {word.job}")
+        self.emit(Send(peer, words.ReceiptShown(word.job, word.epoch, receipt)))
+
+    worker_words: ClassVar[Mapping[type[Value], Callable[..., None]]] = {
+        **Payouts.worker_words,
+        words.ReceiptAsked: _hear_receipt_asked,
+    }
