@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from shoal.chain.account import Account
 from shoal.chain.bindings import TicketBroker
@@ -167,14 +168,7 @@ async def test_a_node_that_is_down_is_said_once_and_outlived(place: Place, caplo
     async with asyncio.timeout(20):
         while place.rpc._asked < asked + 5:  # noqa: ASYNC110 - what is waited for is that it asks on
             await asyncio.sleep(0.01)
-    place.service = Service(
-        Settings(
-            **{
-                **{n: getattr(place.settings, n) for n in place.settings.__struct_fields__},
-                "http_addr": address,
-            }
-        )
-    )
+    place.service = Service(replace(place.settings, http_addr=address))
     await place.service.start()
     place.service.chain.mine(1)
     await asyncio.wait_for(seen.wait(), 20)
