@@ -28,6 +28,7 @@ class Tendered(Fact, frozen=True):
     issued: TicketsIssued
     payment: Payment
     wei: Wei
+    pipeline: str = ""
 
 
 class Booked(Fact, frozen=True):
