@@ -189,6 +189,10 @@ class _Sender:
         self.pending: dict[Hash, WinningTicket] = {}
         self.pending_wei = 0
 
+    def live(self, block: int) -> int:
+        """How many parameters have not expired at this block."""
+        return sum(seen.expiration_block > block for seen in self.params.values())
+
     def add(self, winner: WinningTicket) -> None:
         self.pending[winner.ticket_hash] = winner
         self.pending_wei += winner.face_wei
@@ -288,16 +292,24 @@ class Payee:
             return Fault.PARAMS_EXPIRED
         if params.win_prob == NO_HASH:
             return Fault.NO_WIN
-        known = self._senders.get(sender)
-        if known is None and len(self._senders) >= self.rules.senders_max:
-            return Fault.SENDERS
-        if (
-            known is not None
-            and params.recipient_rand_hash not in known.params
-            and len(known.params) >= self.rules.params_per_sender_max
-        ):
-            return Fault.PARAMS
+        if fault := self._fault_of_memory(params, sender, max(view.block, self._block)):
+            return fault
         return self._fault_of_round(params, view) or self._unlocking(view, funds)
+
+    def _fault_of_memory(self, params: TicketParams, sender: NodeId, block: int) -> Fault | None:
+        """Whether there is room to remember new parameters, or a new sender, once what has expired is forgotten."""
+        known = self._senders.get(sender)
+        if known is None:
+            limit = self.rules.senders_max
+            if len(self._senders) >= limit and limit <= sum(
+                bool(each.pending) or each.live(block) > 0 for each in self._senders.values()
+            ):
+                return Fault.SENDERS
+        elif params.recipient_rand_hash not in known.params:
+            limit = self.rules.params_per_sender_max
+            if len(known.params) >= limit and known.live(block) >= limit:
+                return Fault.PARAMS
+        return None
 
     def _fault_of_round(self, params: TicketParams, view: ChainView) -> Fault | None:
         if params.creation_round == 0 and params.creation_round_hash == NO_HASH:
