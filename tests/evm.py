@@ -20,8 +20,9 @@ from eth_keys import keys
 from msgspec import Struct
 
 from shoal.chain.local.blocks import Receipt
-from shoal.chain.local.chain import LocalChain, Reverted, failure, keccak_of
-from shoal.chain.local.execution import Call, Log, sign
+from shoal.chain.local.chain import LocalChain
+from shoal.chain.local.execution import Call, Log, keccak_of, sign
+from shoal.chain.local.refusal import Reverted, failure
 from shoal.chain.local.shelf import Shelf
 
 __all__ = ["Account", "Contract", "Emitted", "Evm", "Reverted", "Sent"]

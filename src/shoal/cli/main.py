@@ -51,6 +51,7 @@ COMMANDS: dict[str, Entry] = {
     "sim": Entry("shoal.cli.sim", "put the gateway and its rivals to a load in virtual time"),
     "gateway": Entry("shoal.cli.gateway", "run a gateway: it buys work for its clients"),
     "orchestrator": Entry("shoal.cli.orchestrator", "run an orchestrator: it sells the work of its workers"),
+    "chain": Entry("shoal.cli.chain", "run a chain of your own, with all contracts on it"),
     "worker": Entry("shoal.cli.worker", "run a worker: it does the work"),
 }
 

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from eth.db.trie import make_trie_root_and_nodes
 from eth.vm.forks.prague.blocks import PragueBlockHeader
 from msgspec import Struct
+from rlp import encode
 
 from shoal.chain.local.execution import EMPTY_ROOT, NO_HASH, NOBODY, Around, Log, Outcome, Transaction
 
 BLOOM_BYTES = 256
+#: A list in RLP that is shorter has a head of one byte.
+SHORT_BYTES = 56
 
 
 class Receipt(Struct, frozen=True):
@@ -24,6 +27,7 @@ class Receipt(Struct, frozen=True):
     kind: int
     sender: bytes
     to: bytes | None
+    #: Where the contract is that it was to make, also if that failed.
     created: bytes | None
     success: bool
     gas_used: int
@@ -52,6 +56,8 @@ class Block(Struct, frozen=True):
     gas_used: int
     randomness: bytes
     extra: bytes
+    #: As it would travel.
+    size_bytes: int
     transactions: tuple[bytes, ...]
 
 
@@ -82,7 +88,7 @@ class Draft:
                 kind=transaction.kind,
                 sender=transaction.sender,
                 to=transaction.to,
-                created=outcome.created,
+                created=transaction.creates,
                 success=outcome.success,
                 gas_used=outcome.gas_used,
                 gas_used_so_far=self.gas_used,
@@ -134,8 +140,23 @@ class Draft:
             gas_used=self.gas_used,
             randomness=around.randomness,
             extra=extra,
+            size_bytes=self._size_bytes(header),
             transactions=tuple(transaction.hash for transaction in self.transactions),
         )
+
+    def _size_bytes(self, header: PragueBlockHeader) -> int:
+        transactions = [
+            transaction.raw if transaction.kind == 0 else encode(transaction.raw)
+            for transaction in self.transactions
+        ]
+        # Beside the transactions there are two empty lists, of uncles and of withdrawals.
+        return _in_list_bytes(len(encode(header)) + _in_list_bytes(sum(map(len, transactions))) + 2)
+
+
+def _in_list_bytes(size_bytes: int) -> int:
+    """How long a list in RLP is, by what is in it."""
+    head_bytes = 1 if size_bytes < SHORT_BYTES else 1 + (size_bytes.bit_length() + 7) // 8
+    return head_bytes + size_bytes
 
 
 def _root(items: Sequence[object]) -> bytes:

@@ -6,15 +6,25 @@ its shelf before the answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from Crypto.Hash import keccak
 from msgspec import Struct
 
 from shoal.chain.local.blocks import Block, Draft, Receipt
-from shoal.chain.local.execution import EMPTY_ROOT, NO_HASH, Accounts, Around, Call, Log, Outcome, Transaction
+from shoal.chain.local.execution import (
+    EMPTY_ROOT,
+    NO_HASH,
+    Accounts,
+    Around,
+    Call,
+    Log,
+    Outcome,
+    Transaction,
+    keccak_of,
+)
 from shoal.chain.local.pool import Pool
+from shoal.chain.local.refusal import failure
 from shoal.chain.local.shelf import Entry, Shelf
 from shoal.errors import NotFound, Refused
 from shoal.units import SECOND_MS
@@ -32,27 +42,16 @@ SAFE_BLOCKS = 32
 FINAL_BLOCKS = 64
 #: A transfer's gas: less is never enough.
 GAS_MIN = 21_000
-#: Of `Error(string)`.
-ERROR_SELECTOR = bytes.fromhex("08c379a0")
 #: An estimate may be so much too high, in parts per thousand.
 ESTIMATE_SLACK = 15
-
-
-class Reverted(Refused):
-    """A contract refused a call."""
-
-    code = "reverted"
-
-    def __init__(self, message: str, data: bytes) -> None:
-        super().__init__(message)
-        self.data = data
 
 
 class Found(Struct, frozen=True):
     """A log and where it stands."""
 
-    entry: Entry
     block: Block
+    receipt: Receipt
+    #: Among the logs of its block.
     position: int
     log: Log
 
@@ -85,6 +84,8 @@ class LocalChain:
         self._snapshots: dict[int, Snapshot] = {}
         self._snapshots_made = 0
         self._default_fee_wei = base_fee_wei
+        #: Called with the number of each block before it is made: a transaction that must be in it, if there is one.
+        self.before_block: Callable[[int], bytes | None] = lambda number: None
         head = shelf.head()
         if head is None:
             with shelf.change():
@@ -153,7 +154,7 @@ class LocalChain:
                     found = self.block(entry.number)
                     assert found is not None
                     block = found
-                yield Found(entry, block, entry.receipt.log_position + offset, log)
+                yield Found(block, entry.receipt, entry.receipt.log_position + offset, log)
 
     def accounts(self, block: Block | None = None) -> Accounts:
         """All accounts as they stand after a block, the last one if none is named."""
@@ -185,9 +186,11 @@ class LocalChain:
             raise failure(most)
         low, high = max(GAS_MIN, most.gas_used) - 1, call.gas
         # What is passed on to another contract is at most 63 of 64 parts of what is left.
-        likely = min(call.gas, (most.gas_needed + 2_300) * 64 // 63)
-        if self._suffices(call, likely, block):
-            high = likely
+        for likely in (most.gas_needed, (most.gas_needed + 2_300) * 64 // 63):
+            if likely < high and self._suffices(call, likely, block):
+                high = likely
+                break
+            low = min(likely, high - 1)
         while high - low > 1 and (high - low) * 1_000 > high * ESTIMATE_SLACK:
             middle = (low + high) // 2
             if self._suffices(call, middle, block):
@@ -230,10 +233,7 @@ class LocalChain:
         if self._shelf.entry(transaction.hash) is not None:
             raise Refused("already known")
         with self._change():
-            old = self.pool.add(transaction)
-            if old is not None:
-                self._shelf.drop_waiting([old.hash])
-            self._shelf.put_waiting(transaction.hash, raw)
+            self._take_in(transaction)
             if self.automine:
                 self._mine_ready(transaction)
         return transaction.hash
@@ -268,6 +268,21 @@ class LocalChain:
         """Give an account what it shall have, in a block of its own."""
         with self._change():
             self._mine(lambda accounts: accounts.set_balance_wei(address, balance_wei), empty=True)
+
+    def give(self, amounts: Mapping[bytes, int]) -> list[bytes]:
+        """Give so many wei to each who was never given any, all in one block; who that was."""
+        new = {who: wei for who, wei in amounts.items() if not self._shelf.note(_given(who), 0)}
+
+        def add(accounts: Accounts) -> None:
+            for who, wei in new.items():
+                accounts.set_balance_wei(who, accounts.balance_wei(who) + wei)
+
+        if new:
+            with self._change():
+                self._mine(add, empty=True)
+                for who in new:
+                    self._shelf.put_note(_given(who), 1)
+        return list(new)
 
     def increase_time(self, seconds: int) -> int:
         """Let the next block be so much later; how far this clock is before the computer's."""
@@ -313,18 +328,30 @@ class LocalChain:
             self._load()
         return True
 
-    def reorganise(self, depth: int, raws: Sequence[bytes] = ()) -> None:
-        """Put other blocks in the place of the last ones: the first has these transactions, the others none."""
+    def reorganise(self, depth: int, raws: Mapping[int, Sequence[bytes]] | None = None) -> None:
+        """Put other blocks in the place of the last ones, with these transactions by the place of their block.
+
+        What was in the old blocks and is not among them is gone: whoever wants it back has to send it again.
+        """
         if not 0 < depth <= self.head.number:
             raise Refused(f"there are {self.head.number} blocks that could go, not {depth}")
         with self._change():
             self._cut(self.head.number - depth)
-            for raw in raws:
-                transaction = Transaction(raw)
-                self.pool.add(transaction)
-                self._shelf.put_waiting(transaction.hash, raw)
-            for number in range(depth):
-                self._mine(empty=number > 0)
+            for place in range(depth):
+                wanted = [Transaction(raw) for raw in (raws or {}).get(place, ())]
+                for transaction in wanted:
+                    self._take_in(transaction)
+                self._mine(empty=not wanted)
+
+    def drop(self, digest: bytes) -> bool:
+        """Forget a transaction that waits; False if it does not."""
+        transaction = self.pool.get(digest)
+        if transaction is None:
+            return False
+        with self._change():
+            self.pool.drop(transaction)
+            self._shelf.drop_waiting([digest])
+        return True
 
     def roll_back(self, depth: int) -> None:
         """Take the last blocks away, and what was in them."""
@@ -384,6 +411,12 @@ class LocalChain:
                 f"balance {balance_wei}, tx cost {transaction.cost_wei_max}"
             )
 
+    def _take_in(self, transaction: Transaction) -> None:
+        old = self.pool.add(transaction)
+        if old is not None:
+            self._shelf.drop_waiting([old.hash])
+        self._shelf.put_waiting(transaction.hash, transaction.raw)
+
     def _mine_ready(self, wanted: Transaction | None) -> None:
         """A block of what can be run, if anything can. Raises why, if `wanted` turns out to be of no use."""
         dropped = self._mine(unless_empty=True)
@@ -399,6 +432,9 @@ class LocalChain:
     ) -> dict[bytes, Refused]:
         """The next block; what was thrown away because it cannot be run, and why."""
         parent = self.head
+        must = self.before_block(parent.number + 1)
+        if must is not None:
+            self._take_in(Transaction(must))
         timestamp_s = max(self._now_s(), parent.timestamp_s)
         around = self._around(parent.number + 1, timestamp_s, parent.hash, self.base_fee_wei)
         ancestors = self._shelf.hashes_before(around.number, ANCESTORS)
@@ -407,7 +443,7 @@ class LocalChain:
         dropped: dict[bytes, Refused] = {}
         if prepare is not None:
             prepare(accounts)
-        if len(self.pool) and not empty:
+        if len(self.pool) and (not empty or must is not None):
             self._fill(draft, accounts, dropped)
         if unless_empty and not draft.transactions:
             return dropped
@@ -442,25 +478,8 @@ class LocalChain:
         self._shelf.drop_waiting([transaction.hash for transaction in done])
 
 
-def keccak_of(data: bytes) -> bytes:
-    """Ethereum's hash."""
-    return keccak.new(digest_bits=256, data=data).digest()
-
-
-def failure(outcome: Outcome) -> Refused:
-    """Why a call failed, as an error: with the contract's own words if it has said any."""
-    if not outcome.reverted:
-        return Refused(outcome.error)
-    reason = reason_of(outcome.output)
-    return Reverted(f"execution reverted: {reason}" if reason else "execution reverted", outcome.output)
-
-
-def reason_of(output: bytes) -> str:
-    """The sentence in a contract's refusal, "" if there is none."""
-    if output[:4] != ERROR_SELECTOR or len(output) < 68:
-        return ""
-    length = int.from_bytes(output[36:68])
-    return output[68 : 68 + length].decode(errors="replace") if length <= len(output) - 68 else ""
+def _given(who: bytes) -> str:
+    return f"given 0x{who.hex()}"
 
 
 def _speaks_of(log: Log, topics: Sequence[Sequence[bytes]]) -> bool:

@@ -6,9 +6,13 @@ Ethereum's Prague.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from Crypto.Hash import keccak
+from eth._utils.address import generate_contract_address
 from eth.constants import BLANK_ROOT_HASH
 from eth.db.atomic import AtomicDB
 from eth.exceptions import OutOfGas, Revert
@@ -33,7 +37,17 @@ KINDS = (1, 2)
 #: With what the old form begins: a list in RLP.
 LEGACY_FIRST = 0xC0
 
+#: How deep Python may be: its own limit, and what a contract needs that calls others that call others.
+DEPTH, DEPTH_OF_CALLS = 1_000, 12_288
+# py-evm raises it for the whole process as it is imported. A deep JSON would then break the stack, not its reader.
+sys.setrecursionlimit(DEPTH)
+
 _builder = PragueVM.get_transaction_builder()
+
+
+def keccak_of(data: bytes) -> bytes:
+    """Ethereum's hash."""
+    return keccak.new(digest_bits=256, data=data).digest()
 
 
 class Around(Struct, frozen=True):
@@ -67,8 +81,6 @@ class Outcome(Struct, frozen=True):
     error: str = ""
     reverted: bool = False
     logs: tuple[Log, ...] = ()
-    #: Where the contract that it made is, if it made one.
-    created: bytes | None = None
     #: The most gas that was needed at any time, for what is given back at the end was needed before.
     gas_needed: int = 0
 
@@ -133,6 +145,11 @@ class Transaction:
         return to or None
 
     @property
+    def creates(self) -> bytes | None:
+        """Where the contract will be that it makes, if it makes one."""
+        return created_address(self.sender, self.nonce) if self.to is None else None
+
+    @property
     def value_wei(self) -> int:
         """What it brings along."""
         return int(self.signed.value)
@@ -184,6 +201,16 @@ def sign(secret: bytes, fields: dict[str, Any]) -> bytes:
     return bytes(unsigned.as_signed_transaction(keys.PrivateKey(secret)).encode())
 
 
+def address_of(secret: bytes) -> bytes:
+    """Whose key this is."""
+    return bytes(keys.PrivateKey(secret).public_key.to_canonical_address())
+
+
+def created_address(sender: bytes, nonce: int) -> bytes:
+    """Where the contract is that a sender makes with this nonce."""
+    return bytes(generate_contract_address(sender, nonce))
+
+
 class Accounts:
     """All accounts as they stand at one place in the chain; what is done to them is kept only by `save`."""
 
@@ -233,10 +260,11 @@ class Accounts:
         """Do what it says, and take what it costs. Raises `Refused`, with nothing done, if it cannot be begun."""
         self._state.lock_changes()
         try:
-            computation = self._state.apply_transaction(transaction.signed)
+            with _deep():
+                computation = self._state.apply_transaction(transaction.signed)
+                return _outcome(transaction.signed, computation)
         except ValidationError as error:
             raise Refused(str(error)) from error
-        return _outcome(transaction.signed, computation)
 
     def call(self, call: Call) -> Outcome:
         """Try what would happen; forget these accounts afterwards. Raises `Refused` if it cannot be begun."""
@@ -252,10 +280,11 @@ class Accounts:
         if call.gas < spoofed.intrinsic_gas:
             raise Refused(f"intrinsic gas too low: have {call.gas}, want {spoofed.intrinsic_gas}")
         try:
-            computation = self._state.apply_transaction(spoofed)
+            with _deep():
+                computation = self._state.apply_transaction(spoofed)
+                return _outcome(spoofed, computation)
         except ValidationError as error:
             raise Refused(str(error)) from error
-        return _outcome(spoofed, computation)
 
     def save(self) -> bytes:
         """Keep what has been done; the root of it all."""
@@ -263,9 +292,19 @@ class Accounts:
         return bytes(self._state.state_root)
 
 
+@contextmanager
+def _deep() -> Iterator[None]:
+    """Room for calls within calls."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, DEPTH_OF_CALLS))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
 def _outcome(transaction: Any, computation: Any) -> Outcome:
     error = computation.error if computation.is_error else None
-    created = computation.msg.storage_address if computation.msg.is_create and error is None else None
     gas_used = int(PragueVM.finalize_gas_used(transaction, computation))
     logs = [
         Log(bytes(address), tuple(topic.to_bytes(32) for topic in topics), bytes(data))
@@ -278,7 +317,6 @@ def _outcome(transaction: Any, computation: Any) -> Outcome:
         error=_why(error),
         reverted=isinstance(error, Revert),
         logs=tuple(logs),
-        created=None if created is None else bytes(created),
         gas_needed=max(gas_used, int(transaction.gas - computation.get_gas_remaining())),
     )
 

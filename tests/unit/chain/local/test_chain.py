@@ -185,7 +185,7 @@ def test_a_reorganisation_puts_other_blocks_in_the_place_of_the_last() -> None:
     digest = evm.chain.send(lost)
     evm.mine(2)
     before = [evm.chain.block(number) for number in range(evm.block + 1)]
-    evm.chain.reorganise(3, [kept])
+    evm.chain.reorganise(3, {0: [kept]})
     after = [evm.chain.block(number) for number in range(evm.block + 1)]
     assert len(before) == len(after)
     assert before[:-3] == after[:-3]
@@ -262,3 +262,17 @@ def test_an_error_in_the_middle_of_a_block_leaves_nothing_behind(monkeypatch: py
     assert len(evm.chain.pool) == 0
     assert evm.chain.receipt(evm.chain.send(raw)).success
     assert evm.balance(to) == 1_000_000 * ETHER + 1
+
+
+def test_a_contract_that_calls_itself_goes_as_deep_as_its_gas(evm: Evm) -> None:
+    """Python's own stack must bear it."""
+    call_itself = bytes.fromhex("5f5f5f5f5f305af1")
+    copy = bytes.fromhex("60085f81600a8239f3")
+    made = evm.send(None, copy.replace(b"\x0a", bytes([len(copy)])) + call_itself).receipt.created
+    assert made is not None
+    assert evm.chain.accounts().code(made) == call_itself
+    outcome = evm.chain.call(Call(bytes(20), made, b"", 0, 30_000_000))
+    assert outcome.success
+    assert outcome.gas_used > 21_000 + 500 * 100, (
+        "a call costs 100 gas at least, and it is some five hundred deep"
+    )
