@@ -15,7 +15,8 @@ from onchain import Onchain
 from shoal.errors import Refused
 from shoal.ids import NodeId
 from shoal.money.funds import ChainView, Funds
-from shoal.money.payee import Fault, Judged, WinnerSettled
+from shoal.money.payee import Judged, WinnerSettled
+from shoal.money.refusal import Fault
 from shoal.money.terms import recipient_rand
 from shoal.money.ticket import SignedNonce, Ticket, TicketParams, WinningTicket
 from shoal.runtime.keys import NodeKey

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from shoal.errors import Broken, Failed, NoCredit, Refused
 from shoal.ids import NodeId
 from shoal.money.funds import UNSEEN, ChainSeen, ChainView, Funds, FundsSeen
-from shoal.money.payee import Fault, Judged, Payee, WinnerSettled
+from shoal.money.payee import Judged, Payee, WinnerSettled
+from shoal.money.refusal import Fault
 from shoal.money.ticket import TicketParams, uint256
 from shoal.runtime.keys import NodeKey
 from tickets import (

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from shoal.errors import Untrusted
 from shoal.ids import NodeId
-from shoal.money.payee import Fault
+from shoal.money.refusal import Fault
 from shoal.money.ticket import NO_HASH, Payment, SignedNonce, TicketParams, uint256
 from shoal.money.wei import Price
 from shoal.wire import net
