@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from msgspec.structs import replace
 
-from evm import Account, Reverted
+from evm import Account, Evm, Reverted
 from forgery import FACE_WEI, SPOILED, Forged
 from onchain import Onchain
 from shoal.errors import Refused
@@ -102,16 +102,18 @@ class Street:
 
     def reason(self, forged: Forged) -> str:
         """Why the contract does not redeem a ticket; "" if it would. Nothing changes."""
+        broker = self.onchain.broker
         ticket = forged.params.ticket(forged.sender, forged.ticket.nonce)
         rand = recipient_rand(self.payee._secret, forged.params, forged.sender, forged.price)
         args = (fields(ticket), forged.ticket.signature, int.from_bytes(rand))
         try:
-            self.onchain.broker.call("redeemWinningTicket", *args)
+            # Not as a view: what this would change must not stay.
+            Evm.call(self.onchain.evm, broker.address, broker.data("redeemWinningTicket", *args))
         except Reverted as reverted:
             return reverted.message.removeprefix("execution reverted: ")
         if ticket.recipient != PAYEE.id:
             return Fault.RECIPIENT
-        share = self.onchain.broker.call("claimableReserve", forged.sender, PAYEE.id)
+        share = broker.call("claimableReserve", forged.sender, PAYEE.id)
         return Fault.FUNDS if self.funds[forged.sender].deposit + share < ticket.face_wei else ""
 
     def judge(self, forged: Forged) -> Judged:
