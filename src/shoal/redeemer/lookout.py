@@ -109,7 +109,8 @@ class Lookout:
         to, value_wei, data = self._notary.order(what)
         order = {"from": self._account, "to": to, "value": hex(value_wei), "data": "0x" + data.hex()}
         try:
-            return whole(await self._reader.rpc.ask("eth_estimateGas", order))
+            # Left to itself a node may reckon with what waits, and our own transaction may be among that.
+            return whole(await self._reader.rpc.ask("eth_estimateGas", order, "latest"))
         except NodeRefused:
             # Some nodes give a reason only if the call itself is asked for.
             raw(await self._reader.rpc.ask("eth_call", order, "latest"))
