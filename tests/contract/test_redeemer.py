@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 from eth_abi import encode
@@ -25,14 +26,17 @@ from shoal.chain.reader import Reader
 from shoal.chain.rpc import NodeRefused, Rpc
 from shoal.chain.settings import ChainSettings
 from shoal.chain.transaction import Transaction
+from shoal.cli.payouts import lines
 from shoal.errors import Unreachable
 from shoal.ids import NodeId
 from shoal.machine import Connected, Event, Heard
 from shoal.money.ticket import SignedTicket, Ticket, WinningTicket, aux_data, rand_hash, uint256
+from shoal.redeemer.archive import read_books
 from shoal.redeemer.config import Settings
 from shoal.redeemer.events import Broadcast
 from shoal.redeemer.rules import Rules
 from shoal.redeemer.service import Service
+from shoal.redeemer.statement import statement
 from shoal.runtime.door import Door, Reply, Request
 from shoal.runtime.http import Server, bind
 from shoal.runtime.keys import NodeKey, keep_secret
@@ -121,6 +125,7 @@ class World:
         self.folder = folder
         self.office = Office()
         self.webhooks: tuple[str, ...] = ()
+        self.operator_addr = ""
         self.redeemer: Service | None = None
         self.chain_service: ChainService | None = None
 
@@ -159,7 +164,7 @@ class World:
         settings = Settings(
             home=str(home),
             orchestrators=(f"127.0.0.1:{self.port}#{RECIPIENT.id}",),
-            operator_addr="",
+            operator_addr=self.operator_addr,
             operator_name="Ada",
             webhooks=self.webhooks,
             chain=ChainSettings(file=str(self.folder / "chain/chain.json")),
@@ -471,3 +476,41 @@ async def test_a_redemption_is_posted_to_webhooks_of_both_kinds(world: World) ->
         "text-to-image",
         transaction,
     )
+
+
+async def test_the_operator_reads_the_same_at_the_door_and_in_the_journal(world: World) -> None:
+    with closing(bind("127.0.0.1", 0)) as free:
+        world.operator_addr = f"127.0.0.1:{free.getsockname()[1]}"
+    await world.close_redeemer()
+    await world.open_redeemer()
+    world.say(await world.winner(1))
+    world.say(words.Winner((await world.winner(2, wait_blocks=100_000)).winning, "llm"))
+    await world.office.until_state("confirmed")
+    async with httpx.AsyncClient(trust_env=False) as client:
+        health = await client.get(f"http://{world.operator_addr}/health")
+        shown = (await client.get(f"http://{world.operator_addr}/payouts")).json()
+    assert health.json() == {"ready": True, "node": REDEEMER.id}
+    assert [(one["state"], one["pipeline"]) for one in shown["open"]] == [("waiting", "llm")]
+    assert "stays secret" in shown["open"][0]["why"]
+    assert [(one["state"], one["wei"]) for one in shown["ended"]] == [("confirmed", str(FACE_WEI))]
+    assert shown["totals"]["text-to-image"]["wei"] == str(FACE_WEI)
+    machine = world.redeemer.machine  # type: ignore[union-attr]
+    await world.redeemer.node.durable()  # type: ignore[union-attr]
+    read = read_books(world.folder / "redeemer/journal.sqlite3")
+    assert read.dump() == machine.dump()
+    text = "\n".join(lines(statement(read, REDEEMER.id)))
+    assert world.office.heard[-1].transaction in text
+    await world.close_redeemer()
+    assert read_books(world.folder / "redeemer/journal.sqlite3").dump() == machine.dump(), "from its snapshot"
+
+
+async def test_a_node_of_another_chain_is_not_believed(world: World) -> None:
+    await world.close_redeemer()
+    file = world.folder / "chain/chain.json"
+    file.write_bytes(msgspec.json.encode(msgspec.json.decode(file.read_bytes()) | {"chain_id": 1}))
+    await world.open_redeemer()
+    world.say(await world.winner(1))
+    machine = world.redeemer.machine  # type: ignore[union-attr]
+    await until(lambda: bool(machine.silence))
+    assert "is chain 31337, and the settings say 1" in machine.silence
+    assert world.office.states() == ["taken"]
