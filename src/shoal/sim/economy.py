@@ -34,7 +34,7 @@ from shoal.units import MINUTE_MS, SECOND_MS
 #: By so much everything is dearer than in a world without money: else no ticket would be worth its gas.
 SCALE = 10_000
 #: So many of a hundred worlds are paid ahead.
-SHARE = 40
+SHARE = 33
 ETHER = 10**18
 GAS_MONEY = 10**18
 #: What an honest network may sound the alarm about.
