@@ -41,6 +41,8 @@ GAS_MONEY = 10**15
 ALARMS = (
     r" is not paid, so it gets no jobs: ",
     r" has booked \d+ of \d+ wei that we paid: ",
+    r"^a winning ticket of \w+ brings nothing: ",
+    r" workers? (was|were) not paid, and still (is|are) owed: ",
     r"^the chain (does not answer, and everything waits|answers again)",
 )
 
@@ -127,7 +129,14 @@ class Economy:
     """A world's money."""
 
     def __init__(
-        self, seed: int, network: Network, trace: Trace, rules: Rules, *, calm: bool, stakes: Stakes | None = None
+        self,
+        seed: int,
+        network: Network,
+        trace: Trace,
+        rules: Rules,
+        *,
+        calm: bool,
+        stakes: Stakes | None = None,
     ) -> None:
         self.rng = Random(f"shoal money {seed}")
         self.stakes = stakes or draw_stakes(self.rng, calm=calm)
@@ -190,6 +199,10 @@ class Economy:
                 rules,
                 prices=prices,
                 trusted=trusted,
+                redeemer=key_of(f"r{n}").id,
+                payout_min_wei=Wei(draw.choice((10**6, 10**10, 10**14))),
+                payout_dust_wei=Wei(1),
+                payout_ms=draw.choice((5_000, 60_000)),
                 ticket_ev_wei_max=Wei(draw.choice((10**9, 10**12))),
             ),
             chain=self.chain,
@@ -245,7 +258,9 @@ class Economy:
         for gateway in gateways:
             purse = gateway.state.purse
             for node in orchestrators:
-                counts.append((gateway.name, int(purse.unheard(node.name)), f"wei that {node.name} has not booked"))
+                counts.append(
+                    (gateway.name, int(purse.unheard(node.name)), f"wei that {node.name} has not booked")
+                )
         for orchestrator in orchestrators:
             payee = orchestrator.state.payee
             pending = sum(len(payee.pending(sender)) for sender in payee.senders) if payee else 0

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from shoal.machine import Fact, Quarantined
 from shoal.orchestrator.books import State
+from shoal.orchestrator.payroll import PayoutEnded, PayoutPlanned, PayrollState
 from shoal.orchestrator.till import TICKETS, Paid
 from shoal.sim.credit import Booking
 from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal, amounts
@@ -44,6 +45,11 @@ class OrchestratorBooks:
         self.balances: dict[str, int] = {}
         #: What was paid ahead, by gateway and number.
         self.bookings: dict[tuple[str, int], Booking] = {}
+        #: What each worker has earned and been paid, and the batch that is under way.
+        self.earned: dict[str, int] = {}
+        self.wages_paid: dict[str, int] = {}
+        self._batch: PayoutPlanned | None = None
+        self._batches = 0
         #: True if the facts begin at the first: then what is not here never was.
         self.whole = True
         self._live: dict[tuple[str, str, str], int] = {}
@@ -67,12 +73,21 @@ class OrchestratorBooks:
         self.whole = False
         self._find(UNCHECKED, "", "the journal begins with a snapshot: what was before is taken on trust")
         self.balances = amounts(journal.state.book.balances)
+        self._take_payroll(journal.state.payroll)
         for task in journal.state.tasks:
             self._take_lease(task.lease)
             entry = self.tasks[task.lease.job, task.lease.epoch]
             if task.phase.value != "leased":
                 self._free(task.lease.job, task.lease.epoch, entry)
             entry.phase, entry.units, entry.wei = task.phase.value, task.units, task.wei
+
+    def _take_payroll(self, payroll: PayrollState) -> None:
+        self._batch, self._batches = payroll.under_way, payroll.number
+        for worker, wage in payroll.wages.items():
+            self.wages_paid[worker] = wage.paid_wei
+            self.earned[worker] = wage.paid_wei + self.balances.get(f"worker:{worker}", 0)
+        for due in self._batch.dues if self._batch is not None else ():
+            self.earned[due.worker] += due.whole_wei
 
     def _fold(self, journal: Journal) -> None:
         expected = 0
@@ -149,6 +164,7 @@ class OrchestratorBooks:
         entry.phase, entry.units, entry.wei = "earned", fact.units, fact.wei
         self._add(f"gateway:{entry.gateway}", -fact.wei)
         self._add(f"worker:{entry.worker}", fact.share)
+        self.earned[entry.worker] = self.earned.get(entry.worker, 0) + fact.share
         self._add("own", fact.wei - fact.share)
 
     def _released(self, fact: Released, at: int) -> None:
@@ -181,6 +197,28 @@ class OrchestratorBooks:
         self._add(TICKETS, -fact.wei)
         self._add(f"gateway:{fact.gateway}", fact.wei)
 
+    def _payout_planned(self, fact: PayoutPlanned, at: int) -> None:
+        where = f"batch {fact.number}"
+        if self._batch is not None or fact.number <= self._batches:
+            self._find("wages", where, f"planned after batch {self._batches}, or beside one")
+        self._batch, self._batches = fact, fact.number
+        for due in fact.dues:
+            if not 0 < due.whole_wei <= self.balances.get(f"worker:{due.worker}", 0):
+                self._find("wages", where, f"{due.worker} gets {due.whole_wei} wei, and is not owed them")
+            self._add(f"worker:{due.worker}", -due.whole_wei)
+            self._add("paying", due.whole_wei)
+
+    def _payout_ended(self, fact: PayoutEnded, at: int) -> None:
+        if self._batch is None or self._batch.number != fact.number:
+            self._find("wages", f"batch {fact.number}", "it ended, and was not under way")
+            return
+        for due in self._batch.dues:
+            self._add("paying", -due.whole_wei)
+            self._add("chain" if fact.transaction else f"worker:{due.worker}", due.whole_wei)
+            if fact.transaction:
+                self.wages_paid[due.worker] = self.wages_paid.get(due.worker, 0) + due.whole_wei
+        self._batch = None
+
     def _add(self, account: str, wei: int) -> None:
         self.balances[account] = self.balances.get(account, 0) + wei
 
@@ -206,6 +244,8 @@ class OrchestratorBooks:
         Released: _released,
         Quarantined: _quarantined,
         Paid: _paid,
+        PayoutPlanned: _payout_planned,
+        PayoutEnded: _payout_ended,
     }
 
 

@@ -393,7 +393,7 @@ class World:
 
     def evidence(self, *, drained: bool) -> Evidence:
         """What the auditor gets to see."""
-        journals = tuple(map(_journal, (*self.gateways, *self.orchestrators, *self.redeemers)))
+        journals = tuple(map(_journal, (*self.gateways, *self.orchestrators, *self.redeemers, *self.workers)))
         slots = {
             (worker.name, need): count for worker in self.workers for need, count in worker.slots.items()
         }
@@ -408,7 +408,7 @@ class World:
         )
 
 
-def _journal(node: GatewayNode | OrchestratorNode | RedeemerNode) -> Journal:
+def _journal(node: GatewayNode | OrchestratorNode | RedeemerNode | WorkerNode) -> Journal:
     """A node's facts as a reader of its disk finds them."""
     history = node.journal.history
     rows = ((number, at, data) for number, (at, data) in enumerate(history, start=1))
