@@ -3,10 +3,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check sim planted lab bench train contracts docs hooks lock clean
+.PHONY: help demo test check sim planted lab bench train contracts proto escrow docs hooks lock clean
 
 SEEDS ?= 200
 LAB_SEEDS ?= 10
+ESCROW ?= 2000
 
 help:              ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -14,7 +15,7 @@ help:              ## what can be made
 demo: .venv/demo   ## a whole network on this computer, answering real requests
 	@.venv/bin/shoal up --demo
 
-test: .venv/dev .venvs/contracts/made ## every test
+test: .venv/dev .venvs/contracts/made .venvs/proto/made ## every test
 	@.venv/bin/python -m pytest
 
 check: .venv/dev   ## style, types, imports and unit tests: what a commit must pass
@@ -46,7 +47,14 @@ train: .venvs/training/made ## train the picture model anew: hours of CPU; train
 	@PYTHONPATH=training:src .venvs/training/bin/python -m pictures.export build/pictures build/pictures/made
 
 contracts: .venvs/contracts/made ## compile src/shoal/chain/contracts/*.vy into the artifacts beside them
-	@.venvs/contracts/bin/python src/shoal/chain/contracts/compile.py
+	@.venvs/contracts/bin/python src/shoal/chain/contracts/compile.py src/shoal/chain/contracts tests/contracts
+
+escrow: .venv/dev  ## the contracts against their models, by ESCROW=2000 sequences of thirty calls: an hour of CPU
+	@ESCROW_SEQUENCES=$(ESCROW) nice -n 10 .venv/bin/python -m pytest -q -n auto tests/property/test_contracts.py
+
+proto: .venvs/proto/made ## compile src/shoal/wire/proto/net.proto into what the tests compare our messages with
+	@.venvs/proto/bin/python -m grpc_tools.protoc -Isrc/shoal/wire/proto \
+		--descriptor_set_out=tests/contract/net.binpb net.proto
 
 docs: .venv/dev    ## draw the machines' tables into docs/architecture.md
 	@.venv/bin/python docs/draw.py

@@ -49,7 +49,7 @@ async def test_a_chat_is_written_in_one_way_before_it_goes_out(stage: Stage) -> 
         "max_tokens": 9,
         "seed": 5,
     }
-    assert attempt.order.spec.units_max == 9
+    assert attempt.order.spec.units_max == 64 + 2 * 16 + len("be short" + "hello you") + 9
 
 
 async def test_a_chat_answers_as_livepeer_has_it(stage: Stage) -> None:

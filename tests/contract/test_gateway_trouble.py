@@ -68,7 +68,12 @@ async def test_a_failed_attempt_is_told_of_and_not_charged(tmp_path: Path) -> No
         assert first["error"] == {"code": "failed", "message": "not this time"}
         assert second["error"] is None
         ledger = (await stage.client.get("/v1/network")).json()["ledger"]
-        assert ledger["charged_wei"] == ledger["earned_wei"] == job["charged_wei"] == price("llm").cost(256)
+        assert (
+            ledger["charged_wei"]
+            == ledger["earned_wei"]
+            == job["charged_wei"]
+            == price("llm").cost(job["units"])
+        )
         assert ledger["holds_wei"] == 0
 
 

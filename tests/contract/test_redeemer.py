@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from journals import until
 from shoal.chain.account import Account
 from shoal.chain.bindings import TicketBroker
 from shoal.chain.config import Deployment, deployment
@@ -163,9 +164,7 @@ class World:
 
     async def until_mined(self, count: int = 1) -> None:
         """Until so many of the redeemer's transactions are in blocks."""
-        async with asyncio.timeout(DEADLINE_S):
-            while self.chain.nonce(bytes.fromhex(REDEEMER.id[2:])) < count:
-                await asyncio.sleep(BLOCK_MS / 1_000)
+        await until(lambda: self.chain.nonce(bytes.fromhex(REDEEMER.id[2:])) >= count)
 
 
 @pytest.fixture
@@ -251,9 +250,7 @@ async def test_a_dropped_transaction_is_sent_again(world: World) -> None:
     world.say(await world.winner(1))
     await world.office.until_state("sent")
     name = bytes.fromhex(world.office.heard[-1].transaction[2:])
-    async with asyncio.timeout(DEADLINE_S):
-        while not world.chain.drop(name):
-            await asyncio.sleep(0.01)
+    await until(lambda: world.chain.drop(name))
     world.chain_service.set_interval_ms(BLOCK_MS)
     await world.office.until_state("confirmed")
     assert await world.reader.balance_wei(RECIPIENT.id) == FACE_WEI
@@ -266,9 +263,7 @@ async def test_a_node_that_is_down_is_waited_for(world: World) -> None:
     world.say(ticket)
     await world.office.until_state("taken")
     machine = world.redeemer.machine  # type: ignore[union-attr]
-    async with asyncio.timeout(DEADLINE_S):
-        while not machine.silence:
-            await asyncio.sleep(0.01)
+    await until(lambda: bool(machine.silence))
     await world.open_chain(address)
     await world.office.until_state("confirmed")
     assert await world.reader.balance_wei(RECIPIENT.id) == FACE_WEI
@@ -279,9 +274,7 @@ async def test_a_spike_of_gas_is_waited_for_and_no_ticket_is_redeemed_at_a_loss(
     world.chain.mine()
     world.say(await world.winner(1))
     machine = world.redeemer.machine  # type: ignore[union-attr]
-    async with asyncio.timeout(DEADLINE_S):
-        while not any("its gas would cost more" in machine.why(i) for i in machine.intents.values()):
-            await asyncio.sleep(0.01)
+    await until(lambda: any("its gas would cost more" in machine.why(i) for i in machine.intents.values()))
     assert world.office.states() == ["taken"]
     world.chain.set_base_fee_wei(10**9)
     await world.office.until_state("confirmed")
@@ -343,10 +336,8 @@ async def test_whoever_dies_with_a_transaction_in_hand_sends_the_same_one(
     await asyncio.wait_for(died.wait(), DEADLINE_S)
     await world.close_redeemer()
     await world.open_redeemer()
-    await world.office.until_state("confirmed") if after else None
-    async with asyncio.timeout(DEADLINE_S):
-        while world.redeemer is None or world.redeemer.machine.intents:
-            await asyncio.sleep(0.01)
+    machine = world.redeemer.machine
+    await until(lambda: not machine.intents)
     assert await world.reader.balance_wei(RECIPIENT.id) == FACE_WEI
     assert world.chain.nonce(bytes.fromhex(REDEEMER.id[2:])) == 1
 

@@ -85,7 +85,7 @@ def test_a_chat_is_answered_by_the_model(llm: Runner) -> None:
     assert re.fullmatch(r"chatcmpl-[0-9a-f-]{36}", body["id"])
     usage = body["usage"]
     assert usage["prompt_tokens"] + usage["completion_tokens"] == usage["total_tokens"]
-    assert int(answer.headers["shoal-units"]) == usage["completion_tokens"] > 0
+    assert int(answer.headers["shoal-units"]) == usage["total_tokens"] > usage["completion_tokens"] > 0
 
 
 def test_the_prompt_is_counted_through_the_chat_template(llm: Runner) -> None:

@@ -34,6 +34,9 @@ class Account:
         reader, me = self.reader, self.key.id
         question = {"from": me, "to": to, "data": "0x" + data.hex(), "value": hex(value_wei)}
         chain_id = await reader.chain_id()
+        balance_wei = await reader.balance_wei(me)
+        if balance_wei < value_wei:  # a node would say so too, each in its own words
+            raise Refused(f"{me} has {balance_wei} wei on chain {chain_id}, and {value_wei} are to be sent")
         gas = whole(await reader.rpc.ask("eth_estimateGas", question))
         gas += gas * GAS_MARGIN_PER_CENT // 100
         head, tip_wei = await reader.head(), await reader.tip_wei()
@@ -41,7 +44,7 @@ class Account:
             max_fee_wei, tip = await reader.gas_price_wei(), None
         else:  # enough if the fee doubles while this waits
             max_fee_wei, tip = 2 * head.base_fee_wei + tip_wei, tip_wei
-        needed_wei, balance_wei = value_wei + gas * max_fee_wei, await reader.balance_wei(me)
+        needed_wei = value_wei + gas * max_fee_wei
         if balance_wei < needed_wei:
             raise Refused(
                 f"{me} has {balance_wei} wei on chain {chain_id}, and this takes up to {needed_wei} with its fee"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,16 @@ def open_keystore(path: Path, passphrase: str) -> bytes:
     return secret
 
 
-def seal_keystore(secret: bytes, passphrase: str) -> bytes:
-    """A keystore file's content with this secret."""
-    return msgspec.json.encode(create_keyfile_json(secret, passphrase.encode(), kdf="scrypt"))
+def write_keystore(path: Path, secret: bytes, passphrase: str) -> None:
+    """Write a keystore file with this secret. Raises `Refused` if there is a file already, or no passphrase."""
+    if not passphrase:
+        raise Refused("a keystore needs a passphrase")
+    text = msgspec.json.encode(create_keyfile_json(secret, passphrase.encode(), kdf="scrypt"))
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(text + b"\n")
+    except OSError as error:
+        raise Refused(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _bounded(content: Any) -> Any:

@@ -58,6 +58,8 @@ COMMANDS: dict[str, Entry] = {
     "worker": Entry("shoal.cli.worker", "run a worker: it does the work"),
     "worker earnings": Entry("shoal.cli.earnings", "say what a worker has earned and is owed"),
     "worker forgive": Entry("shoal.cli.forgive", "have a worker take back an orchestrator that it left"),
+    "wallet": Entry("shoal.cli.wallet", "make or import a key, see and move its money on chain"),
+    "payouts": Entry("shoal.cli.payouts", "say what tickets have won, and what became of it"),
     "redeemer": Entry("shoal.cli.redeemer", "run a redeemer: it turns winning tickets into money, on chain"),
 }
 

@@ -347,6 +347,8 @@ class Doors:
         value = network_value(self._desk.machine)
         if visitor.key is not None:  # what others were charged is none of a tenant's business
             del value["ledger"]
+            for seller in value["sellers"]:
+                del seller["earned_wei"]
         await self._desk.durable()
         return Reply(encode(value))
 

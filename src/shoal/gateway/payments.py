@@ -43,6 +43,8 @@ class Payments(Books):
         #: Since when terms, or signatures, are awaited.
         self._asked: dict[NodeId, Instant] = {}
         self._signing: dict[NodeId, Instant] = {}
+        #: What the last job needed that was to go there: what is paid is paid for that, as far as anybody can say.
+        self._pipelines: dict[NodeId, str] = {}
         #: The largest job that waits for credit there.
         self._wanted: dict[NodeId, Wei] = {}
         #: Since when an orchestrator's word of our credit has been too low.
@@ -52,8 +54,10 @@ class Payments(Books):
 
     # Before and after a job is placed
 
-    def affords(self, node: NodeId, wei: Wei, now: Instant) -> bool:
+    def affords(self, node: NodeId, wei: Wei, pipeline: str, now: Instant) -> bool:
         """Whether a job of this price may go there now; if not, see to it that it soon may."""
+        if node in self.purse.prepaid:
+            self._pipelines[node] = pipeline
         if self.purse.affords(node, wei):
             return True
         self._wanted[node] = max(wei, self._wanted.get(node, Wei(0)))
@@ -62,8 +66,7 @@ class Payments(Books):
 
     def pay(self, node: NodeId, now: Instant) -> None:
         """Pay ahead what is lacking there: a block of credit at a time, each asked for, signed and sent in turn."""
-        wanted = self._wanted.get(node, Wei(0)) if self.queue else Wei(0)  # whoever wanted it may be gone
-        lacking = self.purse.lacks(node, wanted)
+        lacking = self._lacking(node)
         if not lacking or node not in self.purse.prepaid or node in self.purse.estranged:
             return
         if self.payer is None:
@@ -81,6 +84,10 @@ class Payments(Books):
             if params is None or not self.payer.left(params) or self.payer.expired(params, self.chain):
                 return
         self._sign(node, params, lacking, now)
+
+    def _lacking(self, node: NodeId) -> Wei:
+        wanted = self._wanted.get(node, Wei(0)) if self.queue else Wei(0)  # whoever wanted it may be gone
+        return self.purse.lacks(node, wanted)
 
     def _is_small(self, params: TicketParams, lacking: Wei) -> bool:
         """True if larger tickets would do: a payment is one signature where trust is old, many where it is young."""
@@ -165,20 +172,24 @@ class Payments(Books):
 
     def take_tickets(self, event: TicketsSigned, now: Instant) -> None:
         """Tickets are signed: note them, send them, and have more signed if more is lacking."""
-        node, count = event.orchestrator, len(event.tickets)
+        node, params = event.orchestrator, event.params
         if self.payer is None or node not in self._signing or node in self.purse.estranged:
             return
+        # Of what was signed slowly less may be needed by now, or nothing: it was asked for again meanwhile.
+        needed = -(-self._lacking(node) // max(1, params.ev_wei))
+        tickets = event.tickets[:needed]
         try:
-            self.payer.validate(event.params, self.chain, self.funds, count)
-            issued = self.payer.issued(event.params, count, self.chain)
+            self.payer.validate(params, self.chain, self.funds, len(tickets))
+            issued = self.payer.issued(params, len(tickets), self.chain)
         except Refused:
-            return  # too late
-        if [ticket.nonce for ticket in event.tickets] != list(range(issued.first, issued.first + count)):
+            return
+        if tickets[0].nonce != issued.first:
             return  # so late that others were issued in their place
         del self._signing[node]
-        payment = Payment(event.params, self.payer.me, event.tickets)
+        payment = Payment(params, self.payer.me, tickets)
         number = self.purse.next_number(node)
-        self.decide(Tendered(node, number, issued, payment, Wei(payment.ev_wei)), now)
+        worth, pipeline = Wei(payment.ev_wei), self._pipelines.get(node, "")
+        self.decide(Tendered(node, number, issued, payment, worth, pipeline), now)
         self.look_for_credit(now)
         self.pay(node, now)
 
@@ -232,7 +243,8 @@ class Payments(Books):
             self.payer.take(fact.issued)
         self.purse.tendered(fact)
         node, number = fact.orchestrator, fact.number
-        self.emit(Deliver(tender_key(node, number), node, words.Tender(number, fact.payment)))
+        word = words.Tender(number, fact.payment, fact.pipeline)
+        self.emit(Deliver(tender_key(node, number), node, word))
 
     def _booked(self, fact: Booked, now: Instant) -> None:
         self.purse.booked(fact)

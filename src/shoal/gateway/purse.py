@@ -28,6 +28,7 @@ class Tendered(Fact, frozen=True):
     issued: TicketsIssued
     payment: Payment
     wei: Wei
+    pipeline: str = ""
 
 
 class Booked(Fact, frozen=True):
@@ -109,7 +110,7 @@ class Purse:
         return Wei(-self._ledger.balances.get(lost_to(node), 0))
 
     def is_lossy(self, node: NodeId) -> bool:
-        """Whether it has lost more of our tickets than it has ever delivered: a few payments may go wrong for anybody."""
+        """Whether it has lost more tickets than it delivered work; a few payments may go wrong for anybody."""
         return self._losses.get(node, 0) > self._rules.losses_max and self.lost(node) > self.limit(node)
 
     def affords(self, node: NodeId, wei: Wei) -> bool:

@@ -129,7 +129,8 @@ async def chunks(
 
 
 def _livepeer_chunk(head: LlmHead, piece: Piece, first: bool) -> Any:
-    usage = {"prompt_tokens": 0, "completion_tokens": piece.units, "total_tokens": piece.units}
+    # How many of them are the question's is told with the last one.
+    usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": piece.units}
     return _livepeer(head, usage, "", piece.text)
 
 

@@ -14,7 +14,7 @@ from shoal.gateway.limits import DAY_MS
 from shoal.ids import ClientId, KeyId
 from shoal.machine import Value
 from shoal.units import Instant
-from shoal.work.lifecycle import Job, Phase
+from shoal.work.lifecycle import DONE, FAILED, Job
 
 #: Stands for all days of which the single ones are not known any more.
 EARLIER = 0
@@ -69,9 +69,9 @@ class Usage:
         row = self.rows.get(place)
         if row is None:
             row = self._begin(place)
-        if job.phase is Phase.DONE:
+        if job.phase is DONE:
             row.done += 1
-        elif job.phase is Phase.FAILED:
+        elif job.phase is FAILED:
             row.failed += 1
         else:
             row.cancelled += 1

@@ -27,22 +27,27 @@ class Nonces:
         place = bisect_right(self._firsts, nonce) - 1
         return place >= 0 and nonce <= self._lasts[place]
 
-    def add(self, nonce: int) -> None:
-        """See a nonce that was not seen before."""
-        place = bisect_right(self._firsts, nonce)
-        follows = place > 0 and self._lasts[place - 1] == nonce - 1
-        leads = place < len(self._firsts) and self._firsts[place] == nonce + 1
+    def meets(self, first: int, last: int) -> bool:
+        """Whether any of these was seen."""
+        place = bisect_right(self._firsts, last) - 1
+        return place >= 0 and first <= self._lasts[place]
+
+    def add(self, first: int, last: int) -> None:
+        """See a range of which nothing was seen before."""
+        place = bisect_right(self._firsts, first)
+        self.count += last - first + 1
+        follows = place > 0 and self._lasts[place - 1] == first - 1
+        leads = place < len(self._firsts) and self._firsts[place] == last + 1
         if follows and leads:
             self._lasts[place - 1] = self._lasts.pop(place)
             del self._firsts[place]
         elif follows:
-            self._lasts[place - 1] = nonce
+            self._lasts[place - 1] = last
         elif leads:
-            self._firsts[place] = nonce
+            self._firsts[place] = first
         else:
-            self._firsts.insert(place, nonce)
-            self._lasts.insert(place, nonce)
-        self.count += 1
+            self._firsts.insert(place, first)
+            self._lasts.insert(place, last)
 
     def ranges(self) -> tuple[Range, ...]:
         """Everything that was seen, in order."""
@@ -51,7 +56,10 @@ class Nonces:
 
 def ranges_of(nonces: Iterable[int]) -> tuple[Range, ...]:
     """Different nonces in any order, as ranges."""
-    seen = Nonces()
-    for nonce in nonces:
-        seen.add(nonce)
-    return seen.ranges()
+    ranges: list[Range] = []
+    for nonce in sorted(nonces):
+        if ranges and ranges[-1][1] == nonce - 1:
+            ranges[-1] = (ranges[-1][0], nonce)
+        else:
+            ranges.append((nonce, nonce))
+    return tuple(ranges)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import lru_cache, partial
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,7 +19,15 @@ from shoal.ids import NodeId
 from shoal.machine import Fact
 from shoal.money.funds import ChainView, Funds
 from shoal.money.nonces import Nonces, Range, ranges_of
-from shoal.money.terms import NO_PRICE, PayeeRules, face_value_wei, float_wei, recipient_rand, win_prob_of
+from shoal.money.terms import (
+    NO_PRICE,
+    Draw,
+    PayeeRules,
+    face_value_wei,
+    float_wei,
+    recipient_rand,
+    win_prob_of,
+)
 from shoal.money.ticket import (
     NO_HASH,
     SIGNATURE_BYTES,
@@ -27,7 +36,6 @@ from shoal.money.ticket import (
     Height,
     SignedNonce,
     SignedTicket,
-    TicketHasher,
     TicketParams,
     Uint256,
     WinningTicket,
@@ -38,6 +46,8 @@ from shoal.money.ticket import (
 )
 from shoal.money.wei import Price
 
+#: Parameters of which the common work is remembered.
+DRAWS_KEPT = 1_024
 NOBODY = NodeId("0x" + 40 * "0")
 
 
@@ -99,7 +109,7 @@ class Refusal(Struct, frozen=True, gc=False):
     fault: Fault
 
 
-class Judged(Struct, frozen=True):
+class Judged(Struct, frozen=True, gc=False):
     """What follows from a payment: the fact to let happen if any ticket is good, and what is wrong with the rest."""
 
     taken: TicketsTaken | None
@@ -203,6 +213,8 @@ class Payee:
         self.me = me
         self.rules = rules
         self._secret = secret
+        #: The same parameters come with payment after payment.
+        self._draw = lru_cache(maxsize=DRAWS_KEPT)(partial(Draw, secret))
         self._draw_seed = draw_seed
         self._recover = recover
         self._senders: dict[NodeId, _Sender] = {}
@@ -254,14 +266,13 @@ class Payee:
     ) -> Judged:
         """Which tickets of a payment are good: fresh, in time, and such that the contract would pay us all of
         their face value if they won. Each is judged by itself; `price` is that of the parameters."""
-        rand = recipient_rand(self._secret, params, sender, price)
         fault = self._fault_of_all(params, sender, len(tickets), view, funds)
-        if not fault and rand_hash(rand) != params.recipient_rand_hash:
+        if not fault:
+            draw = self._draw(params, sender, price)
+            if draw.holds:
+                return self._judge_each(params, sender, tickets, draw, self._room(sender, view, funds), view)
             fault = Fault.RAND
-        if fault:
-            return Judged(None, tuple(Refusal(each.nonce, fault) for each in tickets))
-        room = self._room(sender, view, funds)
-        return self._judge_each(params, sender, tickets, rand, room, view)
+        return Judged(None, tuple(Refusal(each.nonce, fault) for each in tickets))
 
     def _fault_of_all(
         self, params: TicketParams, sender: NodeId, count: int, view: ChainView, funds: Funds
@@ -289,7 +300,7 @@ class Payee:
         return self._fault_of_round(params, view) or self._unlocking(view, funds)
 
     def _fault_of_round(self, params: TicketParams, view: ChainView) -> Fault | None:
-        if not params.aux_data:
+        if params.creation_round == 0 and params.creation_round_hash == NO_HASH:
             return Fault.AUX_DATA
         if params.creation_round_hash == NO_HASH or params.creation_round > view.round:
             return Fault.NO_ROUND_HASH
@@ -321,31 +332,31 @@ class Payee:
         params: TicketParams,
         sender: NodeId,
         tickets: Sequence[SignedNonce],
-        rand: Uint256,
+        draw: Draw,
         room: _Room,
         view: ChainView,
     ) -> Judged:
         seen = self._nonces(sender, params)
-        hash_of = TicketHasher(params.ticket(sender, 0))
-        face_wei, win_prob = params.face_wei, int.from_bytes(params.win_prob)
         taken: set[int] = set()
         winners: list[WinningTicket] = []
         refusals: list[Refusal] = []
         for each in tickets:
-            fault = room.fault(face_wei, len(winners)) or (
-                Fault.NONCE
-                if each.nonce in taken or each.nonce in seen
-                else Fault.NONCES
-                if seen.count + len(taken) >= self.rules.nonces_max
-                else self._fault_of_signature(personal_hash(hash_of(each.nonce)), each.signature, sender)
-            )
-            if fault:
-                refusals.append(Refusal(each.nonce, fault))
+            nonce = each.nonce
+            if (fault := room.fault(draw.face_wei, len(winners))) is not None:
+                pass
+            elif nonce in taken or nonce in seen:
+                fault = Fault.NONCE
+            elif seen.count + len(taken) >= self.rules.nonces_max:
+                fault = Fault.NONCES
+            else:
+                fault = self._fault_of_signature(draw.hash_of(nonce), each.signature, sender)
+            if fault is not None:
+                refusals.append(Refusal(nonce, fault))
                 continue
-            taken.add(each.nonce)
-            if drawn(each.signature, rand) < win_prob:
-                signed = SignedTicket(params.ticket(sender, each.nonce), each.signature)
-                winners.append(WinningTicket(signed, rand, params.expiration_block))
+            taken.add(nonce)
+            if drawn(each.signature, draw.rand) < draw.win_prob:
+                signed = SignedTicket(params.ticket(sender, nonce), each.signature)
+                winners.append(WinningTicket(signed, draw.rand, params.expiration_block))
         if not taken:
             return Judged(None, tuple(refusals))
         fact = TicketsTaken(
@@ -354,16 +365,16 @@ class Payee:
             params.expiration_block,
             view.block,
             ranges_of(taken),
-            uint256(params.ev_wei * len(taken)),
+            uint256(draw.ev_wei * len(taken)),
             tuple(winners),
         )
         return Judged(fact, tuple(refusals))
 
-    def _fault_of_signature(self, hash32: Hash, signature: bytes, sender: NodeId) -> Fault | None:
+    def _fault_of_signature(self, ticket_hash: Hash, signature: bytes, sender: NodeId) -> Fault | None:
         if len(signature) != SIGNATURE_BYTES:
             return Fault.SIGNATURE_LENGTH
         try:
-            return None if self._recover(hash32, signature) == sender else Fault.SIGNATURE
+            return None if self._recover(personal_hash(ticket_hash), signature) == sender else Fault.SIGNATURE
         except Untrusted:
             return Fault.SIGNATURE
 
@@ -377,13 +388,12 @@ class Payee:
             return
         sender = self._senders.get(fact.sender) or _Sender()
         seen = sender.params.get(fact.recipient_rand_hash) or _Seen(fact.expiration_block, Nonces())
-        nonces = [nonce for first, last in fact.nonces for nonce in range(first, last + 1)]
-        if fact.expiration_block <= self._block or any(nonce in seen.nonces for nonce in nonces):
+        if fact.expiration_block <= self._block or any(seen.nonces.meets(*each) for each in fact.nonces):
             raise Broken(f"tickets of {fact.sender} are taken twice, or after they were forgotten")
         self._senders[fact.sender] = sender
         sender.params[fact.recipient_rand_hash] = seen
-        for nonce in nonces:
-            seen.nonces.add(nonce)
+        for first, last in fact.nonces:
+            seen.nonces.add(first, last)
         for winner in fact.winners:
             sender.add(winner)
         if fact.block > self._block:

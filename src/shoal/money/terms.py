@@ -13,7 +13,7 @@ from msgspec import Struct
 from shoal.errors import NoCredit
 from shoal.ids import NodeId
 from shoal.money.funds import Funds
-from shoal.money.ticket import WIN_PROB_MAX, TicketParams, Uint256, address_bytes
+from shoal.money.ticket import WIN_PROB_MAX, TicketHasher, TicketParams, Uint256, address_bytes, rand_hash
 from shoal.money.wei import Price
 
 GWEI = 10**9
@@ -106,6 +106,21 @@ def recipient_rand(secret: bytes, params: TicketParams, sender: NodeId, price: P
         params.aux_data,
     )
     return hmac.digest(secret, b"".join(said), "sha256")
+
+
+class Draw:
+    """What all tickets of one sender under one set of parameters have in common, worked out once."""
+
+    __slots__ = ("ev_wei", "face_wei", "hash_of", "holds", "rand", "win_prob")
+
+    def __init__(self, secret: bytes, params: TicketParams, sender: NodeId, price: Price) -> None:
+        self.rand = recipient_rand(secret, params, sender, price)
+        #: Whether these parameters are ours, for this sender, and unchanged.
+        self.holds = rand_hash(self.rand) == params.recipient_rand_hash
+        self.hash_of = TicketHasher(params.ticket(sender, 0))
+        self.face_wei = params.face_wei
+        self.ev_wei = params.ev_wei
+        self.win_prob = int.from_bytes(params.win_prob)
 
 
 def _minimal(number: int) -> bytes:

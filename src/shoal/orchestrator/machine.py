@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from msgspec.structs import replace
 
-from shoal.errors import Busy, Cancelled, Expired, Failed, Lost, NoCapacity, Untrusted
+from shoal.errors import Busy, Cancelled, Expired, Failed, Lost, NoCapacity, Refused, Untrusted
 from shoal.ids import JobId, NodeId, digest
 from shoal.machine import (
     Absent,
@@ -43,6 +43,7 @@ from shoal.policy.selection import own_policies, policy
 from shoal.policy.views import Wish, size_class
 from shoal.units import Instant, later
 from shoal.wire import words
+from shoal.wire.codec import units_wanted
 from shoal.wire.pipelines import PIPELINES
 from shoal.work.queue import Need
 from shoal.work.receipt import NO_ANSWER
@@ -186,6 +187,11 @@ class OrchestratorMachine(Receipts):
         need = (word.spec.pipeline, word.spec.model)
         if not self.roster.sells(need):
             self._turn_away(peer, word, words.Fault(NoCapacity.code, f"nobody here runs {need[1]}"))
+        elif (wanted := units_wanted(word.spec, word.body) or 0) > word.spec.units_max:
+            understated = (
+                f"this comes to {wanted} units, and the order pays for {word.spec.units_max} at most"
+            )
+            self._turn_away(peer, word, words.Fault(Refused.code, understated))
         elif not self.price(need).within(word.price):
             self._turn_away(peer, word, words.Fault(Busy.code, "the price has risen"))
         elif not self.covers(peer, most):

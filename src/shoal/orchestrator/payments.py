@@ -18,7 +18,7 @@ from shoal.money.ticket import NO_HASH
 from shoal.money.wei import WEI_MAX, Wei
 from shoal.orchestrator.books import Books, account
 from shoal.orchestrator.config import Rules
-from shoal.orchestrator.till import Paid
+from shoal.orchestrator.till import Entry, Paid
 from shoal.units import Instant
 from shoal.wire import words
 from shoal.wire.faults import fault_of
@@ -61,6 +61,10 @@ class Payments(Books):
         left = self.ledger.balances.get(account(gateway), 0) - self._charged.get(gateway, 0)
         return Wei(max(-WEI_MAX, min(left, WEI_MAX)))
 
+    def pending_winners(self) -> int:
+        """How many tickets have won that are neither redeemed nor given up."""
+        return sum(len(self.payee.pending(sender)) for sender in self.payee.senders) if self.payee else 0
+
     # What comes in
 
     def _on_chain_seen(self, event: ChainSeen, now: Instant) -> None:
@@ -102,7 +106,7 @@ class Payments(Books):
     def _hear_tender(self, peer: NodeId, word: words.Tender, now: Instant) -> None:
         booked = self.till.booked(peer, word.number)
         if booked is not None:
-            self.emit(Send(peer, words.Credited(word.number, booked)))
+            self._answer_tender(peer, word.number, booked)
             return
         if self.payee is None:
             self.emit(Send(peer, words.Credited(word.number, Wei(0), NOTHING_AHEAD)))
@@ -114,9 +118,13 @@ class Payments(Books):
             return
         judged = self.payee.judge(payment.params, payment.sender, payment.tickets, self.chain, funds)
         # A no is remembered as well: its gateway takes it for final.
-        self.decide(Paid(peer, word.number, Wei(judged.credit_wei), judged.taken), now)
-        fault = words.Fault(Refused.code, judged.fault) if judged.fault is not None else None
-        self.emit(Send(peer, words.Credited(word.number, Wei(judged.credit_wei), fault)))
+        entry = Entry(Wei(judged.credit_wei), judged.fault or "")
+        self.decide(Paid(peer, word.number, entry.wei, judged.taken, entry.fault, word.pipeline), now)
+        self._answer_tender(peer, word.number, entry)
+
+    def _answer_tender(self, gateway: NodeId, number: int, booked: Entry) -> None:
+        fault = words.Fault(Refused.code, booked.fault) if booked.fault else None
+        self.emit(Send(gateway, words.Credited(number, booked.wei, fault)))
 
     payment_handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
         ChainSeen: _on_chain_seen,

@@ -159,13 +159,13 @@ class Payouts(Payments):
     def _paid(self, fact: Paid, now: Instant) -> None:
         super()._paid(fact, now)
         if fact.taken is not None:
-            self._hand_over(fact.taken.winners)
+            self._hand_over(fact.taken.winners, fact.pipeline)
 
-    def _hand_over(self, winners: tuple[WinningTicket, ...]) -> None:
+    def _hand_over(self, winners: tuple[WinningTicket, ...], pipeline: str = "") -> None:
         if self.rules.redeemer:
             for winner in winners:
                 key = winner_key(winner.ticket_hash)
-                self.emit(Deliver(key, self.rules.redeemer, words.Winner(winner)))
+                self.emit(Deliver(key, self.rules.redeemer, words.Winner(winner, pipeline)))
 
     def hand_over_again(self) -> None:
         """After a restart: whoever redeems now gets every ticket of which nothing is settled."""

@@ -101,9 +101,12 @@ class Payroll:
 
     def earned(self, worker: NodeId) -> Wei:
         """All that a worker has ever earned here."""
+        return Wei(self.owed(worker) + self._under_way(worker) + self.paid(worker))
+
+    def paid(self, worker: NodeId) -> Wei:
+        """All that a worker was ever paid, on chain."""
         wage = self.wages.get(worker)
-        paid = wage.paid_wei if wage is not None else 0
-        return Wei(self.owed(worker) + self._under_way(worker) + paid)
+        return wage.paid_wei if wage is not None else Wei(0)
 
     def _under_way(self, worker: NodeId) -> int:
         if self.under_way is None:

@@ -17,19 +17,28 @@ class Relay:
     def __init__(self, window_units_max: int) -> None:
         self._window_units_max = window_units_max
         self._acknowledged = 0
+        #: How far the pieces that went on have come.
+        self._sent = 0
         self._waiting: deque[Progress] = deque()
 
     def hear(self, piece: Progress) -> Progress | None:
         """Take a piece; give it back if it may go on at once."""
-        if self._waiting or piece.units - self._acknowledged > self._window_units_max:
+        if self._waiting or not self._may_go(piece):
             self._waiting.append(piece)
             return None
+        self._sent = piece.units
         return piece
 
     def acknowledge(self, units: int) -> list[Progress]:
         """The gateway has so many units; the pieces that may now go on."""
         self._acknowledged = max(self._acknowledged, units)
         freed = []
-        while self._waiting and self._waiting[0].units - self._acknowledged <= self._window_units_max:
+        while self._waiting and self._may_go(self._waiting[0]):
+            self._sent = self._waiting[0].units
             freed.append(self._waiting.popleft())
         return freed
+
+    def _may_go(self, piece: Progress) -> bool:
+        """Within the window; or alone, for the first piece of a chat counts its whole question."""
+        within = piece.units - self._acknowledged <= self._window_units_max
+        return within or self._sent <= self._acknowledged

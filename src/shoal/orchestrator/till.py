@@ -24,28 +24,39 @@ class Paid(Fact, frozen=True):
     number: int
     wei: Wei
     taken: TicketsTaken | None
+    #: Why not all of it was taken.
+    fault: str = ""
+    #: What it was paid for.
+    pipeline: str = ""
+
+
+class Entry(Struct, frozen=True, array_like=True, gc=False):
+    """What was booked of one payment, and why not all of it."""
+
+    wei: Wei
+    fault: str
 
 
 class TillState(Struct, frozen=True):
     """What a snapshot holds."""
 
-    booked: dict[NodeId, dict[int, Wei]] = {}
+    booked: dict[NodeId, dict[int, Entry]] = {}
 
 
 class Till:
     """What was booked for each gateway's latest payments, by their numbers."""
 
     def __init__(self) -> None:
-        self._booked: dict[NodeId, OrderedDict[int, Wei]] = {}
+        self._booked: dict[NodeId, OrderedDict[int, Entry]] = {}
 
-    def booked(self, gateway: NodeId, number: int) -> Wei | None:
+    def booked(self, gateway: NodeId, number: int) -> Entry | None:
         """What was booked for this payment; None if it is new."""
-        return self._booked.get(gateway, OrderedDict[int, Wei]()).get(number)
+        return self._booked.get(gateway, OrderedDict[int, Entry]()).get(number)
 
     def take(self, fact: Paid) -> None:
         """Remember a payment."""
         payments = self._booked.setdefault(fact.gateway, OrderedDict())
-        payments[fact.number] = fact.wei
+        payments[fact.number] = Entry(fact.wei, fact.fault)
         if len(payments) > PAYMENTS_MAX:
             payments.popitem(last=False)
 

@@ -6,14 +6,15 @@ A notice carries its own name, so that whoever gets it twice after a crash can t
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from urllib.parse import urlsplit
 
+from shoal.chain.amounts import eth
 from shoal.errors import Refused
 from shoal.redeemer.events import Notice
 
 DISCORD_HOSTS = ("discord.com", "discordapp.com", "canary.discord.com", "ptb.discord.com")
 COLOUR = 0x2F9E7A
-WEI_PER_ETH = 10**18
 
 
 def hook_name(url: str) -> str:
@@ -32,9 +33,17 @@ def require_hook(url: str) -> str:
         raise Refused(f"the webhook {url[:40]!r} is no URL of http or https")
     if parts.username or parts.password:
         raise Refused(f"the webhook at {host} has a password in its URL; give it a token in its path instead")
-    if parts.scheme == "http" and not (host == "localhost" or host.startswith("127.") or host == "::1"):
+    if parts.scheme == "http" and not _here(host):
         raise Refused(f"the webhook at {host} is not encrypted: use https, or one on this computer")
     return url
+
+
+def _here(host: str) -> bool:
+    """Whether this is this computer, by its name or its number."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def body(url: str, notice: Notice, operator: str) -> dict[str, object]:
@@ -85,9 +94,3 @@ def _discord(notice: Notice, operator: str) -> dict[str, object]:
             }
         ],
     }
-
-
-def eth(wei: int) -> str:
-    """An amount as people write it, to the last wei and without idle zeros."""
-    whole, rest = divmod(wei, WEI_PER_ETH)
-    return f"{whole}.{rest:018d}".rstrip("0").rstrip(".")

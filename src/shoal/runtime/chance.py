@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from os import urandom
+from secrets import randbits
 
 from shoal.ids import JOB_ID_BYTES, ClientId, JobId, job_id
 
@@ -15,6 +16,11 @@ def new_job_id() -> JobId:
     return job_id(urandom(JOB_ID_BYTES))
 
 
+def draw() -> int:
+    """A number below 2**32 that nobody can foresee."""
+    return randbits(32)
+
+
 def new_tenant_id() -> ClientId:
     """A tenant's id that was never used before."""
     return ClientId("tenant_" + urandom(TENANT_ID_BYTES).hex())
@@ -23,8 +29,3 @@ def new_tenant_id() -> ClientId:
 def new_secret() -> bytes:
     """256 bits that nobody guesses."""
     return urandom(SECRET_BYTES)
-
-
-def draw() -> int:
-    """A number below 2**32 that nobody can foresee."""
-    return int.from_bytes(urandom(4))

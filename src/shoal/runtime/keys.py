@@ -11,6 +11,8 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -71,20 +73,48 @@ class NodeKey:
     @classmethod
     def load_or_create(cls, path: Path) -> NodeKey:
         """The key in this file, or a new one if there is none. Raises `Refused` if the file is unsafe."""
-        try:
+        with _explained(path):
             if not path.exists():
-                _create(path)
+                _create(path, PrivateKey().secret)
+        return cls.load(path)
+
+    @classmethod
+    def load(cls, path: Path) -> NodeKey:
+        """The key in this file. Raises `Refused` if there is none, or the file is unsafe."""
+        with _explained(path):
             return cls(_read(path))
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise Refused(
-                f"the node's key {path} cannot be used: {reason}; mend that or name another file"
-            ) from error
-        except ValueError as error:
-            raise Refused(
-                f"{path} does not hold a key (one line of 64 hex digits): restore it from a copy, "
-                "or move it away and a new key, with a new id, will be made"
-            ) from error
+
+
+def keep_secret(path: Path, secret: bytes) -> NodeKey:
+    """Write a key to a file of its own. Raises `Refused` if there is a file already, or the bytes are no key."""
+    with _explained(path):
+        key = NodeKey(secret)
+        if path.exists() or not _create(path, secret):
+            raise Refused(f"there is a key in {path} already: name another file, or move it away")
+    return key
+
+
+def secret_in(path: Path) -> bytes:
+    """The secret in a key's file, to be kept elsewhere. Raises `Refused` if there is none, or the file is unsafe."""
+    with _explained(path):
+        return _read(path)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Cast what may be wrong with a key's file."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise Refused(
+            f"the node's key {path} cannot be used: {reason}; mend that or name another file"
+        ) from error
+    except ValueError as error:
+        raise Refused(
+            f"{path} does not hold a key (one line of 64 hex digits): restore it from a copy, "
+            "or move it away and a new key, with a new id, will be made"
+        ) from error
 
 
 @lru_cache(maxsize=256)  # one signature vouches for many receipts
@@ -149,22 +179,23 @@ def _read(path: Path) -> bytes:
     return bytes.fromhex(text.decode("ascii"))
 
 
-def _create(path: Path) -> None:
-    """Write a new key whole or not at all; if another process was quicker, its key stands."""
+def _create(path: Path, secret: bytes) -> bool:
+    """Write a new key whole or not at all; False if another process was quicker: then its key stands."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(PrivateKey().secret.hex().encode("ascii") + b"\n")
+            file.write(secret.hex().encode("ascii") + b"\n")
             file.flush()
             os.fsync(file.fileno())
         try:
             os.link(draft, path)
         except FileExistsError:
-            pass
+            return False
     finally:
         draft.unlink(missing_ok=True)
     _sync_folder(path.parent)
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

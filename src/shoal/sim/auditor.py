@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shoal.sim.credit import compare_stakes, compare_tenders, compare_winners
+from shoal.sim.credit import compare_payouts, compare_stakes, compare_tenders, compare_winners
 from shoal.sim.evidence import UNCHECKED, Evidence, Finding
 from shoal.sim.gateway_books import GatewayBooks, Paid
 from shoal.sim.orchestrator_books import OrchestratorBooks, TaskEntry
@@ -107,7 +107,8 @@ def _compare_credit(
     findings: list[Finding],
 ) -> None:
     """What was paid ahead, where journals reach back to their beginning."""
-    whole = all(books.whole for books in (*gateways.values(), *orchestrators.values()))
+    whole = all(books.whole for books in gateways.values())
+    whole = whole and all(books.whole for books in orchestrators.values())
     bookings = {name: books.bookings for name, books in orchestrators.items()}
     ahead = {name: books.ahead for name, books in gateways.items()}
     if not any(bookings.values()) and not any(side.tenders for side in ahead.values()):
@@ -128,6 +129,9 @@ def _compare_credit(
     }
     compare_stakes(ahead, one_job, findings)
     compare_winners(bookings, redeemers, evidence, findings)
+    compare_payouts(
+        {name: books.batches() for name, books in orchestrators.items()}, redeemers, evidence, findings
+    )
 
 
 def _nobody_twice(orchestrators: dict[str, OrchestratorBooks], findings: list[Finding]) -> None:

@@ -168,9 +168,7 @@ class Broker:
         return wei
 
     def _check_age(self, aux_data: bytes) -> None:
-        require(
-            len(aux_data) == 2 * WORD_BYTES, "invalid length for ticket auxData: must be 64 bytes"
-        )
+        require(len(aux_data) == 2 * WORD_BYTES, "invalid length for ticket auxData: must be 64 bytes")
         made, block_hash = int.from_bytes(aux_data[:WORD_BYTES]), aux_data[WORD_BYTES:]
         known = self.round_hashes.get(made)
         require(known is not None, "ticket creationRound does not have a block hash")

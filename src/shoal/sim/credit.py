@@ -7,7 +7,7 @@ chain is what it says. And how much a gateway had at stake, at most.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -95,9 +95,7 @@ def compare_tenders(gateways: Sides, bookings: Bookings, drained: bool, findings
                 findings += _booking(f"{node} {name} payment {number}", gateways[name], node, number, booking)
 
 
-def _booking(
-    where: str, ahead: PaidAhead, node: str, number: int, booking: Booking
-) -> list[Finding]:
+def _booking(where: str, ahead: PaidAhead, node: str, number: int, booking: Booking) -> list[Finding]:
     tender = ahead.tenders.get((node, number))
     if tender is None:
         return [Finding("I4", where, f"{booking.wei} wei booked of a payment that was never sent")]
@@ -196,3 +194,35 @@ def _compare_chain(
         if wei > chain.funded.get(sender, 0):
             text = f"its tickets brought {wei} wei, and it put down {chain.funded.get(sender, 0)}"
             findings.append(Finding("I4", sender, text))
+
+
+#: Each batch of an orchestrator: what it pays where, and by which transaction it was; None while that is not known.
+Batches = Mapping[str, Sequence[tuple[bytes, Mapping[str, int], str | None]]]
+
+
+def compare_payouts(
+    batches: Batches, redeemers: Mapping[str, RedeemerBooks], evidence: Evidence, findings: list[Finding]
+) -> None:
+    """Each batch is paid once, and what workers got on chain is what their operators' books say."""
+    chain = evidence.chain
+    if chain is None:
+        return
+    booked: dict[str, int] = {}
+    for node, theirs in batches.items():
+        for batch, dues, transaction in theirs:
+            where = f"{node} batch {batch.hex()[:16]}"
+            there = chain.batches.get(batch, ())
+            if len(there) > 1:
+                findings.append(Finding("I4", where, f"paid {len(there)} times"))
+            if transaction is None and evidence.drained:
+                findings.append(Finding("I4", where, "nobody has said what became of it"))
+            if transaction is not None and there != ((transaction,) if transaction else ()):
+                findings.append(Finding("I8", where, f"paid by {transaction!r}, and the chain says {there}"))
+            if transaction:
+                for worker, wei in dues.items():
+                    booked[worker] = booked.get(worker, 0) + wei
+    if evidence.drained:
+        for worker in sorted(booked.keys() | chain.paid.keys()):
+            if booked.get(worker, 0) != chain.paid.get(NodeId(worker), 0):
+                text = f"{booked.get(worker, 0)} wei paid by the books, {chain.paid.get(NodeId(worker), 0)} on chain"
+                findings.append(Finding("I8", worker, text))

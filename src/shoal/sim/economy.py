@@ -20,7 +20,7 @@ from shoal.money.terms import PayeeRules
 from shoal.money.wei import Price, Wei
 from shoal.orchestrator.books import account
 from shoal.orchestrator.config import Rules as OrchestratorRules
-from shoal.redeemer.intent import Redeem
+from shoal.redeemer.intent import Pay, Redeem
 from shoal.redeemer.rules import Rules as RedeemerRules
 from shoal.runtime.host import Rules
 from shoal.runtime.virtual import Calendar, Network
@@ -36,13 +36,12 @@ SCALE = 10_000
 #: So many of a hundred worlds are paid ahead.
 SHARE = 40
 ETHER = 10**18
-GAS_MONEY = 10**15
+GAS_MONEY = 10**18
 #: What an honest network may sound the alarm about.
 ALARMS = (
     r" is not paid, so it gets no jobs: ",
     r" has booked \d+ of \d+ wei that we paid: ",
     r"^a winning ticket of \w+ brings nothing: ",
-    r" workers? (was|were) not paid, and still (is|are) owed: ",
     r"^the chain (does not answer, and everything waits|answers again)",
 )
 
@@ -72,10 +71,10 @@ def draw_stakes(rng: Random, *, calm: bool) -> Stakes:
         return rng.randint(1, most) if not calm and rng.random() < 0.4 else 0
 
     block_ms = rng.choice((500, 1_000, 2_000))
-    params_blocks = rng.choice((15, 25, 40))
+    params_blocks = rng.choice((30, 60, 90)) * SECOND_MS // block_ms
     climate = Climate(
         block_ms=block_ms,
-        round_blocks=rng.choice((30, 60, 200)),
+        round_blocks=rng.choice((30, 60, 120)) * SECOND_MS // block_ms,
         price_wei=rng.choice((10, 1_000, 1_000, 20_000)),
         spike_ppm=some(50_000),
         late_blocks=some(5),
@@ -172,9 +171,9 @@ class Economy:
             self._rules,
             replace(
                 rules,
-                credit_block_wei=Wei(draw.choice((0, 10**9, 10**12))),
+                credit_block_wei=Wei(draw.choice((0, 10**9, 10**11, 10**12))),
                 credit_max_wei=Wei(draw.choice((10**10, 10**16))),
-                ticket_ev_wei_max=Wei(draw.choice((10**9, 10**11, 10**12))),
+                ticket_ev_wei_max=Wei(draw.choice((3 * 10**10, 10**11, 10**12))),
                 tickets_per_payment=draw.choice((1, 4)),
             ),
             chain=self.chain,
@@ -200,10 +199,12 @@ class Economy:
                 prices=prices,
                 trusted=trusted,
                 redeemer=key_of(f"r{n}").id,
-                payout_min_wei=Wei(draw.choice((10**6, 10**10, 10**14))),
-                payout_dust_wei=Wei(1),
-                payout_ms=draw.choice((5_000, 60_000)),
-                ticket_ev_wei_max=Wei(draw.choice((10**9, 10**12))),
+                payout_min_wei=Wei(draw.choice((10**9, 10**12))),
+                payout_dust_wei=Wei(draw.choice((1, 10**6))),
+                payout_ms=draw.choice((5, 60)) * SECOND_MS,
+                payout_look_ms=SECOND_MS,
+                payout_again_ms=20 * SECOND_MS,
+                ticket_ev_wei_max=Wei(draw.choice((5 * 10**10, 10**12))),
             ),
             chain=self.chain,
             payee_rules=self.stakes.payee if draw.random() < 0.9 else None,
@@ -214,7 +215,7 @@ class Economy:
         """The redeemer of an orchestrator."""
         key = key_of(f"r{n}")
         self._trace.call(key.id, f"r{n}")
-        self.chain.endow(key.id, GAS_MONEY * self.stakes.climate.price_wei)
+        self.chain.endow(key.id, GAS_MONEY)
         return RedeemerNode(
             key,
             self._network,
@@ -265,6 +266,8 @@ class Economy:
             payee = orchestrator.state.payee
             pending = sum(len(payee.pending(sender)) for sender in payee.senders) if payee else 0
             counts.append((orchestrator.name, pending, "winners pending"))
+            under_way = orchestrator.state.payroll.under_way
+            counts.append((orchestrator.name, int(under_way is not None), "payouts under way"))
         for redeemer in redeemers:
             machine = redeemer.state
             counts.append((redeemer.name, len(machine.intents), "intents"))
@@ -279,10 +282,11 @@ class Economy:
         self.calendar.run(self.calendar.now + self.stakes.manners.poll_ms + SECOND_MS)
         found = []
         view = self.chain.seen().view
-        for node in (*gateways, *orchestrators):
-            if node.state.chain != view and (isinstance(node, PayingGateway) or node.state.payee):
-                text = f"believes {node.state.chain}, and the chain says {view}"
-                found.append(Finding("I8", node.name, text))
+        looks = [(node.name, node.state.chain) for node in gateways]
+        looks += [(node.name, node.state.chain) for node in orchestrators if node.state.payee]
+        for name, believed in looks:
+            if believed != view:
+                found.append(Finding("I8", name, f"believes {believed}, and the chain says {view}"))
         for gateway in gateways:
             mine = self.chain.funds_seen(gateway.name, gateway.name).funds
             if gateway.state.funds != mine:
@@ -311,6 +315,7 @@ class Economy:
     def truth(self) -> ChainTruth:
         """What the chain says in the end."""
         redeemed: dict[bytes, tuple[Redeemed, ...]] = {}
+        batches: dict[bytes, tuple[str, ...]] = {}
         for block in self.chain.blocks:
             for mined in block.mined:
                 what = mined.transaction.what
@@ -319,7 +324,12 @@ class Economy:
                     one = Redeemed(ticket.sender, ticket.recipient, mined.name, block.number, mined.wei)
                     name = ticket.ticket_hash
                     redeemed[name] = (*redeemed.get(name, ()), one)
-        return ChainTruth(redeemed, self.chain.funded)
+                elif mined.good and isinstance(what, Pay):
+                    batches[what.batch] = (*batches.get(what.batch, ()), mined.name)
+        paid: dict[NodeId, int] = {}
+        for (_, worker), wei in self.chain.head.broker.paid.items():
+            paid[worker] = paid.get(worker, 0) + wei
+        return ChainTruth(redeemed, self.chain.funded, batches, paid)
 
     def may_alarm(self, text: str) -> bool:
         """Whether a world in which everybody is honest may say this."""

@@ -86,10 +86,15 @@ class Redeemed(Struct, frozen=True):
 
 
 class ChainTruth(Struct, frozen=True):
-    """What the chain says in the end: what was redeemed, by ticket hash, and all that was ever put down."""
+    """What the chain says in the end: what was redeemed, by ticket hash, and all that was ever put down.
+
+    And how often each batch of payments was paid, and all that each worker got of each operator.
+    """
 
     redeemed: dict[bytes, tuple[Redeemed, ...]]
     funded: dict[NodeId, int]
+    batches: dict[bytes, tuple[str, ...]] = {}
+    paid: dict[NodeId, int] = {}
 
 
 class Evidence(Struct, frozen=True, kw_only=True):

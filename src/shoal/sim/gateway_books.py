@@ -306,7 +306,9 @@ class GatewayBooks:
             self._find("I4", where, "sent twice")
         nonces = tuple(ticket.nonce for ticket in fact.payment.tickets)
         if nonces != tuple(range(issued.first, issued.first + issued.count)):
-            self._find("I4", where, f"nonces {nonces}, and {issued.count} from {issued.first} on were used up")
+            self._find(
+                "I4", where, f"nonces {nonces}, and {issued.count} from {issued.first} on were used up"
+            )
         if issued.first != self._issued.get(issued.recipient_rand_hash, 1) and self.whole:
             self._find("I4", where, f"nonces from {issued.first} on are used again, or some were left out")
         self._issued[issued.recipient_rand_hash] = issued.first + issued.count
@@ -350,7 +352,9 @@ class GatewayBooks:
         """The most that one of its jobs may cost at an orchestrator, by what was ever asked there."""
         most = 0
         for job in self.jobs.values():
-            price = prices.get((orchestrator, f"{job.pipeline}/{job.model}"), (job.limit_wei, job.limit_units))
+            price = prices.get(
+                (orchestrator, f"{job.pipeline}/{job.model}"), (job.limit_wei, job.limit_units)
+            )
             most = max(most, -(-job.units_max * price[0] // price[1]))
         return most
 

@@ -8,8 +8,9 @@ from typing import ClassVar
 from msgspec import Struct
 
 from shoal.machine import Fact, Quarantined
+from shoal.money.payee import WinnerSettled
 from shoal.orchestrator.books import State
-from shoal.orchestrator.payroll import PayoutEnded, PayoutPlanned, PayrollState
+from shoal.orchestrator.payroll import CHAIN, PAYING, PayoutEnded, PayoutPlanned, PayrollState
 from shoal.orchestrator.till import TICKETS, Paid
 from shoal.sim.credit import Booking
 from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal, amounts
@@ -45,11 +46,13 @@ class OrchestratorBooks:
         self.balances: dict[str, int] = {}
         #: What was paid ahead, by gateway and number.
         self.bookings: dict[tuple[str, int], Booking] = {}
-        #: What each worker has earned and been paid, and the batch that is under way.
+        #: Winners that are pending no more; batches, and by which transaction each was paid ("" for none).
+        self.settled: set[bytes] = set()
+        self.payouts: dict[int, PayoutPlanned] = {}
+        self.paid_out: dict[int, str] = {}
+        #: What each worker has earned, and been paid, ever.
         self.earned: dict[str, int] = {}
         self.wages_paid: dict[str, int] = {}
-        self._batch: PayoutPlanned | None = None
-        self._batches = 0
         #: True if the facts begin at the first: then what is not here never was.
         self.whole = True
         self._live: dict[tuple[str, str, str], int] = {}
@@ -63,6 +66,16 @@ class OrchestratorBooks:
 
     def _find(self, rule: str, task: str, text: str) -> None:
         self._findings.append(Finding(rule, f"{self.node} {task}".strip(), text))
+
+    def batches(self) -> list[tuple[bytes, dict[str, int], str | None]]:
+        """Every batch: what it pays where, and by which transaction it was paid; None while that is not known."""
+        found = []
+        for number, plan in self.payouts.items():
+            dues: dict[str, int] = {}
+            for due in plan.dues:
+                dues[due.payout] = dues.get(due.payout, 0) + due.whole_wei
+            found.append((plan.batch, dues, self.paid_out.get(number)))
+        return found
 
     # Reading
 
@@ -82,12 +95,13 @@ class OrchestratorBooks:
             entry.phase, entry.units, entry.wei = task.phase.value, task.units, task.wei
 
     def _take_payroll(self, payroll: PayrollState) -> None:
-        self._batch, self._batches = payroll.under_way, payroll.number
         for worker, wage in payroll.wages.items():
             self.wages_paid[worker] = wage.paid_wei
             self.earned[worker] = wage.paid_wei + self.balances.get(f"worker:{worker}", 0)
-        for due in self._batch.dues if self._batch is not None else ():
-            self.earned[due.worker] += due.whole_wei
+        if (plan := payroll.under_way) is not None:
+            self.payouts[plan.number] = plan
+            for due in plan.dues:
+                self.earned[due.worker] += due.whole_wei
 
     def _fold(self, journal: Journal) -> None:
         expected = 0
@@ -197,27 +211,35 @@ class OrchestratorBooks:
         self._add(TICKETS, -fact.wei)
         self._add(f"gateway:{fact.gateway}", fact.wei)
 
+    def _winner_settled(self, fact: WinnerSettled, at: int) -> None:
+        if fact.ticket_hash in self.settled:
+            self._find("I4", f"ticket {fact.ticket_hash.hex()[:16]}", "settled twice")
+        self.settled.add(fact.ticket_hash)
+
     def _payout_planned(self, fact: PayoutPlanned, at: int) -> None:
-        where = f"batch {fact.number}"
-        if self._batch is not None or fact.number <= self._batches:
-            self._find("wages", where, f"planned after batch {self._batches}, or beside one")
-        self._batch, self._batches = fact, fact.number
+        where = f"payout {fact.number}"
+        if fact.number in self.payouts:
+            self._find("I4", where, "planned twice")
+        self.payouts[fact.number] = fact
         for due in fact.dues:
-            if not 0 < due.whole_wei <= self.balances.get(f"worker:{due.worker}", 0):
-                self._find("wages", where, f"{due.worker} gets {due.whole_wei} wei, and is not owed them")
+            if due.whole_wei > self.balances.get(f"worker:{due.worker}", 0):
+                self._find("I3", where, f"pays {due.worker} more than it is owed")
             self._add(f"worker:{due.worker}", -due.whole_wei)
-            self._add("paying", due.whole_wei)
+            self._add(PAYING, due.whole_wei)
 
     def _payout_ended(self, fact: PayoutEnded, at: int) -> None:
-        if self._batch is None or self._batch.number != fact.number:
-            self._find("wages", f"batch {fact.number}", "it ended, and was not under way")
+        plan = self.payouts.get(fact.number)
+        if plan is None or fact.number in self.paid_out:
+            self._find(
+                "I4" if self.whole else UNCHECKED, f"payout {fact.number}", "ended twice, or never begun"
+            )
             return
-        for due in self._batch.dues:
-            self._add("paying", -due.whole_wei)
-            self._add("chain" if fact.transaction else f"worker:{due.worker}", due.whole_wei)
+        self.paid_out[fact.number] = fact.transaction
+        for due in plan.dues:
+            self._add(PAYING, -due.whole_wei)
+            self._add(CHAIN if fact.transaction else f"worker:{due.worker}", due.whole_wei)
             if fact.transaction:
                 self.wages_paid[due.worker] = self.wages_paid.get(due.worker, 0) + due.whole_wei
-        self._batch = None
 
     def _add(self, account: str, wei: int) -> None:
         self.balances[account] = self.balances.get(account, 0) + wei
@@ -244,6 +266,7 @@ class OrchestratorBooks:
         Released: _released,
         Quarantined: _quarantined,
         Paid: _paid,
+        WinnerSettled: _winner_settled,
         PayoutPlanned: _payout_planned,
         PayoutEnded: _payout_ended,
     }

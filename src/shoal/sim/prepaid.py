@@ -262,9 +262,7 @@ class RedeemerNode(Node):
 
     def _sign(self, draft: Draft) -> tuple[bytes, str]:
         what = None if draft.void or isinstance(draft.what, Fill) else draft.what
-        return written(
-            Transaction(self.name, draft.nonce, draft.gas, draft.max_fee_wei, draft.tip_wei, what)
-        )
+        return written(Transaction(self.name, draft.nonce, draft.gas, draft.max_fee_wei, draft.tip_wei, what))
 
     def perform(self, effect: Effect) -> None:
         """Ask the chain, or tell the webhook; the answer is as of when it is given."""

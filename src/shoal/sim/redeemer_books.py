@@ -126,6 +126,9 @@ class RedeemerBooks:
             entry.nonce = None
         return entry
 
+    def _gave_way(self, fact: Reverted | Displaced) -> None:
+        self._freed(fact)
+
     def _confirmed(self, fact: Confirmed) -> None:
         entry = self._freed(fact)
         if entry is None:
@@ -150,8 +153,8 @@ class RedeemerBooks:
         Taken: _taken,
         Signed: _signed,
         Confirmed: _confirmed,
-        Reverted: _freed,
-        Displaced: _freed,
+        Reverted: _gave_way,
+        Displaced: _gave_way,
         Refused: _refused,
         Quarantined: _quarantined,
     }

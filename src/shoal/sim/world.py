@@ -393,7 +393,12 @@ class World:
 
     def evidence(self, *, drained: bool) -> Evidence:
         """What the auditor gets to see."""
-        journals = tuple(map(_journal, (*self.gateways, *self.orchestrators, *self.redeemers, *self.workers)))
+        journals = (
+            *map(_journal, self.gateways),
+            *map(_journal, self.orchestrators),
+            *map(_journal, self.redeemers),
+            *map(_journal, self.workers),
+        )
         slots = {
             (worker.name, need): count for worker in self.workers for need, count in worker.slots.items()
         }

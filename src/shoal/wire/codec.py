@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar, Union
 
 import msgspec
+from msgspec import Struct
 
 from shoal.errors import Refused, Untrusted
+from shoal.wire.pipelines import PIPELINES, Pipeline
 from shoal.wire.references import names_of
-from shoal.wire.words import WORDS, Payload, Receipt, Word
+from shoal.wire.words import WORDS, JobSpec, Payload, Receipt, Word
 
 T = TypeVar("T")
 
@@ -62,3 +64,28 @@ def is_whole(answer: bytes, *, names_files: bool) -> bool:
 def receipt_bytes(receipt: Receipt) -> bytes:
     """What a receipt says: every field but its path and signature."""
     return _receipts.encode(msgspec.structs.replace(receipt, path=(), signature=b""))
+
+
+_requests: dict[type[Struct], msgspec.json.Decoder[Any]] = {}
+
+
+def units_wanted(spec: JobSpec, body: bytes) -> int | None:
+    """The most units that the request in an order's body can come to, by the table, whatever its order says.
+
+    None if that takes measuring a file, or if it cannot be read: then no runner reads it either.
+    """
+    row = PIPELINES[spec.pipeline]
+    if row.media:
+        return None
+    try:
+        return row.units_max(_read(row, decode_payload(body).params), ())
+    except (Untrusted, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _read(row: Pipeline, params: bytes) -> Struct:
+    decoder = _requests.get(row.request)
+    if decoder is None:
+        decoder = _requests[row.request] = msgspec.json.Decoder(row.request)
+    request: Struct = decoder.decode(params)
+    return request

@@ -31,6 +31,9 @@ from shoal.wire.requests import (
 
 #: What Livepeer's nodes call whatever they have no name for.
 LIVEPEER_OTHER = 37
+#: What a chat's template adds at most: to each message, and to all of them (a system message of the model's own too).
+MESSAGE_TOKENS = 16
+TEMPLATE_TOKENS = 64
 #: No picture that comes in may have more.
 PIXELS_MAX = 16_777_216
 
@@ -90,9 +93,14 @@ class Pipeline(Value, frozen=True, kw_only=True):
 
 
 def tokens_max(request: Struct, measures: tuple[int, ...]) -> int:
-    """The most tokens that an answer may have; those of the question are not charged."""
+    """The most tokens that the question and its answer may have: none of a question's is shorter than a byte."""
     assert isinstance(request, LlmRequest)
-    return request.max_completion_tokens or request.max_tokens or 256
+    question = TEMPLATE_TOKENS
+    for message in request.messages:
+        said = message.content
+        texts = (said,) if isinstance(said, str) else tuple(part.text for part in said)
+        question += MESSAGE_TOKENS + sum(len(text.encode()) for text in texts)
+    return question + (request.max_completion_tokens or request.max_tokens or 256)
 
 
 def characters(request: Struct, measures: tuple[int, ...]) -> int:
@@ -151,7 +159,7 @@ PIPELINES: dict[str, Pipeline] = {
             request=LlmRequest,
             model_field="model",
             default_model="HuggingFaceTB/SmolLM2-135M-Instruct",
-            unit="token of the answer",
+            unit="token",
             units_max=tokens_max,
             price=Price(2_000_000_000),
             deadline_ms=2 * MINUTE_MS,

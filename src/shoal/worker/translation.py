@@ -44,6 +44,11 @@ class Usage(Struct, frozen=True):
     completion_tokens: int = 0
     total_tokens: int = 0
 
+    @property
+    def units(self) -> int:
+        """What a token is: one of the question or of the answer."""
+        return self.prompt_tokens + self.completion_tokens
+
 
 class Chunk(Struct, frozen=True):
     """One event of a streamed answer."""
@@ -266,12 +271,12 @@ class Assembly:
         offset = self._length
         self._text.append(choice.delta.content)
         self._length += len(choice.delta.content)
-        return Piece(self._usage.completion_tokens, offset, choice.delta.content)
+        return Piece(self._usage.units, offset, choice.delta.content)
 
     @property
     def units(self) -> int:
         """The units of the whole answer."""
-        return self._usage.completion_tokens
+        return self._usage.units
 
     def whole(self) -> Payload:
         """The answer as it would have come in one piece. Raises `Failed` if the stream has no end."""

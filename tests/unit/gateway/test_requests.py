@@ -96,8 +96,8 @@ def test_the_model_is_always_named() -> None:
 @pytest.mark.parametrize(
     ("pipeline", "request_", "units"),
     [
-        ("llm", HELLO, 256),
-        ("llm", {**HELLO, "max_tokens": 5}, 5),
+        ("llm", HELLO, 64 + 16 + 5 + 256),
+        ("llm", {**HELLO, "max_tokens": 5}, 64 + 16 + 5 + 5),
         ("text-to-speech", {"text": "four"}, 4),
         ("echo", {"units": 3}, 3),
     ],

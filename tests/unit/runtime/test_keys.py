@@ -105,7 +105,7 @@ def test_two_new_keys_differ(tmp_path: Path) -> None:
 def test_of_two_who_make_the_file_at_once_the_first_wins(tmp_path: Path) -> None:
     path = tmp_path / "key"
     first = NodeKey.load_or_create(path)
-    keys._create(path)
+    assert not keys._create(path, bytes([7]) * 32)
     assert NodeKey.load_or_create(path).id == first.id
     assert [entry.name for entry in tmp_path.iterdir()] == ["key"]
 

@@ -50,12 +50,13 @@ def test_the_whole_picture_is_redrawn_at_its_size(redrawer: Redrawer) -> None:
     assert abs(int(drawn[15, 5, 0]) - 35) <= 2
     assert abs(int(drawn[15, 55, 0]) - 135) <= 2
     assert steps == [(1, 3), (2, 3), (3, 3)]
-    assert redrawer.steps(request) == 3
+    assert redrawer.steps(request) == 2  # with less strength fewer are taken
 
 
 def test_strength_0_leaves_it_as_it_came(redrawer: Redrawer) -> None:
     request = ImageToImageRequest(prompt="a cat", strength=0)
     assert redrawer.draw(PICTURE, None, request, 5, lambda *step: None) is PICTURE
+    assert redrawer.steps(request) == 1
 
 
 def test_it_wants_words_and_no_style(redrawer: Redrawer) -> None:

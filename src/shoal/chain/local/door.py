@@ -6,7 +6,6 @@ A web page cannot use it: a request must name this computer as its host, and com
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,8 +23,6 @@ log = logging.getLogger("shoal.chain")
 
 BODY_BYTES_MAX = MIB
 BATCH_MAX = 100
-#: How deep Python may be while it reads: the calls above it, and lists within lists.
-DEPTH_MAX = 500
 #: What may be said to a batch, all together.
 ANSWER_BYTES_MAX = 32 * MIB
 METHOD_CHARACTERS_MAX = 100
@@ -58,7 +55,7 @@ def chain_door(methods: Mapping[str, Method], status: Any) -> Door:
             raise Refused("send JSON: content-type must be application/json")
         body = await request.body(BODY_BYTES_MAX)
         try:
-            asked = _read(body)
+            asked = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return Reply(encode(_error(None, PARSE_ERROR, "this is not JSON")))
         return Reply(_answer(methods, asked))
@@ -68,16 +65,6 @@ def chain_door(methods: Mapping[str, Method], status: Any) -> Door:
         return Reply(encode(status()))
 
     return Door({"POST /": ask, "GET /health": health})
-
-
-def _read(body: bytes) -> Json:
-    """JSON that is not too deep: py-evm lets Python go deeper than the stack can bear."""
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(DEPTH_MAX)
-    try:
-        return msgspec.json.decode(body)
-    finally:
-        sys.setrecursionlimit(limit)
 
 
 def _require_local(request: Request) -> None:

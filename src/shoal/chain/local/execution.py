@@ -28,12 +28,6 @@ from rlp.exceptions import RLPException
 
 from shoal.errors import Refused
 
-#: How deep a contract's calls may nest in Python. The library sets this for the whole process when it is loaded,
-#: where a text of many brackets would then overflow the stack of whoever decodes it; so it is taken back at once.
-DEPTH_MAX = sys.getrecursionlimit()
-DEPTH_USUAL = 1_000
-sys.setrecursionlimit(DEPTH_USUAL)
-
 #: The root of no accounts at all, and of no transactions.
 EMPTY_ROOT = bytes(BLANK_ROOT_HASH)
 NOBODY = bytes(20)
@@ -42,6 +36,11 @@ NO_HASH = bytes(32)
 KINDS = (1, 2)
 #: With what the old form begins: a list in RLP.
 LEGACY_FIRST = 0xC0
+
+#: How deep Python may be: its own limit, and what a contract needs that calls others that call others.
+DEPTH, DEPTH_OF_CALLS = 1_000, 12_288
+# py-evm raises it for the whole process as it is imported. A deep JSON would then break the stack, not its reader.
+sys.setrecursionlimit(DEPTH)
 
 _builder = PragueVM.get_transaction_builder()
 
@@ -263,9 +262,9 @@ class Accounts:
         try:
             with _deep():
                 computation = self._state.apply_transaction(transaction.signed)
+                return _outcome(transaction.signed, computation)
         except ValidationError as error:
             raise Refused(str(error)) from error
-        return _outcome(transaction.signed, computation)
 
     def call(self, call: Call) -> Outcome:
         """Try what would happen; forget these accounts afterwards. Raises `Refused` if it cannot be begun."""
@@ -283,9 +282,9 @@ class Accounts:
         try:
             with _deep():
                 computation = self._state.apply_transaction(spoofed)
+                return _outcome(spoofed, computation)
         except ValidationError as error:
             raise Refused(str(error)) from error
-        return _outcome(spoofed, computation)
 
     def save(self) -> bytes:
         """Keep what has been done; the root of it all."""
@@ -295,12 +294,13 @@ class Accounts:
 
 @contextmanager
 def _deep() -> Iterator[None]:
-    """While bytecode runs."""
-    sys.setrecursionlimit(DEPTH_MAX)
+    """Room for calls within calls."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, DEPTH_OF_CALLS))
     try:
         yield
     finally:
-        sys.setrecursionlimit(DEPTH_USUAL)
+        sys.setrecursionlimit(before)
 
 
 def _outcome(transaction: Any, computation: Any) -> Outcome:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from shoal.chain.local.blocks import Block
-from shoal.chain.local.chain import FINAL_BLOCKS, GAS_LIMIT, SAFE_BLOCKS, LocalChain
+from shoal.chain.local.chain import FINAL_BLOCKS, SAFE_BLOCKS, LocalChain
 from shoal.chain.local.execution import NOBODY, Call, Transaction, keccak_of
 from shoal.chain.local.refusal import failure
 from shoal.chain.local.shelf import Entry
@@ -32,6 +32,8 @@ from shoal.errors import NotFound
 from shoal.units import SECOND_MS
 
 CLIENT = "shoal/0.1.0/py-evm"
+#: What a call may use: one that never ends takes a few seconds, in which nobody else is answered.
+CALL_GAS_MAX = 10_000_000
 LOG_BLOCKS_MAX = 100_000
 LOGS_MAX = 10_000
 ADDRESSES_MAX = 1_000
@@ -395,7 +397,7 @@ def _call(value: Json) -> Call:
         to=None if to is None else address(to, "to"),
         data=octets("0x" if data is None else data, "data"),
         value_wei=number(given.get("value") or 0, "value"),
-        gas=GAS_LIMIT if gas is None else min(GAS_LIMIT, number(gas, "gas")),
+        gas=CALL_GAS_MAX if gas is None else min(CALL_GAS_MAX, number(gas, "gas")),
         gas_price_wei=0 if price is None else number(price, "gasPrice"),
     )
 

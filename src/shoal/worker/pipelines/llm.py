@@ -188,9 +188,8 @@ class Llm:
         last = taken[-1]
         message = {"role": "assistant", "content": "".join(piece.content for piece in taken)}
         choice = {"index": 0, "finish_reason": last.finish_reason, "message": message}
-        return Answer(
-            encode(self._head() | {"usage": last.usage, "choices": [choice]}), last.usage.completion_tokens
-        )
+        body = encode(self._head() | {"usage": last.usage, "choices": [choice]})
+        return Answer(body, last.usage.prompt_tokens + last.usage.completion_tokens)
 
     async def _stream(self, pieces: AsyncGenerator[Piece, None]) -> Stream:
         """Begin to stream; a wrong request shows before the first piece, while a status can still say so."""

@@ -62,7 +62,7 @@ def paint(
     """
     noise = np.random.default_rng(wish.seed).standard_normal((3, side_px, side_px), np.float32)
     ways = times(wish.steps)
-    begin = 0 if start is None else round(wish.steps * (1 - strength))
+    begin = 0 if start is None else skipped(wish.steps, strength)
     image = noise if start is None else ways[begin] * start + (1 - ways[begin]) * noise
     words, mask = _side_by_side(wish)
     for number in range(begin, wish.steps):
@@ -72,6 +72,11 @@ def paint(
         image = image + (then - now) / (1 - now) * (found - image)
         step(number + 1 - begin, wish.steps - begin)
     return np.clip(image, -1, 1).astype(np.float32)
+
+
+def skipped(steps: int, strength: float) -> int:
+    """How many of the steps are not taken where a picture is painted over with less than full strength."""
+    return round(steps * (1 - strength))
 
 
 def times(steps: int) -> Floats:

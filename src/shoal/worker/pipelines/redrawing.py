@@ -12,7 +12,7 @@ from typing import Protocol
 from shoal.errors import Refused
 from shoal.wire.requests import ImageToImageRequest
 from shoal.worker.pipelines.enlargement import Enlarger
-from shoal.worker.pipelines.painting import Told, Wish
+from shoal.worker.pipelines.painting import Told, Wish, skipped
 from shoal.worker.pipelines.picture import Pixels, resize
 from shoal.worker.pipelines.server import Step
 from shoal.worker.pipelines.text_to_image import Enlarged, Studio, guidance
@@ -69,5 +69,6 @@ class Redrawer:
         return resize(self._enlarged.fit(square, longer, longer), width, height)
 
     def steps(self, request: ImageToImageRequest) -> int:
-        """As many as were asked for: with less strength fewer are taken, and the price is not split hairs over."""
-        return request.num_inference_steps
+        """As many as are taken: with less strength fewer. A picture that stays as it was counts one."""
+        steps = request.num_inference_steps
+        return max(1, steps - skipped(steps, request.strength))
