@@ -90,6 +90,10 @@ class Payroll:
         self.number = 0
         self.under_way: PayoutPlanned | None = None
         self.wages: dict[NodeId, Wage] = {}
+        #: Who has earned something and not been told of it since.
+        self.unstated: set[NodeId] = set()
+        #: False if nobody was owed anything when that was last looked at.
+        self.owing = True
 
     def owed(self, worker: NodeId) -> Wei:
         """What a worker is owed, what is under way left out."""
@@ -118,6 +122,8 @@ class Payroll:
             self.wages[worker] = Wage(payout, now)
         elif wage.payout != payout:
             self.wages[worker] = replace(wage, payout=payout)
+        self.unstated.add(worker)
+        self.owing = True
 
     def plan(self, fact: PayoutPlanned, now: Instant) -> None:
         """The money of a batch is set apart."""
