@@ -30,7 +30,12 @@ SPECS = [JobSpec("llm", "m", 9), JobSpec("echo", "e", 9)]
 few = st.none() | st.integers(1, 6)
 amounts = st.none() | st.integers(0, 60)
 limits = st.builds(
-    Limits, jobs_per_minute=few, jobs_per_day=few, wei_per_minute=amounts, wei_per_day=amounts, wei_in_all=amounts
+    Limits,
+    jobs_per_minute=few,
+    jobs_per_day=few,
+    wei_per_minute=amounts,
+    wei_per_day=amounts,
+    wei_in_all=amounts,
 )
 
 
@@ -76,9 +81,7 @@ class AccountsAtWork(RuleBasedStateMachine):
         name = JobId(f"job_{self.made}")
         self.made += 1
         self.ledger.pend(name, account(tenant), wei)
-        self.jobs[name] = Job(
-            name, tenant, spec, Digest(""), Price(1), wei, self.now, self.now, api_key=key
-        )
+        self.jobs[name] = Job(name, tenant, spec, Digest(""), Price(1), wei, self.now, self.now, api_key=key)
         self.accounts.opened(tenant, key, wei, self.now)
 
     def it_is_right_to_wait(
@@ -138,7 +141,12 @@ class AccountsAtWork(RuleBasedStateMachine):
         for days in (range(today + 1), range(today - 1, today)):
             for tenant in ("", *TENANTS):
                 found = statement(
-                    self.accounts.usage, self.jobs.values(), today, by=("key", "day"), tenant=tenant, days=days
+                    self.accounts.usage,
+                    self.jobs.values(),
+                    today,
+                    by=("key", "day"),
+                    tenant=tenant,
+                    days=days,
                 )
                 clients = [tenant] if tenant else TENANTS
                 charged = -sum(self.ledger.balances.get(f"client:{client}", 0) for client in clients)

@@ -307,7 +307,11 @@ async def test_the_operators_door_opens_for_its_token_alone(tmp_path: Path, rout
             reply = await town.operator.request(method, path, headers=headers, **sent)
             assert reply.status_code == status, headers
         assert town.stage.facts == before
-        assert (await town.operator.request(method, path, **GOOD.get(route, {}))).status_code in (200, 201, 404)
+        assert (await town.operator.request(method, path, **GOOD.get(route, {}))).status_code in (
+            200,
+            201,
+            404,
+        )
 
 
 async def test_the_operators_token_is_for_its_own_eyes(tmp_path: Path) -> None:

@@ -38,7 +38,9 @@ SPEC = JobSpec("echo", "echo", 10, stream=True)
 
 
 def accounts(*facts: AccountFact, rules: Rules | None = None) -> Accounts:
-    made = Accounts(rules or Rules(), ["plain"], [Tenant(name="old", key="old's", limits=Limits(jobs_per_day=1))])
+    made = Accounts(
+        rules or Rules(), ["plain"], [Tenant(name="old", key="old's", limits=Limits(jobs_per_day=1))]
+    )
     for fact in facts:
         made.require(fact, NOW)
         made.learn(fact, NOW)
