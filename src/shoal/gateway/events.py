@@ -58,6 +58,12 @@ class SigningFailed(Event, frozen=True):
     fault: Fault
 
 
+class ForgivenessAsked(Event, frozen=True):
+    """The operator wants an orchestrator dealt with again, though its books did not fit ours."""
+
+    orchestrator: NodeId
+
+
 class SignTickets(Effect, frozen=True):
     """Have these tickets for an orchestrator signed; `TicketsSigned` or `SigningFailed` follows."""
 
