@@ -30,7 +30,7 @@ from shoal.machine import (
     Value,
 )
 from shoal.money.payee import Payee
-from shoal.money.wei import WEI_MAX, Price, Wei, part
+from shoal.money.wei import WEI_MAX, Wei, part
 from shoal.orchestrator.config import Rules
 from shoal.orchestrator.news import News
 from shoal.orchestrator.payouts import Sign
@@ -142,12 +142,6 @@ class OrchestratorMachine(Receipts):
         if not self._contended(need):
             return others
         return max(others, slots - self.shares.most(gateway, need, slots, self.holdings.by_gateway(need)))
-
-    def price(self, need: Need) -> Price:
-        """What is asked for a work unit of this."""
-        pipeline, model = need
-        prices = self.rules.prices
-        return prices.get(f"{pipeline}/{model}") or prices.get(pipeline) or PIPELINES[pipeline].price
 
     def _announce(self, but: NodeId | None = None) -> None:
         """Capacity has changed: let the gateways know, once all that comes in this moment has been handled."""

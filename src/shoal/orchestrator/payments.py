@@ -15,13 +15,15 @@ from shoal.machine import Effect, Event, Send, Value
 from shoal.money.funds import UNSEEN, ChainSeen, ChainView, Funds, FundsSeen
 from shoal.money.payee import Payee
 from shoal.money.ticket import NO_HASH
-from shoal.money.wei import WEI_MAX, Wei
+from shoal.money.wei import WEI_MAX, Price, Wei
 from shoal.orchestrator.books import Books, account
 from shoal.orchestrator.config import Rules
 from shoal.orchestrator.till import Entry, Paid
 from shoal.units import Instant
 from shoal.wire import words
 from shoal.wire.faults import fault_of
+from shoal.wire.pipelines import PIPELINES
+from shoal.work.queue import Need
 
 NOTHING_AHEAD = words.Fault(Refused.code, "nothing is paid ahead here")
 
@@ -44,6 +46,12 @@ class Payments(Books):
         self._asking: dict[NodeId, words.TermsAsked] = {}
 
     # Who may have a job
+
+    def price(self, need: Need) -> Price:
+        """What is asked for a work unit of this."""
+        pipeline, model = need
+        prices = self.rules.prices
+        return prices.get(f"{pipeline}/{model}") or prices.get(pipeline) or PIPELINES[pipeline].price
 
     def prepaid(self, gateway: NodeId) -> bool:
         """Whether a gateway has to pay ahead."""
