@@ -58,6 +58,12 @@ class SigningFailed(Event, frozen=True):
     fault: Fault
 
 
+class SenderKnown(Event, frozen=True):
+    """Whose tickets those who sign sign: it is their deposit that pays."""
+
+    sender: NodeId
+
+
 class SignTickets(Effect, frozen=True):
     """Have these tickets for an orchestrator signed; `TicketsSigned` or `SigningFailed` follows."""
 
