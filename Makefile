@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check sim planted lab bench train contracts proto escrow docs hooks lock clean
+.PHONY: help demo test check sim planted lab bench train contracts escrow proto docs hooks lock clean
 
 SEEDS ?= 200
 LAB_SEEDS ?= 10

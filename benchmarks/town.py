@@ -18,7 +18,8 @@ from msgspec import to_builtins
 
 from benchmarks.peers.peer import REPOSITORY
 from benchmarks.processes import Crew, Program
-from shoal.cli.network import HOST, as_toml, is_free
+from shoal.cli.layout import as_toml
+from shoal.cli.network import HOST, is_free
 from shoal.gateway.config import Rules
 from shoal.runtime.keys import NodeKey
 from shoal.sim.load.street import TICK_MS, our_rules

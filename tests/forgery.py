@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from broker import Broker, OnChain, Refusal
 from shoal.ids import NodeId
 from shoal.money.funds import ChainView, Funds
-from shoal.money.payee import Fault, Judged, Payee, WinnerSettled
+from shoal.money.payee import Judged, Payee, WinnerSettled
+from shoal.money.refusal import Fault
 from shoal.money.terms import GWEI, recipient_rand
 from shoal.money.ticket import NO_HASH, SignedNonce, Ticket, TicketParams, uint256
 from shoal.money.wei import Price

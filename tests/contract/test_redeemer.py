@@ -1,35 +1,45 @@
-"""The real redeemer over real frames on our own chain: what the model chain does to it, this one does too."""
+"""The real redeemer over real frames, on our own chain and on anvil: what the model chain does to it, they do too."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
+from eth_abi import encode
 
+from chains import anvil, anvil_path
 from journals import until
 from shoal.chain.account import Account
-from shoal.chain.bindings import TicketBroker
+from shoal.chain.bindings import Rounds, TicketBroker
 from shoal.chain.config import Deployment, deployment
 from shoal.chain.local.config import Settings as ChainHome
+from shoal.chain.local.keeper import bytecode
 from shoal.chain.local.service import Service as ChainService
 from shoal.chain.reader import Reader
-from shoal.chain.rpc import Rpc
+from shoal.chain.rpc import NodeRefused, Rpc
 from shoal.chain.settings import ChainSettings
+from shoal.chain.transaction import Transaction
+from shoal.cli.payouts import lines
+from shoal.errors import Unreachable
+from shoal.ids import NodeId
 from shoal.machine import Connected, Event, Heard
 from shoal.money.ticket import SignedTicket, Ticket, WinningTicket, aux_data, rand_hash, uint256
+from shoal.redeemer.archive import read_books
 from shoal.redeemer.config import Settings
 from shoal.redeemer.events import Broadcast
 from shoal.redeemer.rules import Rules
 from shoal.redeemer.service import Service
+from shoal.redeemer.statement import statement
 from shoal.runtime.door import Door, Reply, Request
 from shoal.runtime.http import Server, bind
-from shoal.runtime.keys import NodeKey
+from shoal.runtime.keys import NodeKey, keep_secret
 from shoal.runtime.transport import Peers
 from shoal.wire import words
 from shoal.wire.words import Payee
@@ -42,8 +52,9 @@ RULES = Rules(
     tick_ms=20, silent_max_ms=50, rebroadcast_ms=100, stuck_ms=300, again_ms=50, confirmations=DEPTH
 )
 DEADLINE_S = 60
+ROUND_BLOCKS = 10_000
 #: Tests name their keys, so that they meet the same chain every time.
-SENDER, RECIPIENT, REDEEMER = (NodeKey(bytes([number]) * 32) for number in (1, 2, 3))
+SENDER, RECIPIENT, REDEEMER, FOUNDER = (NodeKey(bytes([number]) * 32) for number in (1, 2, 3, 4))
 
 
 class Office:
@@ -75,49 +86,85 @@ class Office:
         await self.until(lambda: self.states().count(state) >= count)
 
 
+class Lever:
+    """How a test moves a chain: the same words for ours and for anvil, over the door that all use."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        self.rpc = rpc
+        self.price_wei = 10**9
+        self.mining = True
+
+    async def run(self) -> None:
+        """A block every now and then, at the price that a test wants."""
+        while True:
+            if self.mining:
+                with suppress(Unreachable, NodeRefused):
+                    await self.mine()
+            await asyncio.sleep(BLOCK_MS / 1_000)
+
+    async def mine(self) -> None:
+        await self.rpc.ask("anvil_setNextBlockBaseFeePerGas", hex(self.price_wei))
+        await self.rpc.ask("evm_mine")
+
+    async def pause(self) -> None:
+        """No block from now on that nobody asks for, not even with a transaction."""
+        self.mining = False
+        await self.rpc.ask("evm_setAutomine", False)
+
+    async def reorganise(self, depth: int) -> None:
+        await self.rpc.ask("anvil_reorg", depth, [])
+
+    async def drop(self, transaction: str) -> bool:
+        return await self.rpc.ask("anvil_dropTransaction", transaction) is not None
+
+
 class World:
-    """The chain, an orchestrator and a redeemer, each of which a test may stop."""
+    """A chain, an orchestrator and a redeemer, each of which a test may stop."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.office = Office()
         self.webhooks: tuple[str, ...] = ()
+        self.operator_addr = ""
         self.redeemer: Service | None = None
+        self.chain_service: ChainService | None = None
 
-    async def start(self) -> None:
+    async def start(self, anvil_url: str = "") -> None:
         self.port = await self.office.peers.listen("127.0.0.1", 0)
-        await self.open_chain("127.0.0.1:0")
-        self.contracts: Deployment = deployment(ChainSettings(file=str(self.folder / "chain/chain.json")))
+        file = self.folder / "chain/chain.json"
+        file.parent.mkdir(exist_ok=True)
+        if anvil_url:
+            file.write_bytes(await found(anvil_url))
+        else:
+            await self.open_chain("127.0.0.1:0")
+        self.contracts: Deployment = deployment(ChainSettings(file=str(file)))
         self.rpc = Rpc(self.contracts.rpc_url)
         self.reader = Reader(self.rpc, self.contracts)
-        broker = self.contracts.ticket_broker
+        self.lever = Lever(self.rpc)
+        self._mining = asyncio.create_task(self.lever.run())
         data = TicketBroker.fund_deposit_and_reserve.call(ETHER, ETHER)
-        await Account(SENDER, self.reader).send(broker, data, 2 * ETHER)
+        await Account(SENDER, self.reader).send(self.contracts.ticket_broker, data, 2 * ETHER)
         await self.open_redeemer()
 
     async def open_chain(self, address: str) -> None:
         settings = ChainHome(
             home=str(self.folder / "chain"),
             http_addr=address,
-            block_ms=BLOCK_MS,
-            round_blocks=10_000,
+            block_ms=0,
+            round_blocks=ROUND_BLOCKS,
             accounts={"sender": SENDER.id, "redeemer": REDEEMER.id},
         )
-        (self.folder / "chain").mkdir(exist_ok=True)
         self.chain_service = ChainService(settings)
         await self.chain_service.start()
-        self.chain = self.chain_service.chain
 
     async def open_redeemer(self, rules: Rules = RULES) -> None:
         home = self.folder / "redeemer"
-        home.mkdir(exist_ok=True)
         if not (home / "key").exists():
-            (home / "key").write_text(REDEEMER._private.secret.hex())
-            (home / "key").chmod(0o600)
+            keep_secret(home / "key", bytes([3]) * 32)
         settings = Settings(
             home=str(home),
             orchestrators=(f"127.0.0.1:{self.port}#{RECIPIENT.id}",),
-            operator_addr="",
+            operator_addr=self.operator_addr,
             operator_name="Ada",
             webhooks=self.webhooks,
             chain=ChainSettings(file=str(self.folder / "chain/chain.json")),
@@ -136,9 +183,11 @@ class World:
 
     async def stop(self) -> None:
         await self.close_redeemer()
+        self._mining.cancel()
+        await asyncio.gather(self._mining, return_exceptions=True)
         await self.office.peers.close()
         await self.rpc.close()
-        with suppress(AttributeError):
+        if self.chain_service is not None:
             await self.chain_service.stop()
 
     def say(self, word: words.Word) -> None:
@@ -158,29 +207,69 @@ class World:
             aux_data(rounds.last, rounds.last_hash),
         )
         signature = SENDER.sign_hash(ticket.signed_hash)
-        return words.Winner(
-            WinningTicket(SignedTicket(ticket, signature), rand, rounds.block + wait_blocks), "text-to-image"
-        )
+        winning = WinningTicket(SignedTicket(ticket, signature), rand, rounds.block + wait_blocks)
+        return words.Winner(winning, "text-to-image")
 
-    async def until_mined(self, count: int = 1) -> None:
-        """Until so many of the redeemer's transactions are in blocks."""
-        await until(lambda: self.chain.nonce(bytes.fromhex(REDEEMER.id[2:])) >= count)
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with a_world(tmp_path) as made:
-        yield made
+    async def until_mined(self) -> None:
+        """Until a transaction of the redeemer is in a block."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not await self.reader.nonce(REDEEMER.id):
+                await self.lever.mine()
 
 
-@asynccontextmanager
-async def a_world(folder: Path) -> AsyncIterator[World]:
-    made = World(folder)
+async def found(url: str) -> bytes:
+    """Put the contracts on an empty anvil, and say where they are, as `shoal chain` does."""
+    rpc = Rpc(url)
+    reader = Reader(rpc, Deployment(url, 0, *[NodeId("")] * 5))
+    made: dict[str, str] = {}
+
+    async def deploy(name: str, types: tuple[str, ...] = (), *values: object) -> None:
+        nonce = await reader.nonce(FOUNDER.id)
+        signed = Transaction(
+            chain_id=await reader.chain_id(),
+            nonce=nonce,
+            to=None,
+            data=bytecode(name) + encode(types, values),
+            gas=10_000_000,
+            max_fee_wei=10**11,
+            tip_wei=0,
+        ).sign(FOUNDER.sign_hash)
+        await rpc.ask("eth_sendRawTransaction", "0x" + signed.raw.hex())
+        while (receipt := await rpc.ask("eth_getTransactionReceipt", signed.hash)) is None:
+            await rpc.ask("evm_mine")
+        made[name] = receipt["contractAddress"]
+
     try:
-        await made.start()
-        yield made
+        for key in (FOUNDER, SENDER, REDEEMER):
+            await rpc.ask("anvil_setBalance", key.id, hex(1_000 * ETHER))
+        await deploy("Controller")
+        await deploy("Rounds", ("uint256",), ROUND_BLOCKS)
+        await deploy("Token")
+        pair = (made["Token"], made["Rounds"])
+        await deploy("Bonding", ("address", "address", "uint64", "uint256"), *pair, 7, 100)
+        trio = (made["Controller"], made["Rounds"], made["Bonding"])
+        await deploy("TicketBroker", ("address", "address", "address", "uint256", "uint256"), *trio, 7, 2)
+        await deploy("ServiceRegistry", ("address",), made["Controller"])
+        await deploy("Payouts")
+        opening = Account(FOUNDER, reader)
+        await opening.send(NodeId(made["Rounds"].lower()), Rounds.initialise_round.call())
     finally:
-        await made.stop()
+        await rpc.close()
+    return msgspec.json.encode({"rpc_url": url, "contracts": made})
+
+
+@pytest.fixture(params=["shoal", "anvil"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    path = anvil_path()
+    if request.param == "anvil" and path is None:
+        pytest.skip("anvil is not installed: `make .venvs/anvil/made` installs it with npm")
+    made = World(tmp_path)
+    with anvil(path) if request.param == "anvil" and path else nullcontext() as door:
+        await made.start(door.url if door else "")
+        try:
+            yield made
+        finally:
+            await made.stop()
 
 
 pytestmark = pytest.mark.anyio
@@ -211,7 +300,7 @@ async def test_a_number_stays_secret_until_its_block(world: World) -> None:
         world.contracts.ticket_broker,
         {TicketBroker.REDEEMED.topic: TicketBroker.REDEEMED},
         0,
-        world.chain.head.number,
+        (await world.reader.head()).number,
     )
     assert [log.block > ticket.winning.expiration_block for log in logs] == [True]
     assert logs[0].values["recipientRand"] == int.from_bytes(ticket.winning.recipient_rand)
@@ -221,42 +310,43 @@ async def test_a_reorganisation_of_six_blocks_takes_nothing_away(world: World) -
     world.say(await world.winner(1))
     for count in range(1, 4):
         await world.until_mined()
-        world.chain.reorganise(DEPTH)
+        await world.lever.reorganise(DEPTH)
         assert world.office.states().count("confirmed") == 0, count
     await world.office.until_state("confirmed")
     assert await world.reader.balance_wei(RECIPIENT.id) == FACE_WEI
-    assert world.chain.nonce(bytes.fromhex(REDEEMER.id[2:])) == 1
+    assert await world.reader.nonce(REDEEMER.id) == 1
 
 
 async def test_a_stuck_transaction_is_replaced(world: World) -> None:
-    world.chain.set_automine(False)
-    world.chain_service.set_interval_ms(0)
+    await world.lever.pause()
     world.say(await world.winner(1))
     await world.office.until_state("sent")
-    world.chain.set_base_fee_wei(world.chain.base_fee_wei * 20)
-    world.chain.mine()
+    world.lever.price_wei *= 20
+    await world.lever.mine()
     await world.office.until_state("sent", 3)
-    world.chain_service.set_interval_ms(BLOCK_MS)
+    world.lever.mining = True
     await world.office.until_state("confirmed")
     sent = [word.transaction for word in world.office.heard if word.state == "sent"]
     assert len(set(sent)) >= 2
-    assert world.chain.nonce(bytes.fromhex(REDEEMER.id[2:])) == 1
+    assert await world.reader.nonce(REDEEMER.id) == 1
     assert await world.reader.balance_wei(RECIPIENT.id) == FACE_WEI
 
 
 async def test_a_dropped_transaction_is_sent_again(world: World) -> None:
-    world.chain.set_automine(False)
-    world.chain_service.set_interval_ms(0)
+    await world.lever.pause()
     world.say(await world.winner(1))
     await world.office.until_state("sent")
-    name = bytes.fromhex(world.office.heard[-1].transaction[2:])
-    await until(lambda: world.chain.drop(name))
-    world.chain_service.set_interval_ms(BLOCK_MS)
+    async with asyncio.timeout(DEADLINE_S):
+        while not await world.lever.drop(world.office.heard[-1].transaction):
+            pass
+    world.lever.mining = True
     await world.office.until_state("confirmed")
     assert await world.reader.balance_wei(RECIPIENT.id) == FACE_WEI
 
 
 async def test_a_node_that_is_down_is_waited_for(world: World) -> None:
+    if world.chain_service is None:
+        pytest.skip("an anvil that was stopped has forgotten everything")
     address = world.contracts.rpc_url.removeprefix("http://")
     ticket = await world.winner(1)
     await world.chain_service.stop()
@@ -270,13 +360,13 @@ async def test_a_node_that_is_down_is_waited_for(world: World) -> None:
 
 
 async def test_a_spike_of_gas_is_waited_for_and_no_ticket_is_redeemed_at_a_loss(world: World) -> None:
-    world.chain.set_base_fee_wei(400 * 10**9)  # 100,000 gas at that price are worth four tickets
-    world.chain.mine()
+    world.lever.price_wei = 400 * 10**9  # 100,000 gas at that price are worth four tickets
+    await world.lever.mine()
     world.say(await world.winner(1))
     machine = world.redeemer.machine  # type: ignore[union-attr]
     await until(lambda: any("its gas would cost more" in machine.why(i) for i in machine.intents.values()))
     assert world.office.states() == ["taken"]
-    world.chain.set_base_fee_wei(10**9)
+    world.lever.price_wei = 10**9
     await world.office.until_state("confirmed")
 
 
@@ -339,7 +429,7 @@ async def test_whoever_dies_with_a_transaction_in_hand_sends_the_same_one(
     machine = world.redeemer.machine
     await until(lambda: not machine.intents)
     assert await world.reader.balance_wei(RECIPIENT.id) == FACE_WEI
-    assert world.chain.nonce(bytes.fromhex(REDEEMER.id[2:])) == 1
+    assert await world.reader.nonce(REDEEMER.id) == 1
 
 
 async def test_a_redemption_is_posted_to_webhooks_of_both_kinds(world: World) -> None:
@@ -386,3 +476,41 @@ async def test_a_redemption_is_posted_to_webhooks_of_both_kinds(world: World) ->
         "text-to-image",
         transaction,
     )
+
+
+async def test_the_operator_reads_the_same_at_the_door_and_in_the_journal(world: World) -> None:
+    with closing(bind("127.0.0.1", 0)) as free:
+        world.operator_addr = f"127.0.0.1:{free.getsockname()[1]}"
+    await world.close_redeemer()
+    await world.open_redeemer()
+    world.say(await world.winner(1))
+    world.say(words.Winner((await world.winner(2, wait_blocks=100_000)).winning, "llm"))
+    await world.office.until_state("confirmed")
+    async with httpx.AsyncClient(trust_env=False) as client:
+        health = await client.get(f"http://{world.operator_addr}/health")
+        shown = (await client.get(f"http://{world.operator_addr}/payouts")).json()
+    assert health.json() == {"ready": True, "node": REDEEMER.id}
+    assert [(one["state"], one["pipeline"]) for one in shown["open"]] == [("waiting", "llm")]
+    assert "stays secret" in shown["open"][0]["why"]
+    assert [(one["state"], one["wei"]) for one in shown["ended"]] == [("confirmed", str(FACE_WEI))]
+    assert shown["totals"]["text-to-image"]["wei"] == str(FACE_WEI)
+    machine = world.redeemer.machine  # type: ignore[union-attr]
+    await world.redeemer.node.durable()  # type: ignore[union-attr]
+    read = read_books(world.folder / "redeemer/journal.sqlite3")
+    assert read.dump() == machine.dump()
+    text = "\n".join(lines(statement(read, REDEEMER.id)))
+    assert world.office.heard[-1].transaction in text
+    await world.close_redeemer()
+    assert read_books(world.folder / "redeemer/journal.sqlite3").dump() == machine.dump(), "from its snapshot"
+
+
+async def test_a_node_of_another_chain_is_not_believed(world: World) -> None:
+    await world.close_redeemer()
+    file = world.folder / "chain/chain.json"
+    file.write_bytes(msgspec.json.encode(msgspec.json.decode(file.read_bytes()) | {"chain_id": 1}))
+    await world.open_redeemer()
+    world.say(await world.winner(1))
+    machine = world.redeemer.machine  # type: ignore[union-attr]
+    await until(lambda: bool(machine.silence))
+    assert "is chain 31337, and the settings say 1" in machine.silence
+    assert world.office.states() == ["taken"]

@@ -11,8 +11,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from shoal.money.payee import Fault, Payee, PayeeBook, TicketsTaken, WinnerSettled
+from shoal.money.payee import Payee, PayeeBook, TicketsTaken, WinnerSettled
 from shoal.money.payer import Payer, PayerBook, TicketsIssued
+from shoal.money.refusal import Fault
 from shoal.money.ticket import SignedNonce, TicketParams
 from shoal.runtime.keys import NodeKey
 from shoal.wire.codec import Coder

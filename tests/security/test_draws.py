@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from shoal.errors import Refused
 from shoal.money.keccak import keccak256
-from shoal.money.payee import Fault
+from shoal.money.refusal import Fault
 from shoal.money.terms import win_prob_of
 from shoal.money.ticket import WIN_PROB_MAX, SignedNonce, Ticket, drawn, rand_hash, uint256
 from tickets import EV_WEI, FUNDS, PAYER, VIEW, at_block, drawn_up, payee, payer, signed

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from broker import OnChain, Refusal
 from forgery import FACE_WEI, SPOILED, Forged, World, fields
 from shoal.errors import Broken
-from shoal.money.payee import Fault
+from shoal.money.refusal import Fault
 from shoal.money.ticket import SignedNonce, TicketParams, WinningTicket
 from shoal.runtime.keys import NodeKey
 from tickets import ETHER, PAYER, drawn_up, payee

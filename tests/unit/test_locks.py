@@ -18,6 +18,9 @@ LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 #: Locks of environments of their own, which quarrel with the others.
 APART = {page.stem for page in (ROOT / "requirements").glob("*.in") if "-c dev.txt" not in page.read_text()}
 
+#: What is loaded only where a chain is set.
+ON_CHAIN = {"shoal.worker.bank"}
+
 
 def pins(lock: Path) -> set[tuple[str, str]]:
     """Every name and version of a lock."""
@@ -50,8 +53,10 @@ def test_nothing_pulls_in_pytorch(lock: Path) -> None:
 def extras_of(module: str) -> list[str]:
     """The extras under which a module must work: its house's, and its pipeline's if there is one.
 
-    None for what runners share: it needs to work only where they do.
+    None for what runners share: it needs to work only where they do. Whoever has a chain has a wallet too.
     """
+    if module in ON_CHAIN:
+        return [module.split(".")[1], "wallet"]
     _, house, *rooms = module.split(".")
     pipeline = rooms[-1].replace("_", "-") if rooms[:1] == ["pipelines"] else ""
     if pipeline and pipeline not in PIPELINES:

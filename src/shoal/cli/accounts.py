@@ -12,6 +12,7 @@ from shoal.cli.client import Client
 from shoal.cli.network import Network
 from shoal.cli.sight import LOOK_TIMEOUT_S, Status, status
 from shoal.errors import Failed
+from shoal.ids import NodeId
 
 #: Settling takes a round trip after a job's end, or a restart's; who has not settled by then has not settled.
 SETTLE_S = 30.0
@@ -71,6 +72,15 @@ class Books(Struct, frozen=True):
             fees_wei=self.gateway["fees_wei"],
             holds_wei=self.gateway["holds_wei"] + sum(report["holds_wei"] for report in reports),
         )
+
+    def shares(self) -> dict[NodeId, int]:
+        """What each worker has earned, at all orchestrators together."""
+        shares: dict[NodeId, int] = {}
+        for report in self.orchestrators.values():
+            for worker in report["workers"]:
+                node = NodeId(worker["node"])
+                shares[node] = shares.get(node, 0) + int(worker["share_wei"])
+        return shares
 
 
 def read_books(network: Network) -> Books:

@@ -8,10 +8,13 @@ import os
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from shoal.cli.accounts import Books, Row, differences, settled
+from shoal.cli.bank import Statement, balances, settle, tell
+from shoal.cli.bank import differences as differences_on_chain
 from shoal.cli.gallery import Gallery
 from shoal.cli.guide import Guide, Interrupted
 from shoal.cli.network import Network
@@ -20,6 +23,7 @@ from shoal.cli.sight import missing
 from shoal.cli.supervisor import Supervisor
 from shoal.cli.terminal import columns, duration, gwei
 from shoal.cli.tour import Tour
+from shoal.cli.webhook import Heard
 from shoal.errors import Failed, Refused, ShoalError
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -36,6 +40,7 @@ async def show(
     folder: Path,
     report: Path | None,
     told: asyncio.Event,
+    heard: Heard,
 ) -> int:
     """Walk the tour; 0 if everything came back and every sum is right. What it makes goes into the folder."""
     if not (EXAMPLES / "questions.txt").exists():
@@ -50,6 +55,7 @@ async def show(
         return pid
 
     gallery = Gallery(folder)
+    before = await balances(network) if network.chain_file is not None else None
     tour = Tour(Guide(network, page, ending), gallery, examples=EXAMPLES, kill=kill)
     walking = asyncio.create_task(asyncio.to_thread(tour.run))
     stopping = asyncio.create_task(told.wait())
@@ -65,10 +71,19 @@ async def show(
     books = await settled(network)
     wrong = differences(books, rows)
     _add_up(page, rows, books, wrong)
+    statement = None
+    if before is not None:
+        page.heading("What it came to on the chain")
+        statement = await settle(network, before, page)
+        tell(statement, network, heard.notices, page)
+        amiss = differences_on_chain(statement, network, books.shares())
+        _judge(page, amiss, "Every balance on the chain is right, to the wei.")
+        wrong += amiss
     page.line()
     page.line(f"What it made, to be looked at and listened to: {gallery.page}")
     if report is not None:
-        await asyncio.to_thread(report.write_text, as_json(rows, books, gallery) + "\n")
+        text = as_json(rows, books, gallery, statement, heard.notices)
+        await asyncio.to_thread(report.write_text, text + "\n")
     return 1 if wrong else 0
 
 
@@ -84,13 +99,21 @@ async def _until_whole(network: Network, page: Page) -> None:
     page.line("Every process is there again, with all that it offers.")
 
 
-def as_json(rows: list[Row], books: Books, gallery: Gallery) -> str:
+def as_json(
+    rows: list[Row],
+    books: Books,
+    gallery: Gallery,
+    statement: Statement | None,
+    notices: list[dict[str, Any]],
+) -> str:
     """The tour for programs."""
     told = {
         "jobs": msgspec.to_builtins(rows),
         "summary": msgspec.to_builtins(books.sums()),
         "folder": str(gallery.folder),
         "exhibits": msgspec.to_builtins(gallery.exhibits),
+        "chain": msgspec.to_builtins(statement),
+        "notices": notices,
     }
     return json.dumps(told, indent=2)
 
@@ -116,10 +139,14 @@ def _add_up(page: Page, rows: list[Row], books: Books, wrong: list[str]) -> None
     page.line(f"earned by failed attempts {gwei(sum(row.failed_attempts_wei for row in rows)):>20}")
     page.line(f"still held                {gwei(sums.holds_wei):>20}")
     page.line()
+    _judge(page, wrong, "Every sum is right, by the gateway's books and by the orchestrators' own.")
+
+
+def _judge(page: Page, wrong: list[str], well: str) -> None:
     for line in wrong:
         page.line(f"WRONG: {line}", "bold red")
     if not wrong:
-        page.line("Every sum is right, by the gateway's books and by the orchestrators' own.", "bold green")
+        page.line(well, "bold green")
 
 
 def _table(rows: list[Row]) -> list[str]:

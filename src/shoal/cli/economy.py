@@ -1,65 +1,47 @@
-"""The money of a local network: how its chain is set, and what is put on it before anybody is paid.
-
-The gateway has a deposit and a reserve for its tickets, the orchestrators a stake each: only who is in the
-pool can claim of a reserve. It is play money, on a chain that ends with its folder.
-"""
+"""How the chain of a local network is set, and what is paid on it."""
 
 from __future__ import annotations
 
-from shoal.chain.account import Account
-from shoal.chain.bindings import Bonding, Rounds, TicketBroker, Token
-from shoal.chain.config import deployment, require
-from shoal.chain.reader import Reader
-from shoal.chain.rpc import Rpc
-from shoal.chain.settings import ChainSettings
-from shoal.cli.network import Economy, Network, Node
-from shoal.runtime.keys import NodeKey
-
-STAKE_WEI = 10**18
+from msgspec import Struct
 
 
-async def prepare(network: Network, economy: Economy) -> None:
-    """Put the money where it belongs, unless it is there already. Raises one of our errors if it cannot be."""
-    contracts = deployment(ChainSettings(file=str(network.chain_file)))
-    rpc = Rpc(contracts.rpc_url)
-    try:
-        reader = Reader(rpc, contracts)
-        staked = [await _stake(node, reader) for node in network.of("orchestrator")]
-        await _fund(network.gateway, reader, economy)
-        if any(staked):
-            await _next_round(reader)
-    finally:
-        await rpc.close()
+class Economy(Struct, frozen=True, kw_only=True):
+    """One way to set it."""
+
+    block_ms: int
+    #: How often everybody looks at the chain, and how deep a block must lie to be final: nobody takes anything back
+    #: on a chain of one's own.
+    poll_ms: int
+    confirmations: int = 1
+    round_blocks: int = 600
+    base_fee_wei: int
+    #: The most that one ticket is worth.
+    ticket_ev_wei: int
+    deposit_wei: int
+    reserve_wei: int
+    #: Workers are paid so long after they were paid last, and told of their accounts so often; None: as anywhere.
+    payout_ms: int | None = None
+    account_ms: int | None = None
 
 
-def account(node: Node, reader: Reader) -> Account:
-    """A node's own account."""
-    return Account(NodeKey.load_or_create(node.home / "key"), reader)
-
-
-async def _stake(node: Node, reader: Reader) -> bool:
-    """Let an orchestrator into the pool; False if it is there."""
-    bonding = require(reader.contracts.bonding, "Bonding")
-    if await reader.call(bonding, Bonding.total_stake, node.id):
-        return False
-    mine = account(node, reader)
-    await mine.send(require(reader.contracts.token, "Token"), Token.approve.call(bonding, STAKE_WEI))
-    await mine.send(bonding, Bonding.bond.call(STAKE_WEI, node.id))
-    return True
-
-
-async def _fund(gateway: Node, reader: Reader, economy: Economy) -> None:
-    funds = await reader.funds(gateway.id, gateway.id)
-    deposit_wei = max(0, economy.deposit_wei - funds.deposit)
-    reserve_wei = max(0, economy.reserve_wei - funds.reserve)
-    if deposit_wei or reserve_wei:
-        broker = require(reader.contracts.ticket_broker, "TicketBroker")
-        call = TicketBroker.fund_deposit_and_reserve.call(deposit_wei, reserve_wei)
-        await account(gateway, reader).send(broker, call, deposit_wei + reserve_wei)
-
-
-async def _next_round(reader: Reader) -> None:
-    """Stakes count from the next round on: let it begin."""
-    rounds = require(reader.contracts.rounds, "Rounds")
-    length, seen = int(await reader.call(rounds, Rounds.round_length)), await reader.rounds()
-    await reader.rpc.ask("anvil_mine", hex(length - seen.block % length))
+#: As real ones are: wins are rare and large, and a ticket stands for many small jobs.
+USUAL = Economy(
+    block_ms=1_000,
+    poll_ms=3_000,
+    base_fee_wei=10**8,
+    ticket_ev_wei=10**12,
+    deposit_wei=10**18,
+    reserve_wei=10**18,
+)
+#: For a look at everything in a minute: blocks are quick, tickets tiny, and gas so cheap that one of about a thousand
+#: wins. Who wins is drawn as ever.
+TOUR = Economy(
+    block_ms=250,
+    poll_ms=250,
+    base_fee_wei=25_000,
+    ticket_ev_wei=10**9,
+    deposit_wei=10**16,
+    reserve_wei=10**16,
+    payout_ms=10_000,
+    account_ms=2_000,
+)

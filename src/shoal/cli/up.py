@@ -13,7 +13,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -21,24 +21,23 @@ from rich.console import Console
 from shoal.cli.board import keep_showing
 from shoal.cli.claim import claim
 from shoal.cli.demo import show
-from shoal.cli.economy import prepare
+from shoal.cli.economy import TOUR, USUAL, Economy
 from shoal.cli.fetching import fetch_models
+from shoal.cli.founding import prepare
+from shoal.cli.layout import lay_out
 from shoal.cli.network import (
     GATEWAY_PORT,
     REAL_PIPELINES,
-    TOUR,
     TOUR_PIPELINES,
-    USUAL,
     WORKERS,
-    Economy,
     Network,
     choose_ports,
-    lay_out,
 )
 from shoal.cli.page import Page
 from shoal.cli.sight import missing, no_chain
 from shoal.cli.supervisor import Supervisor, dismiss
 from shoal.cli.terminal import console as new_console
+from shoal.cli.webhook import Heard, webhook
 from shoal.errors import Failed
 from shoal.runtime.config import home
 
@@ -80,9 +79,17 @@ def run(options: argparse.Namespace) -> int:
         dismiss(folder, console.print)
         ports = choose_ports(options.gateway_port, any_ports=options.any_ports, demo=options.demo)
         economy = None if options.no_chain else TOUR if options.demo else USUAL
-        network = lay_out(folder, ports, workers=options.workers, pipelines=pipelines, economy=economy)
-        fetch_models(pipelines, console)
-        return asyncio.run(_run(network, economy, options, console))
+        with webhook() if options.demo else nullcontext(Heard()) as heard:
+            network = lay_out(
+                folder,
+                ports,
+                workers=options.workers,
+                pipelines=pipelines,
+                economy=economy,
+                webhook=heard.url,
+            )
+            fetch_models(pipelines, console)
+            return asyncio.run(_run(network, economy, options, console, heard))
 
 
 def _pipelines(options: argparse.Namespace) -> tuple[str, ...]:
@@ -109,7 +116,7 @@ def _local_home() -> Path:
 
 
 async def _run(
-    network: Network, economy: Economy | None, options: argparse.Namespace, console: Console
+    network: Network, economy: Economy | None, options: argparse.Namespace, console: Console, heard: Heard
 ) -> int:
     told, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -128,7 +135,9 @@ async def _run(
             return INTERRUPTED
         if options.demo:
             folder = home(os.environ) / "demo"
-            code = await show(network, supervisor, page, folder=folder, report=options.json, told=told)
+            code = await show(
+                network, supervisor, page, folder=folder, report=options.json, told=told, heard=heard
+            )
             page.line("stopping; for a network that keeps running: shoal up")
             return code
         _welcome(network, options, console)

@@ -32,7 +32,7 @@ from shoal.runtime.config import home, keys, read_settings
 from shoal.runtime.keys import NodeKey, keep_secret, secret_in
 
 EXAMPLE = """\
-  shoal wallet balance
+  shoal wallet balance --json
   shoal wallet fund --deposit 0.5eth --reserve 0.1eth
   shoal wallet import UTC--2026-01-01--key.json --key ~/gateway/key
   shoal wallet unlock, and some rounds later: shoal wallet withdraw"""

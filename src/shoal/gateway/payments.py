@@ -43,6 +43,8 @@ class Payments(Books):
         #: Since when terms, or signatures, are awaited.
         self._asked: dict[NodeId, Instant] = {}
         self._signing: dict[NodeId, Instant] = {}
+        #: What the last job needed that was to go there: what is paid is paid for that, as far as anybody can say.
+        self._pipelines: dict[NodeId, str] = {}
         #: The largest job that waits for credit there.
         self._wanted: dict[NodeId, Wei] = {}
         #: Since when an orchestrator's word of our credit has been too low.
@@ -52,8 +54,10 @@ class Payments(Books):
 
     # Before and after a job is placed
 
-    def affords(self, node: NodeId, wei: Wei, now: Instant) -> bool:
+    def affords(self, node: NodeId, wei: Wei, pipeline: str, now: Instant) -> bool:
         """Whether a job of this price may go there now; if not, see to it that it soon may."""
+        if node in self.purse.prepaid:
+            self._pipelines[node] = pipeline
         if self.purse.affords(node, wei):
             return True
         self._wanted[node] = max(wei, self._wanted.get(node, Wei(0)))
@@ -187,7 +191,8 @@ class Payments(Books):
         del self._signing[node]
         payment = Payment(params, self.payer.me, tickets)
         number = self.purse.next_number(node)
-        self.decide(Tendered(node, number, issued, payment, Wei(payment.ev_wei)), now)
+        worth, pipeline = Wei(payment.ev_wei), self._pipelines.get(node, "")
+        self.decide(Tendered(node, number, issued, payment, worth, pipeline), now)
         self.look_for_credit(now)
         self.pay(node, now)
 
@@ -250,7 +255,8 @@ class Payments(Books):
             self.payer.take(fact.issued)
         self.purse.tendered(fact)
         node, number = fact.orchestrator, fact.number
-        self.emit(Deliver(tender_key(node, number), node, words.Tender(number, fact.payment)))
+        word = words.Tender(number, fact.payment, fact.pipeline)
+        self.emit(Deliver(tender_key(node, number), node, word))
 
     def _booked(self, fact: Booked, now: Instant) -> None:
         self.purse.booked(fact)

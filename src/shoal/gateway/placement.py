@@ -285,7 +285,10 @@ class Placement(Payments):
         while True:
             pool = self.sellers.pool(job.need, size)
             chosen = choose(recipe, pool, wish_of(job, job.next_epoch, home, now, pool))
-            if chosen is None or self.affords(chosen.node, chosen.price.cost(job.spec.units_max), now):
+            if chosen is None:
+                return None, home
+            cost = chosen.price.cost(job.spec.units_max)
+            if self.affords(chosen.node, cost, job.spec.pipeline, now):
                 return chosen, home
             self.sellers.short(chosen.node, True)
 

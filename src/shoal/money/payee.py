@@ -8,7 +8,6 @@ seed by a secret that must outlive every restart.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from functools import lru_cache, partial
 
 from msgspec import Struct
@@ -19,6 +18,7 @@ from shoal.ids import NodeId
 from shoal.machine import Fact
 from shoal.money.funds import ChainView, Funds
 from shoal.money.nonces import Nonces, Range, ranges_of
+from shoal.money.refusal import Fault, Refusal, Room
 from shoal.money.terms import (
     NO_PRICE,
     Draw,
@@ -51,32 +51,6 @@ DRAWS_KEPT = 1_024
 NOBODY = NodeId("0x" + 40 * "0")
 
 
-class Fault(StrEnum):
-    """Why a ticket is not taken; in the contract's words where it would say the same."""
-
-    SENDER = "ticket sender is null address"
-    RECIPIENT = "ticket recipient is not this node"
-    UNLOCKED = "sender is unlocked"
-    UNLOCKS_SOON = "deposit and reserve is set to unlock soon"
-    NO_ROUND_HASH = "ticket creationRound does not have a block hash"
-    AUX_DATA = "invalid length for ticket auxData: must be 64 bytes"
-    ROUND_HASH = "ticket creationRoundBlockHash invalid for creationRound"
-    ROUND_EXPIRED = "ticket is expired"
-    RAND = "recipientRand does not match recipientRandHash"
-    PARAMS_EXPIRED = "TicketParams expired"
-    NONCE = "ticket is used"
-    NONCES = "too many nonces for these TicketParams"
-    SIGNATURE_LENGTH = "INVALID_SIGNATURE_LENGTH"
-    SIGNATURE = "invalid signature over ticket hash"
-    NO_WIN = "ticket did not win"
-    NO_FUNDS = "sender deposit and reserve are zero"
-    FUNDS = "sender deposit and reserve do not cover the ticket"
-    FLOAT = "sender has too much in winning tickets that are not redeemed yet"
-    SENDERS = "too many senders"
-    PARAMS = "too many TicketParams of this sender are in use"
-    TICKETS = "too many tickets in one payment"
-
-
 class TicketsTaken(Fact, frozen=True):
     """Tickets of one sender under one set of parameters were accepted."""
 
@@ -100,13 +74,6 @@ class WinnerSettled(Fact, frozen=True):
 
     sender: Address
     ticket_hash: Hash
-
-
-class Refusal(Struct, frozen=True, gc=False):
-    """A ticket that is not taken, and why."""
-
-    nonce: int
-    fault: Fault
 
 
 class Judged(Struct, frozen=True, gc=False):
@@ -154,21 +121,6 @@ class PayeeBook(Struct, frozen=True, array_like=True):
     senders: tuple[SeenSender, ...] = ()
 
 
-class _Room(Struct, frozen=True, gc=False):
-    """How much winning tickets of one sender may still pay."""
-
-    empty: bool
-    covered_wei: int
-    trusted_wei: int
-
-    def fault(self, face_wei: int, winners: int) -> Fault | None:
-        """Why one more ticket, after so many winners of the same face value, would not be paid for sure."""
-        wanted = face_wei * (winners + 1)
-        if wanted > self.covered_wei:
-            return Fault.NO_FUNDS if self.empty else Fault.FUNDS
-        return Fault.FLOAT if wanted > self.trusted_wei else None
-
-
 class _Seen:
     """What is remembered of one set of parameters."""
 
@@ -188,6 +140,10 @@ class _Sender:
         self.params: dict[Hash, _Seen] = {}
         self.pending: dict[Hash, WinningTicket] = {}
         self.pending_wei = 0
+
+    def live(self, block: int) -> int:
+        """How many parameters have not expired at this block."""
+        return sum(seen.expiration_block > block for seen in self.params.values())
 
     def add(self, winner: WinningTicket) -> None:
         self.pending[winner.ticket_hash] = winner
@@ -288,16 +244,24 @@ class Payee:
             return Fault.PARAMS_EXPIRED
         if params.win_prob == NO_HASH:
             return Fault.NO_WIN
-        known = self._senders.get(sender)
-        if known is None and len(self._senders) >= self.rules.senders_max:
-            return Fault.SENDERS
-        if (
-            known is not None
-            and params.recipient_rand_hash not in known.params
-            and len(known.params) >= self.rules.params_per_sender_max
-        ):
-            return Fault.PARAMS
+        if fault := self._fault_of_memory(params, sender, max(view.block, self._block)):
+            return fault
         return self._fault_of_round(params, view) or self._unlocking(view, funds)
+
+    def _fault_of_memory(self, params: TicketParams, sender: NodeId, block: int) -> Fault | None:
+        """Whether there is room to remember new parameters, or a new sender, once what has expired is forgotten."""
+        known = self._senders.get(sender)
+        if known is None:
+            limit = self.rules.senders_max
+            if len(self._senders) >= limit and limit <= sum(
+                bool(each.pending) or each.live(block) > 0 for each in self._senders.values()
+            ):
+                return Fault.SENDERS
+        elif params.recipient_rand_hash not in known.params:
+            limit = self.rules.params_per_sender_max
+            if len(known.params) >= limit and known.live(block) >= limit:
+                return Fault.PARAMS
+        return None
 
     def _fault_of_round(self, params: TicketParams, view: ChainView) -> Fault | None:
         if params.creation_round == 0 and params.creation_round_hash == NO_HASH:
@@ -317,11 +281,11 @@ class Payee:
             return Fault.UNLOCKS_SOON
         return None
 
-    def _room(self, sender: NodeId, view: ChainView, funds: Funds) -> _Room:
+    def _room(self, sender: NodeId, view: ChainView, funds: Funds) -> Room:
         """What the sender's money still covers, and what of it we trust to be there when we come for it."""
         share = funds.reserve_share(view.pool_size)
         pending = self.pending_wei(sender)
-        return _Room(
+        return Room(
             funds.deposit == 0 and funds.reserve == 0,
             funds.deposit + share - pending,
             share + self.rules.float_wei_max - pending,
@@ -333,7 +297,7 @@ class Payee:
         sender: NodeId,
         tickets: Sequence[SignedNonce],
         draw: Draw,
-        room: _Room,
+        room: Room,
         view: ChainView,
     ) -> Judged:
         seen = self._nonces(sender, params)

@@ -43,6 +43,10 @@ class Price(Struct, frozen=True, array_like=True, gc=False):
         """What `units` cost, rounded up to whole wei, so that work is never free by rounding."""
         return Wei(-(-units * self.wei // self.per_units))
 
+    def part(self, units: int, share_ppm: int) -> Wei:
+        """The part of what `units` cost that `share_ppm` millionths make, rounded down."""
+        return Wei(-(-units * self.wei // self.per_units) * share_ppm // MILLION)
+
     def within(self, limit: Price) -> bool:
         """True if this price is at most `limit`."""
         return self.wei * limit.per_units <= limit.wei * self.per_units

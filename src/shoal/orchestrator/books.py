@@ -144,6 +144,13 @@ class Books(Machine[State]):
         if wei is not None:
             self._charged[gateway] = Wei(self._charged[gateway] - wei)
 
+    def doubt_answers(self, gateway: NodeId, now: Instant) -> None:
+        """What was passed on may be lost with a gateway's last connection: only who answered can say it again."""
+        for name in [name for name in self._answered if self.tasks[name].lease.gateway == gateway]:
+            self._unanswer(name, gateway)
+            lease = self.leases[name]
+            self.leases.until(name, max(lease.until, later(now, self.rules.reconnect_ms)))
+
     # The host
 
     def check(self) -> None:

@@ -65,8 +65,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     #: How often workers who earn are told their accounts, and how often one can have its own for the asking.
     account_ms: int = MINUTE_MS
     account_ms_min: int = SECOND_MS
-    #: Receipts that are remembered for workers who ask for one.
-    receipts_max: Annotated[int, Meta(ge=1)] = 5_000
+    #: So many receipts at least are remembered for workers who ask for one, and twice as many at most.
+    receipts_max: Annotated[int, Meta(ge=1)] = 1_000
     #: What one ticket is worth, at least and at most; between them it is up to the gateway.
     ticket_ev_wei_min: Wei = Wei(1)
     ticket_ev_wei_max: Wei = Wei(10**12)

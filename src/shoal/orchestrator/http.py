@@ -44,7 +44,8 @@ def _attempts(machine: OrchestratorMachine, job: str) -> list[dict[str, object]]
 
 def _status(machine: OrchestratorMachine) -> dict[str, object]:
     ledger = machine.ledger
-    shares = {a.removeprefix("worker:"): w for a, w in ledger.balances.items() if a.startswith("worker:")}
+    payroll = machine.payroll
+    shares = {worker: payroll.earned(worker) for worker in payroll.wages}
     credits = {a.removeprefix("gateway:"): w for a, w in ledger.balances.items() if a.startswith("gateway:")}
     ended = [task for task in machine.tasks.values() if task.phase is not LEASED]
     return {
@@ -65,6 +66,7 @@ def _status(machine: OrchestratorMachine) -> dict[str, object]:
                     for (pipeline, model), offer in worker.offers.items()
                 ],
                 "share_wei": shares.get(worker.node, 0),
+                "owed_wei": shares.get(worker.node, 0) - payroll.paid(worker.node),
             }
             for worker in machine.roster.members()
         ],
@@ -72,6 +74,8 @@ def _status(machine: OrchestratorMachine) -> dict[str, object]:
         "credit_by_gateway_wei": credits,
         "own_wei": ledger.balances.get("own", 0),
         "worker_wei": sum(shares.values()),
+        "owed_wei": sum(shares.values()) - sum(payroll.paid(worker) for worker in shares),
+        "winners_pending": machine.pending_winners(),
         "holds_wei": sum(hold.wei for hold in ledger.holds.values()),
         "leases": len(machine.leases),
         "earned_tasks": sum(task.phase is EARNED for task in ended),

@@ -79,7 +79,7 @@ class OrchestratorMachine(Receipts):
             self.gateways.add(event.peer)
             self._news.meet(event.peer)
             self.emit(Send(event.peer, self.capacity(event.peer)))
-            self._doubt_answers(event.peer, now)
+            self.doubt_answers(event.peer, now)
         elif event.role == "worker":
             self.roster.connect(event.peer, event.boot)
             for task in self._tasks_of(event.peer):
@@ -89,13 +89,6 @@ class OrchestratorMachine(Receipts):
             self.meet_worker(event.peer, now)
         elif event.role == "redeemer":
             self.meet_redeemer(event)
-
-    def _doubt_answers(self, gateway: NodeId, now: Instant) -> None:
-        """What was passed on may be lost with a gateway's last connection: only who answered can say it again."""
-        for name in [name for name in self._answered if self.tasks[name].lease.gateway == gateway]:
-            self._unanswer(name, gateway)
-            lease = self.leases[name]
-            self.leases.until(name, max(lease.until, later(now, self.rules.reconnect_ms)))
 
     def _ask_for_leases(self, worker: NodeId) -> None:
         """Name a worker its leases: an order, or the news that it failed, may be lost with the last connection."""

@@ -61,6 +61,10 @@ class Payments(Books):
         left = self.ledger.balances.get(account(gateway), 0) - self._charged.get(gateway, 0)
         return Wei(max(-WEI_MAX, min(left, WEI_MAX)))
 
+    def pending_winners(self) -> int:
+        """How many tickets have won that are neither redeemed nor given up."""
+        return sum(len(self.payee.pending(sender)) for sender in self.payee.senders) if self.payee else 0
+
     # What comes in
 
     def _on_chain_seen(self, event: ChainSeen, now: Instant) -> None:
@@ -115,7 +119,7 @@ class Payments(Books):
         judged = self.payee.judge(payment.params, payment.sender, payment.tickets, self.chain, funds)
         # A no is remembered as well: its gateway takes it for final.
         entry = Entry(Wei(judged.credit_wei), judged.fault or "")
-        self.decide(Paid(peer, word.number, entry.wei, judged.taken, entry.fault), now)
+        self.decide(Paid(peer, word.number, entry.wei, judged.taken, entry.fault, word.pipeline), now)
         self._answer_tender(peer, word.number, entry)
 
     def _answer_tender(self, gateway: NodeId, number: int, booked: Entry) -> None:

@@ -26,7 +26,6 @@ from shoal.orchestrator.till import Paid
 from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.work.account import account_bytes, batch_id
-from shoal.work.task import Earned
 
 #: Signs bytes with this node's key.
 Sign = Callable[[bytes], bytes]
@@ -46,12 +45,9 @@ class Payouts(Payments):
         #: Of the workers that are here: where each is paid, and how much may be owed to it.
         self.payouts: dict[NodeId, NodeId] = {}
         self._floats: dict[NodeId, Wei] = {}
-        #: Who has earned what it was not told of.
-        self._unstated: set[NodeId] = set()
         self._stated_at: dict[NodeId, Instant] = {}
         self._state_at = Instant(0)
         self._pay_at = Instant(0)
-        self._owing = True
 
     # Workers
 
@@ -76,7 +72,7 @@ class Payouts(Payments):
 
     def _state(self, worker: NodeId, now: Instant) -> None:
         """Tell a worker all that it has earned and been paid."""
-        self._unstated.discard(worker)
+        self.payroll.unstated.discard(worker)
         self._stated_at[worker] = now
         wage = self.payroll.wages.get(worker)
         account = words.Account(
@@ -92,25 +88,19 @@ class Payouts(Payments):
         if asked_at is None or later(asked_at, self.rules.account_ms_min) <= now:
             self._state(peer, now)
 
-    def _earned(self, fact: Earned, now: Instant) -> None:
-        super()._earned(fact, now)
-        if fact.share:
-            self._owing = True
-            self._unstated.add(self.tasks[f"{fact.job}/{fact.epoch}"].lease.worker)
-
     # Batches
 
     @property
     def restless(self) -> bool:
         """True while somebody is to be paid one day, or told of its account."""
-        pays = self._owing and self.payroll.under_way is None and bool(self.rules.redeemer)
-        return pays or not self._unstated.isdisjoint(self._floats)
+        pays = self.payroll.owing and self.payroll.under_way is None and bool(self.rules.redeemer)
+        return pays or not self.payroll.unstated.isdisjoint(self._floats)
 
     def look_at_wages(self, now: Instant) -> None:
         """State accounts that are due, and plan a batch if anybody has waited long enough or is owed enough."""
         if self._state_at <= now:
             self._state_at = later(now, self.rules.account_ms)
-            for worker in sorted(self._unstated & self._floats.keys()):
+            for worker in sorted(self.payroll.unstated & self._floats.keys()):
                 self._state(worker, now)
         if self._pay_at <= now and self.rules.redeemer and self.payroll.under_way is None:
             self._pay_at = later(now, self.rules.payout_look_ms)
@@ -118,7 +108,7 @@ class Payouts(Payments):
 
     def _plan(self, now: Instant) -> None:
         owed = {worker: self.payroll.owed(worker) for worker in self.payroll.wages}
-        self._owing = any(owed.values())
+        self.payroll.owing = any(owed.values())
         dues = [self._due(worker, wei) for worker, wei in owed.items() if self._is_due(worker, wei, now)]
         if dues:
             dues.sort(key=lambda due: due.whole_wei, reverse=True)
@@ -161,7 +151,7 @@ class Payouts(Payments):
 
     def _payout_ended(self, fact: PayoutEnded, now: Instant) -> None:
         self.payroll.end(fact)
-        self._owing = True
+        self.payroll.owing = True
         self.emit(Retire(payout_key(fact.number)))
 
     # Tickets that won
@@ -169,13 +159,13 @@ class Payouts(Payments):
     def _paid(self, fact: Paid, now: Instant) -> None:
         super()._paid(fact, now)
         if fact.taken is not None:
-            self._hand_over(fact.taken.winners)
+            self._hand_over(fact.taken.winners, fact.pipeline)
 
-    def _hand_over(self, winners: tuple[WinningTicket, ...]) -> None:
+    def _hand_over(self, winners: tuple[WinningTicket, ...], pipeline: str = "") -> None:
         if self.rules.redeemer:
             for winner in winners:
                 key = winner_key(winner.ticket_hash)
-                self.emit(Deliver(key, self.rules.redeemer, words.Winner(winner)))
+                self.emit(Deliver(key, self.rules.redeemer, words.Winner(winner, pipeline)))
 
     def hand_over_again(self) -> None:
         """After a restart: whoever redeems now gets every ticket of which nothing is settled."""
@@ -219,7 +209,6 @@ class Payouts(Payments):
 
     fact_handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
         **Payments.fact_handlers,
-        Earned: _earned,
         Paid: _paid,
         PayoutPlanned: _payout_planned,
         PayoutEnded: _payout_ended,

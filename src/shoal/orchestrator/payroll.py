@@ -90,6 +90,10 @@ class Payroll:
         self.number = 0
         self.under_way: PayoutPlanned | None = None
         self.wages: dict[NodeId, Wage] = {}
+        #: Who has earned something and not been told of it since.
+        self.unstated: set[NodeId] = set()
+        #: False if nobody was owed anything when that was last looked at.
+        self.owing = True
 
     def owed(self, worker: NodeId) -> Wei:
         """What a worker is owed, what is under way left out."""
@@ -97,9 +101,12 @@ class Payroll:
 
     def earned(self, worker: NodeId) -> Wei:
         """All that a worker has ever earned here."""
+        return Wei(self.owed(worker) + self._under_way(worker) + self.paid(worker))
+
+    def paid(self, worker: NodeId) -> Wei:
+        """All that a worker was ever paid, on chain."""
         wage = self.wages.get(worker)
-        paid = wage.paid_wei if wage is not None else 0
-        return Wei(self.owed(worker) + self._under_way(worker) + paid)
+        return wage.paid_wei if wage is not None else Wei(0)
 
     def _under_way(self, worker: NodeId) -> int:
         if self.under_way is None:
@@ -115,6 +122,8 @@ class Payroll:
             self.wages[worker] = Wage(payout, now)
         elif wage.payout != payout:
             self.wages[worker] = replace(wage, payout=payout)
+        self.unstated.add(worker)
+        self.owing = True
 
     def plan(self, fact: PayoutPlanned, now: Instant) -> None:
         """The money of a batch is set apart."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
@@ -28,8 +27,9 @@ class Receipts(Payouts):
         super().__init__(rules, payee, node=node, sign=sign)
         #: Answers on their way, good or bad, to whom, and their receipts, which wait to be signed together.
         self._unsealed: list[tuple[NodeId, words.Result | words.Failure, words.Receipt]] = []
-        #: The receipts that went out of late, for workers who ask.
-        self._sent: OrderedDict[tuple[JobId, int], words.Receipt] = OrderedDict()
+        #: The receipts that went out of late, for workers who ask; and those before them, which go next.
+        self._sent: dict[JobId, words.Receipt] = {}
+        self._sent_before: dict[JobId, words.Receipt] = {}
 
     def seal_soon(
         self, task: Task, word: words.Result | words.Failure, units: int, answer: Digest, run_ms: int
@@ -46,15 +46,16 @@ class Receipts(Payouts):
         receipts = seal([receipt for _, _, receipt in answers], self._sign)
         for (gateway, answer, _), receipt in zip(answers, receipts, strict=True):
             self.emit(Send(gateway, replace(answer, receipt=receipt)))
-            if receipt.answer:
-                self._sent[receipt.job, receipt.epoch] = receipt
-        while len(self._sent) > self.rules.receipts_max:
-            self._sent.popitem(last=False)
+            self._sent[receipt.job] = receipt
+        if len(self._sent) >= self.rules.receipts_max:
+            self._sent, self._sent_before = {}, self._sent
 
     def _hear_receipt_asked(self, peer: NodeId, word: words.ReceiptAsked, now: Instant) -> None:
-        receipt = self._sent.get((word.job, word.epoch))
+        receipt = self._sent.get(word.job) or self._sent_before.get(word.job)
         if receipt is not None and receipt.worker != peer:
             raise Untrusted(f"{peer} asks for the receipt of another's job {word.job}")
+        if receipt is not None and receipt.epoch != word.epoch:
+            receipt = None
         self.emit(Send(peer, words.ReceiptShown(word.job, word.epoch, receipt)))
 
     worker_words: ClassVar[Mapping[type[Value], Callable[..., None]]] = {

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from pathlib import Path
-from secrets import token_bytes
 
 from shoal.chain.windows import window
 from shoal.ids import NodeId
 from shoal.machine import Effect
 from shoal.money.payee import Payee
-from shoal.money.ticket import WORD_BYTES
 from shoal.orchestrator.config import Settings
 from shoal.orchestrator.http import operator_door
 from shoal.orchestrator.machine import OrchestratorMachine
 from shoal.orchestrator.payments import Watch
+from shoal.runtime.chance import new_seed
 from shoal.runtime.http import Server, bind
 from shoal.runtime.keys import NodeKey, recover_hash
 from shoal.runtime.node import Address, Node, heed_signals, until_told_to_stop
@@ -75,7 +73,7 @@ class Service:
             key.id,
             self._settings.payee,
             secret=key.secret_for(b"shoal tickets"),
-            draw_seed=partial(token_bytes, WORD_BYTES),
+            draw_seed=new_seed,
             recover=recover_hash,
         )
 

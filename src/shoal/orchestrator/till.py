@@ -26,6 +26,8 @@ class Paid(Fact, frozen=True):
     taken: TicketsTaken | None
     #: Why not all of it was taken.
     fault: str = ""
+    #: What it was paid for.
+    pipeline: str = ""
 
 
 class Entry(Struct, frozen=True, array_like=True, gc=False):

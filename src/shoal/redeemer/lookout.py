@@ -33,6 +33,8 @@ class Lookout:
         self._account = notary.account
         self._confirmations = confirmations
         self._rounds = require(reader.contracts.rounds, "Rounds")
+        #: Whether the node is known to be one of this chain.
+        self._sure = False
 
     async def look(self, effect: Look) -> Looked | Silent:
         """The chain as it is, and what became of our transactions."""
@@ -71,8 +73,9 @@ class Lookout:
 
     async def _learn_chain(self) -> None:
         """A transaction for the wrong chain is worth nothing, or worse."""
-        if not self._notary.chain_id:
+        if not self._sure:
             self._notary.chain_id = await self._reader.chain_id()
+            self._sure = True
 
     async def _look_once(self, effect: Look) -> tuple[Looked, Block]:
         reader, account = self._reader, self._account
@@ -109,7 +112,8 @@ class Lookout:
         to, value_wei, data = self._notary.order(what)
         order = {"from": self._account, "to": to, "value": hex(value_wei), "data": "0x" + data.hex()}
         try:
-            return whole(await self._reader.rpc.ask("eth_estimateGas", order))
+            # Left to itself a node may reckon with what waits, and our own transaction may be among that.
+            return whole(await self._reader.rpc.ask("eth_estimateGas", order, "latest"))
         except NodeRefused:
             # Some nodes give a reason only if the call itself is asked for.
             raw(await self._reader.rpc.ask("eth_call", order, "latest"))

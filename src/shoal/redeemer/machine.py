@@ -146,13 +146,11 @@ class RedeemerMachine(Books):
         self._post(now)
 
     def _on_restarted(self, event: Restarted, now: Instant) -> None:
-        """What was sent before is sent again: whether it arrived is not known."""
+        """The chain is looked at, and what it does not have is sent again: whether it arrived is not known."""
         for name, untold in list(self.untold.items()):
             for hook in untold.hooks:
                 if hook not in self._hooks:
                     self.decide(Told(name, hook, "this webhook is not in the settings any more"), now)
-        for name in self.nonces.values():
-            self._broadcast(self.intents[name], now)
         self._look(now)
         self._post(now)
 

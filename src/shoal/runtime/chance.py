@@ -29,3 +29,8 @@ def new_tenant_id() -> ClientId:
 def new_secret() -> bytes:
     """256 bits that nobody guesses."""
     return urandom(SECRET_BYTES)
+
+
+def new_seed() -> bytes:
+    """256 bits that nobody has seen before."""
+    return urandom(SECRET_BYTES)

@@ -17,6 +17,7 @@ from shoal.sim.gateway_books import GatewayBooks, Paid
 from shoal.sim.orchestrator_books import OrchestratorBooks, TaskEntry
 from shoal.sim.readings import compare_clients
 from shoal.sim.redeemer_books import RedeemerBooks
+from shoal.sim.worker_books import WorkerBooks, compare_wages
 
 
 def audit(evidence: Evidence) -> list[Finding]:
@@ -25,6 +26,7 @@ def audit(evidence: Evidence) -> list[Finding]:
     gateways: dict[str, GatewayBooks] = {}
     orchestrators: dict[str, OrchestratorBooks] = {}
     redeemers: dict[str, RedeemerBooks] = {}
+    workers: dict[str, WorkerBooks] = {}
     for journal in evidence.journals:
         if journal.role == "gateway":
             gateways[journal.node] = GatewayBooks(journal, evidence, findings)
@@ -32,10 +34,13 @@ def audit(evidence: Evidence) -> list[Finding]:
             orchestrators[journal.node] = OrchestratorBooks(journal, evidence, findings)
         elif journal.role == "redeemer":
             redeemers[journal.node] = RedeemerBooks(journal, evidence, findings)
+        elif journal.role == "worker":
+            workers[journal.node] = WorkerBooks(journal, evidence, findings)
         else:
             findings.append(Finding(UNCHECKED, journal.node, f"nothing is known of the role {journal.role}"))
     _compare_payments(gateways, orchestrators, evidence.drained, findings)
     _nobody_twice(orchestrators, findings)
+    compare_wages(workers, orchestrators, findings)
     _compare_credit(gateways, orchestrators, redeemers, evidence, findings)
     if evidence.client_words is None:
         findings.append(Finding(UNCHECKED, "clients", "there is no log of what clients were told"))

@@ -28,13 +28,13 @@ from shoal.sim.chain import Climate, VirtualChain
 from shoal.sim.evidence import ChainTruth, Finding, Redeemed
 from shoal.sim.houses import GatewayNode, OrchestratorNode
 from shoal.sim.node import Trace
-from shoal.sim.prepaid import Manners, PaidOrchestrator, PayingGateway, RedeemerNode, key_of
+from shoal.sim.prepaid import Manners, Outlook, PaidOrchestrator, PayingGateway, RedeemerNode, key_of
 from shoal.units import MINUTE_MS, SECOND_MS
 
 #: By so much everything is dearer than in a world without money: else no ticket would be worth its gas.
 SCALE = 10_000
 #: So many of a hundred worlds are paid ahead.
-SHARE = 40
+SHARE = 33
 ETHER = 10**18
 GAS_MONEY = 10**18
 #: What an honest network may sound the alarm about.
@@ -151,6 +151,7 @@ class Economy:
         self.chain.on_reorg = lambda depth: trace.say(
             self.calendar.now, NodeId("chain"), f"leaves {depth} blocks"
         )
+        self.outlook = Outlook(self.chain, self.stakes.manners)
         self.payers: list[NodeId] = []
         self.chain.begin()
 
@@ -176,9 +177,8 @@ class Economy:
                 ticket_ev_wei_max=Wei(draw.choice((3 * 10**10, 10**11, 10**12))),
                 tickets_per_payment=draw.choice((1, 4)),
             ),
-            chain=self.chain,
+            outlook=self.outlook,
             payer_rules=self.stakes.payer,
-            manners=self.stakes.manners,
         )
 
     def orchestrator(self, n: int, rules: OrchestratorRules, rng: Random) -> PaidOrchestrator:
@@ -206,9 +206,8 @@ class Economy:
                 payout_again_ms=20 * SECOND_MS,
                 ticket_ev_wei_max=Wei(draw.choice((5 * 10**10, 10**12))),
             ),
-            chain=self.chain,
+            outlook=self.outlook,
             payee_rules=self.stakes.payee if draw.random() < 0.9 else None,
-            manners=self.stakes.manners,
         )
 
     def redeemer(self, n: int, rng: Random) -> RedeemerNode:
@@ -223,8 +222,7 @@ class Economy:
             self._trace,
             self._rules,
             self.stakes.redeemer,
-            chain=self.chain,
-            manners=self.stakes.manners,
+            outlook=self.outlook,
         )
 
     def name(self, short: str) -> NodeId:
@@ -257,11 +255,8 @@ class Economy:
         """What has not come to its end."""
         counts: list[tuple[str, int, str]] = []
         for gateway in gateways:
-            purse = gateway.state.purse
-            for node in orchestrators:
-                counts.append(
-                    (gateway.name, int(purse.unheard(node.name)), f"wei that {node.name} has not booked")
-                )
+            unheard = sum(gateway.state.purse.unheard(node.name) for node in orchestrators)
+            counts.append((gateway.name, unheard, "wei paid that nobody has booked"))
         for orchestrator in orchestrators:
             payee = orchestrator.state.payee
             pending = sum(len(payee.pending(sender)) for sender in payee.senders) if payee else 0

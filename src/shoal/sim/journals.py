@@ -15,12 +15,14 @@ from shoal.redeemer.machine import RedeemerMachine
 from shoal.runtime.host import Retired, Snapshot
 from shoal.sim.evidence import Journal
 from shoal.wire.codec import Coder
+from shoal.worker.machine import WorkerMachine
 
 #: Whose facts are whose.
 ROLES: dict[str, type[Machine[Any]]] = {
     "gateway": GatewayMachine,
     "orchestrator": OrchestratorMachine,
     "redeemer": RedeemerMachine,
+    "worker": WorkerMachine,
 }
 
 

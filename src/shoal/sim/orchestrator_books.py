@@ -10,7 +10,7 @@ from msgspec import Struct
 from shoal.machine import Fact, Quarantined
 from shoal.money.payee import WinnerSettled
 from shoal.orchestrator.books import State
-from shoal.orchestrator.payroll import CHAIN, PAYING, PayoutEnded, PayoutPlanned
+from shoal.orchestrator.payroll import CHAIN, PAYING, PayoutEnded, PayoutPlanned, PayrollState
 from shoal.orchestrator.till import TICKETS, Paid
 from shoal.sim.credit import Booking
 from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal, amounts
@@ -50,6 +50,9 @@ class OrchestratorBooks:
         self.settled: set[bytes] = set()
         self.payouts: dict[int, PayoutPlanned] = {}
         self.paid_out: dict[int, str] = {}
+        #: What each worker has earned, and been paid, ever.
+        self.earned: dict[str, int] = {}
+        self.wages_paid: dict[str, int] = {}
         #: True if the facts begin at the first: then what is not here never was.
         self.whole = True
         self._live: dict[tuple[str, str, str], int] = {}
@@ -83,12 +86,22 @@ class OrchestratorBooks:
         self.whole = False
         self._find(UNCHECKED, "", "the journal begins with a snapshot: what was before is taken on trust")
         self.balances = amounts(journal.state.book.balances)
+        self._take_payroll(journal.state.payroll)
         for task in journal.state.tasks:
             self._take_lease(task.lease)
             entry = self.tasks[task.lease.job, task.lease.epoch]
             if task.phase.value != "leased":
                 self._free(task.lease.job, task.lease.epoch, entry)
             entry.phase, entry.units, entry.wei = task.phase.value, task.units, task.wei
+
+    def _take_payroll(self, payroll: PayrollState) -> None:
+        for worker, wage in payroll.wages.items():
+            self.wages_paid[worker] = wage.paid_wei
+            self.earned[worker] = wage.paid_wei + self.balances.get(f"worker:{worker}", 0)
+        if (plan := payroll.under_way) is not None:
+            self.payouts[plan.number] = plan
+            for due in plan.dues:
+                self.earned[due.worker] += due.whole_wei
 
     def _fold(self, journal: Journal) -> None:
         expected = 0
@@ -165,6 +178,7 @@ class OrchestratorBooks:
         entry.phase, entry.units, entry.wei = "earned", fact.units, fact.wei
         self._add(f"gateway:{entry.gateway}", -fact.wei)
         self._add(f"worker:{entry.worker}", fact.share)
+        self.earned[entry.worker] = self.earned.get(entry.worker, 0) + fact.share
         self._add("own", fact.wei - fact.share)
 
     def _released(self, fact: Released, at: int) -> None:
@@ -224,6 +238,8 @@ class OrchestratorBooks:
         for due in plan.dues:
             self._add(PAYING, -due.whole_wei)
             self._add(CHAIN if fact.transaction else f"worker:{due.worker}", due.whole_wei)
+            if fact.transaction:
+                self.wages_paid[due.worker] = self.wages_paid.get(due.worker, 0) + due.whole_wei
 
     def _add(self, account: str, wei: int) -> None:
         self.balances[account] = self.balances.get(account, 0) + wei

@@ -397,6 +397,7 @@ class World:
             *map(_journal, self.gateways),
             *map(_journal, self.orchestrators),
             *map(_journal, self.redeemers),
+            *map(_journal, self.workers),
         )
         slots = {
             (worker.name, need): count for worker in self.workers for need, count in worker.slots.items()
@@ -412,7 +413,7 @@ class World:
         )
 
 
-def _journal(node: GatewayNode | OrchestratorNode | RedeemerNode) -> Journal:
+def _journal(node: GatewayNode | OrchestratorNode | RedeemerNode | WorkerNode) -> Journal:
     """A node's facts as a reader of its disk finds them."""
     history = node.journal.history
     rows = ((number, at, data) for number, (at, data) in enumerate(history, start=1))

@@ -320,10 +320,14 @@ class Terms(Word, frozen=True):
 
 
 class Tender(Word, frozen=True):
-    """Gateway to orchestrator: tickets, paid ahead for work to come. `number` counts its payments there."""
+    """Gateway to orchestrator: tickets, paid ahead for work to come. `number` counts its payments there.
+
+    `pipeline` is what the job needed for which this was paid.
+    """
 
     number: int
     payment: Payment
+    pipeline: Annotated[str, Meta(max_length=64)] = ""
 
 
 class Credited(Word, frozen=True):

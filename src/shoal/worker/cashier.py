@@ -7,13 +7,13 @@ nothing has to listen. Only a worker that has a chain loads what that takes.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from shoal.chain.settings import ChainSettings
+from shoal.chain.windows import loaded
 from shoal.errors import ShoalError
 from shoal.ids import NodeId
 from shoal.machine import Event
@@ -50,7 +50,7 @@ class Cashier:
         self._tasks: set[asyncio.Task[None]] = set()
         self._looked_for: set[str] = set()
         if not chain.off:
-            self._bank = cast(Bank, importlib.import_module("shoal.worker.bank").Bank(chain, payout))
+            self._bank = cast(Bank, loaded("shoal.worker.bank").Bank(chain, payout))
 
     def start(self) -> None:
         """Look for notes from now on."""

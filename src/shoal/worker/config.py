@@ -33,7 +33,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     #: Who may owe anything.
     trusted: tuple[NodeId, ...] = ()
     #: About so many paid answers go by until one's receipt is asked for, 0 for never; so many in a row may be missing.
-    receipts_every: Annotated[int, Meta(ge=0)] = 64
+    receipts_every: Annotated[int, Meta(ge=0)] = 200
     unshown_max: Annotated[int, Meta(ge=1)] = 16
     #: An account that is too low must be mended within this.
     differ_ms: int = 10 * SECOND_MS

@@ -33,13 +33,13 @@ from shoal.machine import (
     Tick,
     Value,
 )
-from shoal.money.wei import Wei, part
+from shoal.money.wei import Price, Wei
 from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.work.queue import Need
 from shoal.work.receipt import Terms
 from shoal.worker.config import Rules
-from shoal.worker.payments import Claim, Order, Payments, Verify
+from shoal.worker.payments import Claim, Payments, Verify
 
 
 class RunnerReady(Event, frozen=True):
@@ -121,12 +121,21 @@ class Task(Struct, frozen=True):
     orchestrator: NodeId
     need: Need
     deadline: Instant
-    order: Order
+    #: What was agreed, our part of the price, and the most that it can bring us.
+    spec: words.JobSpec
+    price: Price
+    request: Digest
+    share_ppm: int
+    most: Wei
     phase: Phase = Phase.RUNNING
     #: Of an answer: its units, its name, and how long it took.
     units: int = 0
     answer: Digest = Digest("")
     run_ms: int = 0
+
+    def wage(self, units: int) -> Wei:
+        """What so many units bring us."""
+        return self.price.part(min(units, self.spec.units_max), self.share_ppm)
 
 
 class WorkerMachine(Payments):
@@ -196,14 +205,23 @@ class WorkerMachine(Payments):
             fault = words.Fault(Busy.code, "the worker has no free slot for this")
             self.emit(Send(peer, words.Failure(word.job, word.epoch, fault)))
             return
-        most = part(word.price.cost(word.spec.units_max), word.share_ppm)
+        most = word.price.part(word.spec.units_max, word.share_ppm)
         objection = self.objection(peer, word, most)
         if objection:
             self.emit(Send(peer, words.Failure(word.job, word.epoch, words.Fault(Busy.code, objection))))
             return
-        terms = Terms(word.job, word.epoch, peer, word.spec, word.price, word.digest)
-        order = Order(terms, word.share_ppm, most)
-        task = Task(word.job, word.epoch, peer, need, later(now, word.deadline_ms), order)
+        task = Task(
+            word.job,
+            word.epoch,
+            peer,
+            need,
+            later(now, word.deadline_ms),
+            word.spec,
+            word.price,
+            word.digest,
+            word.share_ppm,
+            most,
+        )
         self.tasks[word.job, word.epoch] = task
         self._running.setdefault(need, {})[word.job, word.epoch] = peer
         self.emit(Run(word))
@@ -214,11 +232,12 @@ class WorkerMachine(Payments):
 
     def _hear_settled(self, peer: NodeId, word: words.Settled, now: Instant) -> None:
         known = self.tasks.get((word.job, word.epoch))
-        if word.wei < 0 or (known is not None and word.wei > known.order.most):
+        if word.wei < 0 or (known is not None and word.wei > known.most):
             raise Untrusted(f"{peer} settles job {word.job} with {word.wei} wei: not our share of its price")
         task = self._close(peer, word.job, word.epoch, word.wei)
-        if task is not None and word.wei and task.phase is Phase.ANSWERED:
-            self.claim(Claim(task.order, task.units, task.answer, task.run_ms))
+        if task is not None and word.wei and task.phase is Phase.ANSWERED and self.wants_receipt():
+            terms = Terms(task.job, task.epoch, peer, task.spec, task.price, task.request)
+            self.claim(Claim(terms, task.units, task.answer, task.run_ms))
 
     def _close(self, peer: NodeId, job: JobId, epoch: int, wei: Wei | None = None) -> Task | None:
         """A job is over, paid for or not; the task that it was, if it was one."""
@@ -232,11 +251,11 @@ class WorkerMachine(Payments):
         if task.phase is Phase.RUNNING:
             self._ran(task)
             self.emit(Stop(job, epoch))
-            units = self._spoken.pop((job, epoch), 0)
+            units = self._spoken.pop((job, epoch), 0) if task.spec.stream else 0
         else:
             self.emit(Retire(_answer(job, epoch)))
             units = task.units
-        self.settle(peer, task.order, units, wei)
+        self.settle(peer, task.most, task.wage(units) if units else Wei(0), wei)
         return task
 
     def _hear_heartbeat(self, peer: NodeId, word: words.Heartbeat, now: Instant) -> None:
@@ -260,7 +279,7 @@ class WorkerMachine(Payments):
     def _on_runner_spoke(self, event: RunnerSpoke, now: Instant) -> None:
         task = self.tasks.get((event.job, event.epoch))
         if task is not None and task.phase is Phase.RUNNING:
-            if task.order.terms.spec.stream:
+            if task.spec.stream:
                 self._spoken[event.job, event.epoch] = event.units
             word = words.Progress(event.job, event.epoch, event.units, event.offset, event.text)
             self.emit(Send(task.orchestrator, word))
@@ -274,7 +293,8 @@ class WorkerMachine(Payments):
             self._fail(task, fault)
             return
         self._ran(task)
-        self._spoken.pop((event.job, event.epoch), None)
+        if task.spec.stream:
+            self._spoken.pop((event.job, event.epoch), None)
         name = digest(event.body)
         self.tasks[event.job, event.epoch] = replace(
             task, phase=Phase.ANSWERED, units=event.units, answer=name, run_ms=event.run_ms
@@ -292,7 +312,7 @@ class WorkerMachine(Payments):
         self._ran(task)
         del self.tasks[task.job, task.epoch]
         self._spoken.pop((task.job, task.epoch), None)
-        self.settle(task.orchestrator, task.order, 0, None)
+        self.settle(task.orchestrator, task.most, Wei(0), None)
         self.emit(Send(task.orchestrator, words.Failure(task.job, task.epoch, fault)))
 
     def _on_draining(self, event: Draining, now: Instant) -> None:
@@ -377,7 +397,7 @@ class WorkerMachine(Payments):
         for need, runner in self.runners.items():
             if len(self._running.get(need, ())) > runner.slots:
                 raise Broken(f"{len(self._running[need])} jobs run on {runner.slots} slots of {need}")
-        self.check_exposures(task.order for task in self.tasks.values())
+        self.check_exposures((task.orchestrator, task.most) for task in self.tasks.values())
 
     def busy(self) -> bool:
         """True while jobs are here, money is to be looked at, or somebody has yet to hear of a slot."""

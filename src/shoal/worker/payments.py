@@ -14,7 +14,7 @@ from typing import ClassVar
 from msgspec import Struct
 
 from shoal.errors import Broken, Untrusted
-from shoal.ids import Digest, JobId, NodeId
+from shoal.ids import Digest, NodeId
 from shoal.machine import Alarm, Effect, Event, Fact, Machine, Send, Value
 from shoal.money.ticket import Hash, Uint256
 from shoal.money.wei import Wei, part
@@ -53,36 +53,18 @@ class FindPayment(Effect, frozen=True):
     transaction: str
 
 
-class Order(Value, frozen=True):
-    """What was agreed about a job, and our part of it."""
-
-    terms: Terms
-    share_ppm: int
-    #: What it brings if everything is paid for that was asked.
-    most: Wei
-
-    def share(self, units: int) -> Wei:
-        """What so many units bring us."""
-        return part(self.terms.wei(units), self.share_ppm)
-
-
 class Claim(Value, frozen=True):
     """An answer of ours that was paid for: what its receipt must say."""
 
-    order: Order
+    terms: Terms
     units: int
     answer: Digest
     run_ms: int
 
-    @property
-    def name(self) -> tuple[JobId, int]:
-        """Which job, under which epoch."""
-        return (self.order.terms.job, self.order.terms.epoch)
-
     def fits(self, receipt: words.Receipt, worker: NodeId) -> bool:
         """True if this is the receipt for it, whoever signed that."""
         ours = receipt.worker == worker
-        return ours and self.order.terms.fits(receipt, self.units, self.answer, self.run_ms)
+        return ours and self.terms.fits(receipt, self.units, self.answer, self.run_ms)
 
 
 class Exposure(Struct, gc=False):
@@ -163,31 +145,36 @@ class Payments(Machine[EarningsState]):
         exposure = self.exposure(peer)
         return not (exposure.left or exposure.paused)
 
-    def settle(self, peer: NodeId, order: Order, units: int, wei: int | None) -> None:
-        """A job has ended after so many units; with a payment, which may be 0, or with none."""
+    def settle(self, peer: NodeId, most: Wei, due: Wei, wei: Wei | None) -> None:
+        """A job has ended, and `due` would be its whole wage: it was paid, perhaps with 0, or was not."""
         exposure = self._exposures[peer]
-        exposure.open -= order.most
-        tally = self.earnings.tally(peer)
+        exposure.open -= most
+        tally = self.earnings.tallies.get(peer) or self.earnings.tally(peer)
         if wei is not None:
             tally.jobs += 1
             tally.wei += wei
             exposure.owed += wei
-        if units:
-            tally.unpaid += max(0, order.share(units) - (wei or 0))
+            due = Wei(due - wei)
+        if due > 0:
+            tally.unpaid += due
         self._unsettled = True
 
-    def claim(self, claim: Claim) -> None:
-        """An answer was paid for: now and then, see the receipt that went out with it."""
+    def wants_receipt(self) -> bool:
+        """Whether to ask for the receipt of this paid answer: now and then, and nobody knows when."""
         self._to_claim -= 1
         every = self.rules.receipts_every
         if self._to_claim > 0 or not every:
-            return
+            return False
         self._to_claim = every if self._draw is None else 1 + self._draw() % (2 * every)
-        peer = claim.order.terms.orchestrator
+        return True
+
+    def claim(self, claim: Claim) -> None:
+        """See the receipt that went out with an answer."""
+        peer = claim.terms.orchestrator
         if peer in self._claims:
             self._not_shown(peer)
         self._claims[peer] = claim
-        self.emit(Send(peer, words.ReceiptAsked(*claim.name)))
+        self.emit(Send(peer, words.ReceiptAsked(claim.terms.job, claim.terms.epoch)))
 
     def _not_shown(self, peer: NodeId) -> None:
         self._claims.pop(peer, None)
@@ -229,7 +216,7 @@ class Payments(Machine[EarningsState]):
 
     def _hear_receipt(self, peer: NodeId, word: words.ReceiptShown, now: Instant) -> None:
         claim = self._claims.get(peer)
-        if claim is None or claim.name != (word.job, word.epoch):
+        if claim is None or (claim.terms.job, claim.terms.epoch) != (word.job, word.epoch):
             return
         if word.receipt is None:
             self._not_shown(peer)
@@ -373,15 +360,12 @@ class Payments(Machine[EarningsState]):
 
     # The books
 
-    def check_exposures(self, orders: Iterable[Order]) -> None:
+    def check_exposures(self, wages: Iterable[tuple[NodeId, Wei]]) -> None:
         """Raise `Broken` unless what stands open is what the open jobs can bring."""
-        shares: dict[NodeId, int] = {}
-        for order in orders:
-            peer = order.terms.orchestrator
-            shares[peer] = shares.get(peer, 0) + order.most
-        if shares != {
-            peer: each.open for peer, each in self._exposures.items() if peer in shares or each.open
-        }:
+        open_wages: dict[NodeId, int] = {}
+        for peer, most in wages:
+            open_wages[peer] = open_wages.get(peer, 0) + most
+        if any(each.open != open_wages.get(peer, 0) for peer, each in self._exposures.items()):
             raise Broken("what the open jobs can bring and what stands open differ")
 
     def _book(self, fact: Fact, now: Instant) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from shoal.cli.network import REAL_PIPELINES, Ports, as_toml, choose_ports, lay_out
+from shoal.cli.layout import as_toml, lay_out
+from shoal.cli.network import REAL_PIPELINES, Ports, choose_ports
 from shoal.errors import NotFound, Refused
 from shoal.gateway.config import Settings as GatewaySettings
 from shoal.money.wei import Price

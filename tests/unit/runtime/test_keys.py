@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from shoal.errors import Refused, Untrusted
 from shoal.runtime import keys
-from shoal.runtime.keys import NodeKey, signer, verify
+from shoal.runtime.keys import NodeKey, recover_hash, signer, verify
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 ONE = NodeKey((1).to_bytes(32))
@@ -164,3 +165,34 @@ def test_a_key_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch
     with pytest.raises(Refused, match="No space left"):
         NodeKey.load_or_create(tmp_path / "key")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hash_is_signed_the_way_of_the_chain() -> None:
+    signature = ONE.sign_hash(b"\x11" * 32)
+    assert signature == ONE.sign_hash(b"\x11" * 32)
+    assert len(signature) == 65
+    assert signature[64] in (27, 28)
+    assert recover_hash(b"\x11" * 32, signature) == ONE.id
+    assert recover_hash(b"\x12" * 32, signature) != ONE.id
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda signature: signature[:-1],
+        lambda signature: signature + b"\x1b",
+        lambda signature: signature[:64] + bytes([signature[64] - 27]),
+        lambda signature: signature[:64] + b"\x1d",
+        lambda signature: (
+            signature[:32]
+            + (ORDER - int.from_bytes(signature[32:64])).to_bytes(32)
+            + bytes([55 - signature[64]])
+        ),
+        lambda signature: bytes(64) + b"\x1b",
+        lambda signature: b"\xff" * 32 + signature[32:],
+    ],
+    ids=["short", "long", "v of 0 or 1", "v of 29", "high s", "zeros", "r too high"],
+)
+def test_a_signature_of_a_hash_has_one_form(spoil: Callable[[bytes], bytes]) -> None:
+    with pytest.raises(Untrusted):
+        recover_hash(b"\x11" * 32, spoil(ONE.sign_hash(b"\x11" * 32)))
