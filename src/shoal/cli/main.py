@@ -61,6 +61,7 @@ COMMANDS: dict[str, Entry] = {
     "worker forgive": Entry("shoal.cli.forgive", "have a worker take back an orchestrator that it left"),
     "wallet": Entry("shoal.cli.wallet", "make or import a key, see and move its money on chain"),
     "payouts": Entry("shoal.cli.payouts", "say what tickets have won, and what became of it"),
+    "signer": Entry("shoal.cli.signer", "run a signer: it holds the key that a gateway pays with"),
     "redeemer": Entry("shoal.cli.redeemer", "run a redeemer: it turns winning tickets into money, on chain"),
 }
 

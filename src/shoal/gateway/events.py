@@ -64,6 +64,12 @@ class ForgivenessAsked(Event, frozen=True):
     orchestrator: NodeId
 
 
+class SenderKnown(Event, frozen=True):
+    """Whose tickets those who sign sign: it is their deposit that pays."""
+
+    sender: NodeId
+
+
 class SignTickets(Effect, frozen=True):
     """Have these tickets for an orchestrator signed; `TicketsSigned` or `SigningFailed` follows."""
 
