@@ -17,8 +17,8 @@ from shoal.chain.local.execution import keccak_of
 
 PROGRAMS = 240
 MOVES = 100
-#: What a program may ask that two chains rightly answer differently: hashes, times, and who mined.
-OF_ITS_CHAIN = {0x40, 0x41, 0x42, 0x44, 0x47}
+#: What a program may ask that two chains rightly answer differently: prices, what is left of them, hashes and times.
+OF_ITS_CHAIN = {0x31, 0x3A, 0x40, 0x41, 0x42, 0x44, 0x47, 0x48}
 SELECTORS = {
     name: keccak_of(name.encode())[:4]
     for name in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -21,7 +22,15 @@ NOBODY = "0x00000000000000000000000000000000000000bb"
 
 def start(home: Path, *flags: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "shoal.cli.main", "chain", "--home", str(home), "--block-ms", "20"]
-    command += ["--http-addr", "127.0.0.1:0", "--contracts", "false", *flags]
+    command += [
+        "--http-addr",
+        "127.0.0.1:0",
+        "--contracts",
+        "false",
+        "--parent-pid",
+        str(os.getpid()),
+        *flags,
+    ]
     process = subprocess.Popen(command, text=True, stderr=subprocess.PIPE)
     assert process.stderr is not None
     for line in process.stderr:

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from weakref import finalize
 
 import msgspec
 from msgspec import Struct
@@ -112,10 +113,8 @@ class Shelf:
         if not version:
             self._database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
         self.nodes = Nodes(self._database)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._database.close()
+        #: Let go of the file; at the latest when nobody has this shelf any more.
+        self.close = finalize(self, self._database.close)
 
     @contextmanager
     def change(self) -> Iterator[None]:
