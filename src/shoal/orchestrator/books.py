@@ -27,7 +27,7 @@ from shoal.orchestrator.till import TICKETS, Paid, Till, TillState
 from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.work.lease import Lease, Leases
-from shoal.work.task import LEASED, Earned, Leased, Released, Task, task_id
+from shoal.work.task import EARNED, LEASED, Earned, Leased, Released, Task, task_id
 
 OWN = "own"
 
@@ -88,6 +88,7 @@ class Books(Machine[State]):
             self.ledger.post(name, credits)
         else:
             self.ledger.transfer(account(fact.gateway), credits)
+            self.makes_good(fact.gateway, fact.wei)
         if fact.share:
             self.payroll.credit(task.lease.worker, task.lease.payout, now)
         self._end(name, task, moved)
@@ -123,15 +124,18 @@ class Books(Machine[State]):
         self.leases.end(name)
         relay = self._relays.pop(name, None)
         if relay is not None and relay.wei:
-            self.unanswers(was.lease.gateway, relay.wei)
+            self.unanswers(was.lease.gateway, relay.wei, paid=task.phase is EARNED)
         if was.phase is LEASED:
             self.holdings.remove(task.lease.gateway, task.need)
             self._ended.append(name)
             if len(self._ended) > self.rules.ended_tasks_max:
                 del self.tasks[self._ended.popleft()]
 
-    def unanswers(self, gateway: NodeId, wei: Wei) -> None:
+    def unanswers(self, gateway: NodeId, wei: Wei, *, paid: bool) -> None:
         """A task that was answered has ended: what it cost is in the books now, or was not to be paid."""
+
+    def makes_good(self, gateway: NodeId, wei: Wei) -> None:
+        """An answer is paid after all."""
 
     # The host
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
+from msgspec import Struct
+
 from shoal.errors import Refused
 from shoal.ids import NodeId
 from shoal.machine import Effect, Event, Send, Value
@@ -32,6 +34,14 @@ class Watch(Effect, frozen=True):
     sender: NodeId
 
 
+class Conduct(Struct):
+    """What became of the answers that a gateway got since we started."""
+
+    paid_wei: int = 0
+    unpaid_wei: int = 0
+    unpaid: int = 0
+
+
 class Payments(Books):
     """The books, and what is paid ahead."""
 
@@ -44,6 +54,7 @@ class Payments(Books):
         self._asking: dict[NodeId, words.TermsAsked] = {}
         #: What has been answered of a gateway's open tasks: it is as good as charged.
         self._answered: dict[NodeId, Wei] = {}
+        self._conducts: dict[NodeId, Conduct] = {}
 
     # Who may have a job
 
@@ -62,9 +73,32 @@ class Payments(Books):
         """A task was answered for the first time, at this price."""
         self._answered[gateway] = Wei(self._answered.get(gateway, 0) + wei)
 
-    def unanswers(self, gateway: NodeId, wei: Wei) -> None:
+    def unanswers(self, gateway: NodeId, wei: Wei, *, paid: bool) -> None:
         """A task that was answered has ended: what it cost is in the books now, or was not to be paid."""
         self._answered[gateway] = Wei(self._answered[gateway] - wei)
+        conduct = self._conducts.setdefault(gateway, Conduct())
+        if paid:
+            conduct.paid_wei += wei
+        else:
+            conduct.unpaid += 1
+            conduct.unpaid_wei += wei
+
+    def makes_good(self, gateway: NodeId, wei: Wei) -> None:
+        """An answer is paid after all."""
+        conduct = self._conducts.get(gateway)
+        if conduct is not None and conduct.unpaid:
+            conduct.unpaid -= 1
+            conduct.unpaid_wei -= wei
+            conduct.paid_wei += wei
+
+    def is_taken_from(self, gateway: NodeId) -> bool:
+        """Whether a gateway keeps answers that it does not pay: some are nobody's fault, most never are."""
+        conduct = self._conducts.get(gateway)
+        return (
+            conduct is not None
+            and conduct.unpaid > self.rules.unpaid_answers_max
+            and conduct.unpaid_wei > conduct.paid_wei
+        )
 
     def credit(self, gateway: NodeId) -> Wei:
         """What a gateway has left here, all that was answered taken off; below 0 what it owes."""
