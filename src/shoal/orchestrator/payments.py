@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
+from msgspec import Struct
+
 from shoal.errors import Refused
 from shoal.ids import NodeId
 from shoal.machine import Effect, Event, Send, Value
@@ -34,6 +36,14 @@ class Watch(Effect, frozen=True):
     sender: NodeId
 
 
+class Conduct(Struct):
+    """What became of the answers that a gateway got since we started."""
+
+    paid_wei: int = 0
+    unpaid_wei: int = 0
+    unpaid: int = 0
+
+
 class Payments(Books):
     """The books, and what is paid ahead."""
 
@@ -44,6 +54,8 @@ class Payments(Books):
         self._funds: dict[NodeId, Funds] = {}
         #: Who has asked for terms before their sender's money was looked at.
         self._asking: dict[NodeId, words.TermsAsked] = {}
+        #: How gateways have dealt with answers since we started.
+        self._conducts: dict[NodeId, Conduct] = {}
 
     # Who may have a job
 
@@ -63,6 +75,32 @@ class Payments(Books):
         return wei <= (free - self.rules.gateway_credit_wei if self.prepaid(gateway) else free)
 
     # What is left
+
+    def remember(self, gateway: NodeId, wei: Wei, *, paid: bool) -> None:
+        """An answer was paid, or came to nothing."""
+        conduct = self._conducts.setdefault(gateway, Conduct())
+        if paid:
+            conduct.paid_wei += wei
+        else:
+            conduct.unpaid += 1
+            conduct.unpaid_wei += wei
+
+    def makes_good(self, gateway: NodeId, wei: Wei) -> None:
+        """An answer is paid after all."""
+        conduct = self._conducts.get(gateway)
+        if conduct is not None and conduct.unpaid:
+            conduct.unpaid -= 1
+            conduct.unpaid_wei -= wei
+            conduct.paid_wei += wei
+
+    def is_taken_from(self, gateway: NodeId) -> bool:
+        """Whether a gateway keeps answers that it does not pay: some are nobody's fault, most never are."""
+        conduct = self._conducts.get(gateway)
+        return (
+            conduct is not None
+            and conduct.unpaid > self.rules.unpaid_answers_max
+            and conduct.unpaid_wei > conduct.paid_wei
+        )
 
     def credit(self, gateway: NodeId) -> Wei:
         """What a gateway has left here, all that was answered taken off; below 0 what it owes."""
