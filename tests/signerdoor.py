@@ -80,6 +80,11 @@ def offered(**changes: Any) -> net.OrchestratorInfo:
     return net.OrchestratorInfo(**fields | changes)
 
 
+def info(**changes: Any) -> dict[str, Any]:
+    """An offer, as it is asked with."""
+    return {"orchestrator": b64encode(encode(offered(**changes))).decode()}
+
+
 def payment(reply: httpx.Response) -> tuple[Payment, Price]:
     """The payment in an answer."""
     assert reply.status_code == 200, reply.text

@@ -24,9 +24,9 @@ from shoal.signer.service import Service, Settings
 from shoal.wire import net
 from shoal.wire.payment import params_out
 from shoal.wire.protobuf import encode
-from signerdoor import credentials, offered, payment, signer, webhook
+from signerdoor import credentials, info, offered, payment, signer, webhook
 from signing import PRICE, TICKET, WORTH, ticket
-from tickets import PAYEE
+from tickets import PAYEE, VIEW
 
 pytestmark = pytest.mark.anyio
 RAND = (123).to_bytes(32)
@@ -175,10 +175,6 @@ async def test_a_state_is_good_once_over_http(tmp_path: Path) -> None:
         assert (await caller.pays(second)).status_code == 200
 
 
-def info(**changes: Any) -> dict[str, Any]:
-    return {"orchestrator": b64encode(encode(offered(**changes))).decode()}
-
-
 def soon() -> net.AuthToken:
     return net.AuthToken(b"token", "session", 1)
 
@@ -274,6 +270,7 @@ async def test_the_webhook_sees_who_asks_and_what_it_comes_to(tmp_path: Path) ->
         ({"status": 403, "reason": "no money left"}, 403, "no money left"),
         ({"status": 403}, 403, "rejected request with status 403"),
         ({"status": 0}, 500, "status 0"),
+        ({"status": 204}, 500, "status 204"),
         ({"reason": "fine"}, 500, "must name a status"),
         ("fine", 500, "must name a status"),
         (Reply(b"{", 200), 500, "must name a status"),
@@ -355,11 +352,11 @@ async def test_the_contract_takes_what_was_signed(tmp_path: Path) -> None:
         uint256(WIN_PROB_MAX - 2**200),  # as good as always
         keccak256(RAND),
         NO_HASH,
-        chain.evm.block + 40,
+        VIEW.block + 40,
         int.from_bytes(aux[:32]),
         aux[32:],
     )
-    rules = Rules(ticket_ev_wei_max=10**15, request_ev_wei_max=10**17)
+    rules = Rules(ticket_ev_wei_max=10**15, request_ev_wei_max=10**17, ev_wei_per_minute=10**17)
     async with signer(tmp_path, rules=rules) as caller:
         assert caller.address == payer.address
         (first,) = signatures(await caller.tickets(1, params=params))

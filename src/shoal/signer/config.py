@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from shoal.chain.settings import ChainSettings
+from shoal.errors import Refused
 from shoal.signer.rules import Rules
 
 __all__ = ["Listed", "Rules", "Settings"]
@@ -43,3 +44,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Where its deposit is: for live payments, which it judges by that.
     chain: ChainSettings = ChainSettings()
     rules: Rules = Rules()
+
+
+def require_strong(tokens: tuple[str, ...]) -> None:
+    """Raise `Refused` for a token that could be guessed; it is not told."""
+    if any(len(token) < TOKEN_LENGTH_MIN for token in tokens):
+        raise Refused(f"tokens: each has {TOKEN_LENGTH_MIN} letters at least; draw them at random")

@@ -22,7 +22,7 @@ from shoal.money.wei import Price
 from shoal.runtime.chance import new_secret
 from shoal.runtime.door import Door, Feed, Handler, Reply, Request, encode, error_reply
 from shoal.runtime.origin import bearer, require_here
-from shoal.signer.config import TOKEN_LENGTH_MIN, Listed
+from shoal.signer.config import Listed
 from shoal.signer.events import Answer, PaymentAsked, TicketsAsked
 from shoal.signer.live import Bill, State
 from shoal.signer.machine import SignerMachine
@@ -78,9 +78,7 @@ class Doors:
         listed: Sequence[Listed] = (),
         here: bool = True,
     ) -> None:
-        """`here` says that it is open on this computer only. Raises `Refused` for a token that could be guessed."""
-        if not tokens or min(map(len, tokens)) < TOKEN_LENGTH_MIN:
-            raise Refused(f"a signer's token has {TOKEN_LENGTH_MIN} letters at least: draw one at random")
+        """`here` says that it is open on this computer only."""
         self._desk = desk
         self._pen = pen
         self._tokens = [token.encode() for token in tokens]

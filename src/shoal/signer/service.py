@@ -16,7 +16,7 @@ from shoal.runtime.errand import Later
 from shoal.runtime.http import Server, bind
 from shoal.runtime.keys import NodeKey
 from shoal.runtime.node import Address, Node, heed_signals, until_told_to_stop
-from shoal.signer.config import Settings
+from shoal.signer.config import Settings, require_strong
 from shoal.signer.events import Answer
 from shoal.signer.http import Doors
 from shoal.signer.machine import SignerMachine
@@ -37,6 +37,8 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         """Raises `Refused` if its address is open to others and no tokens are set, or a setting makes no sense."""
         self._settings = settings
+        require_strong(settings.tokens)
+        self._webhook = Webhook(settings.auth_url, settings.auth_headers) if settings.auth_url else None
         address = Address.parse(settings.http_addr)
         listener = bind(address.host, address.port, guarded=bool(settings.tokens))
         self.port: int = listener.getsockname()[1]
@@ -44,7 +46,6 @@ class Service:
         self._asked: dict[int, Later[Answer]] = {}
         self.node = Node("signer", Path(settings.home), self._build, self._perform)
         self._window = window(settings.chain, self.node.key.id, self.node.post_soon)
-        self._webhook = Webhook(settings.auth_url, settings.auth_headers) if settings.auth_url else None
         tokens = settings.tokens or (token.load_or_create(self.node.home / TOKEN_FILE),)
         doors = Doors(
             self,

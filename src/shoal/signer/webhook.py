@@ -19,8 +19,8 @@ from shoal.signer.requests import MaxPrice, StateJson
 ANSWER_S = 5.0
 ANSWER_BYTES_MAX = 64 * 1024
 OK = 200
-#: Statuses that a webhook may have its caller told.
-STATUSES = range(100, 600)
+#: Statuses that a webhook may have its caller told, if it does not allow it.
+STATUSES = range(400, 600)
 
 
 class Verdict(Struct, frozen=True):
@@ -78,6 +78,6 @@ def _read(body: bytes) -> Verdict:
         verdict = msgspec.json.decode(body, type=Verdict)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Failed("the signer's webhook does not answer as it should: it must name a status") from error
-    if verdict.status not in STATUSES:
-        raise Failed(f"the signer's webhook names the status {verdict.status}, and there is none such")
+    if verdict.status != OK and verdict.status not in STATUSES:
+        raise Failed(f"the signer's webhook names the status {verdict.status}, and may say 200 or 400 to 599")
     return verdict
