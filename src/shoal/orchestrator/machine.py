@@ -172,25 +172,26 @@ class OrchestratorMachine(Receipts):
         if word.digest != digest(word.body):
             raise Untrusted(f"{peer} sent job {word.job} with another body than it names")
         need = (word.spec.pipeline, word.spec.model)
-        if not self.roster.sells(need):
-            self._turn_away(peer, word, words.Fault(NoCapacity.code, f"nobody here runs {need[1]}"))
-        elif (wanted := units_wanted(word.spec, word.body) or 0) > word.spec.units_max:
-            understated = (
-                f"this comes to {wanted} units, and the order pays for {word.spec.units_max} at most"
-            )
-            self._turn_away(peer, word, words.Fault(Refused.code, understated))
-        elif not self.price(need).within(word.price):
-            self._turn_away(peer, word, words.Fault(Busy.code, "the price has risen"))
-        elif not self.covers(peer, most):
-            why = "your credit does not cover this" if self.prepaid(peer) else "you owe too much already"
-            self._turn_away(peer, word, words.Fault(Busy.code, why))
-        elif self.prepaid(peer) and self.is_taken_from(peer):
-            why = "most of what was answered to you since we started was never paid"
-            self._turn_away(peer, word, words.Fault(Busy.code, why))
+        objection = self._objection(peer, word, need, most)
+        if objection is not None:
+            self._turn_away(peer, word, objection)
         elif (worker := self._choose(peer, word, need, now)) is None:
             self._turn_away(peer, word, words.Fault(Busy.code, "every slot is taken"))
         else:
             self._lease(peer, word, need, worker, now)
+
+    def _objection(self, peer: NodeId, word: words.Job, need: Need, most: Wei) -> words.Fault | None:
+        """Why a job is not taken on, whoever might be free; None if it is."""
+        if not self.roster.sells(need):
+            return words.Fault(NoCapacity.code, f"nobody here runs {need[1]}")
+        wanted = units_wanted(word.spec, word.body) or 0
+        if wanted > word.spec.units_max:
+            why = f"this comes to {wanted} units, and the order pays for {word.spec.units_max} at most"
+            return words.Fault(Refused.code, why)
+        if not self.price(need).within(word.price):
+            return words.Fault(Busy.code, "the price has risen")
+        unpaid = self.unpaid(peer, most)
+        return words.Fault(Busy.code, unpaid) if unpaid else None
 
     def _choose(self, peer: NodeId, word: words.Job, need: Need, now: Instant) -> NodeId | None:
         """The worker for a job: where its session is at home, if that is nearly as good, and not where it failed."""

@@ -69,10 +69,16 @@ class Payments(Books):
         """Whether a gateway has to pay ahead."""
         return self.payee is not None and gateway not in self.rules.trusted
 
-    def covers(self, gateway: NodeId, wei: Wei) -> bool:
-        """Whether a gateway can have a job that may cost so much."""
+    def unpaid(self, gateway: NodeId, wei: Wei) -> str:
+        """Why a gateway gets no job that may cost so much; "" if it does."""
         free = self.ledger.available(account(gateway))
-        return wei <= (free - self.rules.gateway_credit_wei if self.prepaid(gateway) else free)
+        if not self.prepaid(gateway):
+            return "" if wei <= free else "you owe too much already"
+        if wei > free - self.rules.gateway_credit_wei:
+            return "your credit does not cover this"
+        if self.is_taken_from(gateway):
+            return "most of what was answered to you since we started was never paid"
+        return ""
 
     # What is left
 
