@@ -15,8 +15,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from evm import ETHER, GAS_MAX, Account, Contract, Evm, Reverted, account
-from shoal.chain.local.chain import failure
 from shoal.chain.local.execution import Accounts, Call
+from shoal.chain.local.refusal import failure
 
 ROOT = Path(__file__).parents[1]
 #: Where contracts and what they compile to lie.

@@ -111,7 +111,7 @@ class Pair:
             block_hash,
         )
         ticket = params.ticket(NodeId(sender.address), nonce)
-        signer = NodeKey((sender if rng.random() < 0.95 else recipient).secret)
+        signer = NodeKey((sender if rng.random() < 0.85 else recipient).secret)
         signature = signer.sign_hash(ticket.signed_hash)
         if rng.random() < 0.05:
             signature = signature[: rng.choice((0, 64))]
@@ -137,7 +137,9 @@ class Life(Pair):
 
     def step(self) -> None:
         """One thing more, on both sides."""
-        does = self.rng.choice((self.fund, self.redeem, self.redeem, self.redeem, self.leave, self.go_on, self.pay))
+        does = self.rng.choice(
+            (self.fund, self.redeem, self.redeem, self.redeem, self.leave, self.go_on, self.pay)
+        )
         does()
 
     def agree(self, theirs: str, ours: str) -> None:
@@ -195,7 +197,8 @@ class Life(Pair):
         operator = self.rng.choice(self.people)
         batch = uint256(self.rng.randrange(3))
         payees = tuple(
-            Payee(NodeId(one.address), uint256(self.rng.randint(1, 9))) for one in self.rng.sample(self.people, 2)
+            Payee(NodeId(one.address), uint256(self.rng.randint(1, 9)))
+            for one in self.rng.sample(self.people, 2)
         )
         workers = [payee.node for payee in payees]
         amounts = [int.from_bytes(payee.wei) for payee in payees]

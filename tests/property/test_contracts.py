@@ -76,6 +76,8 @@ def deployed() -> tuple[Onchain, Contract]:
         chain.bonding.send("bond", 10 * place, chain.people[place].address, sender=chain.people[place])
     for person in chain.people[:SIGNERS]:
         chain.broker.send("fundDepositAndReserve", DEPOSIT, RESERVE, value=DEPOSIT + RESERVE, sender=person)
+    fund = chain.broker.data("fundDepositAndReserve", DEPOSIT, RESERVE)
+    contract.send("act", chain.broker.address, fund, value=DEPOSIT + RESERVE)
     chain.next_round()
     return chain, contract
 
@@ -153,6 +155,8 @@ class Actors(RuleBasedStateMachine):
         raise NotImplementedError
 
 
+#: What the contract may try while it is being paid.
+SCHEMES = ("withdraw", "unlock", "fundDeposit", "cancelUnlock", "ticket", "batch", "refuse")
 #: What a ticket may be like, beside good.
 TWISTS = ("win_prob", "halves", "rand", "forged", "other form", "short", "aux", "no round", "null")
 
@@ -163,8 +167,8 @@ class Escrow(Actors):
     def __init__(self) -> None:
         super().__init__()
         self.broker = self.chain.broker
-        self.deposits = Counter(dict.fromkeys(self.addresses[:SIGNERS], DEPOSIT))
-        self.reserves = Counter(dict.fromkeys(self.addresses[:SIGNERS], RESERVE))
+        self.deposits = Counter(dict.fromkeys(self.addresses, DEPOSIT))
+        self.reserves = Counter(dict.fromkeys(self.addresses, RESERVE))
         self.withdraw_rounds: Counter[str] = Counter()
         self.claimed: Counter[tuple[str, int]] = Counter()
         self.claimed_by: Counter[tuple[str, int, str]] = Counter()
@@ -249,6 +253,16 @@ class Escrow(Actors):
         self.rounds_pass(rounds, initialise=True)
         if then_withdraw:
             self.withdraw(actor)
+
+    @rule(actor=actors, whose=actors)
+    def help_a_leaver(self, actor: int, whose: int) -> None:
+        self.unlock(whose)
+        self.fund_for(actor, whose, 1, 1, 0)
+
+    @rule(kind=st.sampled_from(SCHEMES))
+    def leave_more_than_once(self, kind: str) -> None:
+        self.scheme(kind)
+        self.wait_to_leave(CONTRACT, UNLOCK_ROUNDS, then_withdraw=True)
 
     # Tickets.
 
@@ -370,11 +384,7 @@ class Escrow(Actors):
         for draw in draws:
             self.take(draw)
 
-    @rule(
-        kind=st.sampled_from(
-            ("withdraw", "unlock", "fundDeposit", "cancelUnlock", "ticket", "batch", "refuse")
-        )
-    )
+    @rule(kind=st.sampled_from(SCHEMES))
     def scheme(self, kind: str) -> None:
         """What the contract will try while it is being paid: none of it does anything."""
         if kind in ("ticket", "batch"):
@@ -413,6 +423,8 @@ class Escrow(Actors):
             (self.deposits[sender], self.withdraw_rounds[sender]),
             (self.reserves[sender], self.claimed[sender, self.round]),
         )
+        node = self.addresses[self.steps % SIGNERS]
+        assert self.broker.call("claimableReserve", sender, node) == self.claimable(sender, node)
 
     def leave(self) -> None:
         for address in self.addresses:
@@ -491,8 +503,14 @@ class Stakes(Actors):
             if node in self.pool:
                 self.settle(node)
 
-    @rule(actor=actors, lock=st.integers(0, 3))
-    def rebond(self, actor: int, lock: int) -> None:
+    def some_lock(self, place: int) -> tuple[int, int]:
+        """Whose lock, and which: one that there is, or was, or never was."""
+        made = [(actor, lock) for actor, count in self.locks_made.items() for lock in range(count + 1)]
+        return made[place % len(made)] if made else (0, 0)
+
+    @rule(place=st.integers(0, 10**6))
+    def rebond(self, place: int) -> None:
+        actor, lock = self.some_lock(place)
         node = self.addresses[actor]
         if self.bonded[node]:
             why = self.do(actor, self.bonding, "rebond", lock)
@@ -504,7 +522,10 @@ class Stakes(Actors):
             self.bonded[node] += amount
             self.settle(node)
 
-    @rule(actor=actors, lock=st.integers(0, 3))
+    @rule(place=st.integers(0, 10**6))
+    def withdraw_some(self, place: int) -> None:
+        self.withdraw_stake(*self.some_lock(place))
+
     def withdraw_stake(self, actor: int, lock: int) -> None:
         why = self.do(actor, self.bonding, "withdrawStake", lock)
         _, withdraw_round = self.locks.get((actor, lock), (0, 0))
@@ -594,6 +615,11 @@ class Paying(Actors):
                     self.until_s[operator, worker] = self.clock_s() + MONTH_S
                 else:
                     self.gained[worker] += amount
+
+    @rule(operator=actors, batch=st.integers(4, 30), amount=st.integers(1, 60))
+    def pay_the_unwilling(self, operator: int, batch: int, amount: int) -> None:
+        self.scheme("refuse", operator)
+        self.pay_out(operator, batch, [(CONTRACT, amount), (0, 1), (CONTRACT, 2)], 0)
 
     @rule(worker=actors, operator=actors, to=actors)
     def fetch(self, worker: int, operator: int, to: int) -> None:

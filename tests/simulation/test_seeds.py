@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from shoal.sim.__main__ import main
+from shoal.sim.economy import SCALE, is_prepaid
 from shoal.sim.world import Faults, Outcome, Plan, World, run_seed
 
 FOUND = sorted((Path(__file__).parent / "found").glob("*.json"))
@@ -43,20 +44,22 @@ def test_nothing_is_found(seed: int) -> None:
     assert outcome.jobs > 0
 
 
+@pytest.mark.parametrize("prepaid", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_nothing_is_found_in_a_tempest(seed: int) -> None:
-    assert run_seed(seed, Plan(faults=TEMPEST)).findings == ()
+def test_nothing_is_found_in_a_tempest(seed: int, prepaid: bool) -> None:
+    assert run_seed(seed, Plan(faults=TEMPEST, prepaid=prepaid)).findings == ()
 
 
+@pytest.mark.parametrize("prepaid", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_without_faults_no_job_fails_that_pays_enough_and_can_wait(seed: int) -> None:
-    world = World(seed, Plan(faults=Faults()))
+def test_without_faults_no_job_fails_that_pays_enough_and_can_wait(seed: int, prepaid: bool) -> None:
+    world = World(seed, Plan(faults=Faults(), prepaid=prepaid))
     assert world.run().findings == ()
     ends = [
         job.phase.value
         for node in world.gateways
         for job in node.state.jobs.values()
-        if job.deadline - job.accepted_at > 20_000 and job.limit.wei > 500
+        if job.deadline - job.accepted_at > 20_000 and job.limit.wei > (500 * SCALE if prepaid else 500)
     ]
     assert len(ends) >= 30
     assert set(ends) <= {"done", "cancelled"}
@@ -65,7 +68,7 @@ def test_without_faults_no_job_fails_that_pays_enough_and_can_wait(seed: int) ->
 @pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
 def test_a_seed_that_once_found_a_bug_finds_it_no_more(path: Path) -> None:
     found = json.loads(path.read_text())
-    assert run_seed(found["seed"]).findings == ()
+    assert run_seed(found["seed"], Plan(prepaid=found.get("prepaid", False))).findings == ()
 
 
 def test_a_seed_is_the_same_world_in_every_process() -> None:
@@ -82,6 +85,27 @@ def test_a_seed_is_the_same_world_in_every_process() -> None:
             [sys.executable, "-c", lines], env=environment, capture_output=True, text=True, check=True
         )
         assert json.loads(there.stdout) == here
+
+
+def test_money_changes_nothing_where_there_is_none() -> None:
+    seeds = range(30)
+    assert {is_prepaid(seed) for seed in seeds} == {True, False}
+    for seed in seeds:
+        if not is_prepaid(seed):
+            assert run_seed(seed, Plan(jobs=5)).trace == run_seed(seed, Plan(jobs=5, prepaid=False)).trace
+
+
+def test_a_world_with_money_has_all_of_it() -> None:
+    """Payments, winners, reorganisations, and payouts: what is not there cannot go wrong."""
+    worlds = [World(seed, Plan(prepaid=True)) for seed in range(10)]
+    for world in worlds:
+        assert world.run().findings == ()
+    economies = [world.economy for world in worlds if world.economy is not None]
+    assert len(economies) == len(worlds)
+    truths = [economy.truth() for economy in economies]
+    assert sum(len(truth.redeemed) for truth in truths) > 20
+    assert sum(len(truth.batches) for truth in truths) > 20
+    assert sum(economy.chain.reorgs for economy in economies) > 5
 
 
 def test_writing_the_trace_down_changes_nothing() -> None:

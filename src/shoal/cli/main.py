@@ -53,6 +53,7 @@ COMMANDS: dict[str, Entry] = {
     "models": Entry("shoal.cli.models", "list the models that can be run"),
     "sim": Entry("shoal.cli.sim", "put the gateway and its rivals to a load in virtual time"),
     "gateway": Entry("shoal.cli.gateway", "run a gateway: it buys work for its clients"),
+    "gateway forgive": Entry("shoal.cli.forgiveness", "have a gateway deal with an orchestrator again"),
     "orchestrator": Entry("shoal.cli.orchestrator", "run an orchestrator: it sells the work of its workers"),
     "chain": Entry("shoal.cli.chain", "run a chain of your own, with all contracts on it"),
     "worker": Entry("shoal.cli.worker", "run a worker: it does the work"),
@@ -60,6 +61,7 @@ COMMANDS: dict[str, Entry] = {
     "worker forgive": Entry("shoal.cli.forgive", "have a worker take back an orchestrator that it left"),
     "wallet": Entry("shoal.cli.wallet", "make or import a key, see and move its money on chain"),
     "payouts": Entry("shoal.cli.payouts", "say what tickets have won, and what became of it"),
+    "signer": Entry("shoal.cli.signer", "run a signer: it holds the key that a gateway pays with"),
     "redeemer": Entry("shoal.cli.redeemer", "run a redeemer: it turns winning tickets into money, on chain"),
 }
 

@@ -286,7 +286,7 @@ class Books(Machine[State]):
             job = self.jobs[JobId(lease.task)]
             price = job.attempt(lease.epoch).price
             committed[lease.holder] = committed.get(lease.holder, 0) + price.cost(job.spec.units_max)
-        if any(wei != self.purse.committed(node) for node, wei in committed.items()):
+        if any(wei != committed.get(node, 0) for node, wei in self.purse.commitments()):
             raise Broken("the open attempts and what is committed to orchestrators differ")
 
     def dump(self) -> State:

@@ -6,34 +6,22 @@ elsewhere that a browser on this computer happens to show.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from functools import lru_cache
 from hmac import compare_digest
 
 from msgspec import Struct
 
-from shoal.errors import NotGranted, Refused, Unauthorized
+from shoal.errors import NotGranted, Unauthorized
 from shoal.gateway.accounts import SUBMIT, Accounts, Key, client_id
 from shoal.gateway.secret import hashed, is_mistyped
 from shoal.ids import ClientId, KeyId
 from shoal.runtime.door import Request
+from shoal.runtime.origin import bearer, require_here
 from shoal.units import Instant
 from shoal.work.queue import PRIORITIES
 
 ANONYMOUS = ClientId("anonymous")
-BEARER = b"bearer "
-HERE = b"localhost"
 NOBODY = bytes(32)
-
-_HERE = re.compile(rb"(https?://)?(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
-
-
-class ForeignPage(Refused):
-    """A web page from elsewhere may not use this gateway; make a key for it."""
-
-    code = "foreign_page"
-    http_status = 403
 
 
 class Grant(Struct, frozen=True):
@@ -97,25 +85,7 @@ class Clients:
         return Visitor(tenant.id, key, Grant(tenant.weight, tenant.priority_max))
 
 
-def bearer(request: Request) -> bytes:
-    """What stands in `Authorization: Bearer`."""
-    given = request.headers.get(b"authorization", b"")
-    return given[len(BEARER) :].strip() if given[: len(BEARER)].lower() == BEARER else b""
-
-
-def require_here(request: Request) -> None:
-    """Raise `ForeignPage` for what a page from elsewhere has a browser send."""
-    headers = request.headers
-    if not (_is_here(headers.get(b"host", HERE)) and _is_here(headers.get(b"origin", HERE))):
-        raise ForeignPage
-
-
 def _unknown(token: bytes) -> Unauthorized:
     if is_mistyped(token.decode("latin-1")):
         return Unauthorized("this key is mistyped: its letters do not fit together; copy it anew")
     return Unauthorized()
-
-
-@lru_cache(64)
-def _is_here(place: bytes) -> bool:
-    return _HERE.fullmatch(place) is not None

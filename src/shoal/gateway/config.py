@@ -122,6 +122,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reputations_file: str = ""
     #: Where orchestrators are paid who want to be paid ahead.
     chain: ChainSettings = ChainSettings()
+    #: Who signs its tickets, if its own key does not: `shoal signer`, and the token that stands in its `signer.token`.
+    signer_url: str = ""
+    signer_token: str = ""
     #: What its tickets may be like.
     payer: PayerRules = PayerRules()
     rules: Rules = Rules()

@@ -6,20 +6,19 @@ users of this computer cannot, and no page that a browser shows here.
 
 from __future__ import annotations
 
-import os
 from hmac import compare_digest
 from pathlib import Path
 
-from shoal.errors import Broken, Unauthorized
+from shoal.errors import Unauthorized
 from shoal.gateway.answers import network_value
-from shoal.gateway.clients import bearer, require_here
 from shoal.gateway.desk import Desk
 from shoal.gateway.office import BODY_BYTES_MAX, Office, key_requests, tenant_changes, tenant_requests
-from shoal.runtime.chance import new_secret
+from shoal.ids import NodeId
+from shoal.runtime import token as tokens
 from shoal.runtime.door import Door, Feed, Handler, Reply, Request, encode
+from shoal.runtime.origin import bearer, require_here
 
 TOKEN_FILE = "operator.token"  # noqa: S105 - the file's name
-TOKEN_BYTES_MAX = 1_024
 
 
 class Operator:
@@ -41,6 +40,7 @@ class Operator:
             "POST /keys": self.make_key,
             "DELETE /keys/*": self.revoke_key,
             "GET /usage": self.usage,
+            "DELETE /estranged/*": self.forgive,
         }
         guarded = {route: self._guarded(handler) for route, handler in routes.items()}
         return Door({**guarded, "GET /health": self.health})
@@ -107,27 +107,12 @@ class Operator:
         tenant = self._office.accounts.tenant_named(name).id if name else ""
         return Reply(encode(self._office.usage_value(request, tenant)))
 
+    async def forgive(self, request: Request) -> Reply | Feed:
+        """`DELETE /estranged/{node}`: an orchestrator whose books did not fit ours is dealt with again."""
+        node = NodeId(request.part.lower())
+        return Reply(encode({"node": node, "was_estranged_because": await self._desk.forgive(node)}))
+
 
 def load_or_create_token(home: Path) -> str:
     """The operator's token: made at the first start, and readable by the gateway's own user alone."""
-    path = home / TOKEN_FILE
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return read_token(path)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(token := new_secret().hex())
-    return token
-
-
-def read_token(path: Path) -> str:
-    """What stands in the file. Raises `Broken` if others can read it, or it is empty."""
-    mode = path.stat().st_mode & 0o777
-    if mode & 0o077:
-        raise Broken(
-            f"{path} is open to others (mode {mode:04o}): delete it, and a new one is made at the next start"
-        )
-    token = path.read_text()[:TOKEN_BYTES_MAX].strip()
-    if not token:
-        raise Broken(f"{path} is empty: delete it, and a new one is made at the next start")
-    return token
+    return tokens.load_or_create(home / TOKEN_FILE)

@@ -13,7 +13,13 @@ from typing import ClassVar
 from shoal.errors import Refused, Untrusted
 from shoal.gateway.books import Books
 from shoal.gateway.config import Rules
-from shoal.gateway.events import SigningFailed, SignTickets, TicketsSigned
+from shoal.gateway.events import (
+    ForgivenessAsked,
+    SenderKnown,
+    SigningFailed,
+    SignTickets,
+    TicketsSigned,
+)
 from shoal.gateway.purse import Booked, Estranged, Forgiven, Tendered
 from shoal.gateway.settlement import tender_key
 from shoal.ids import NodeId
@@ -71,6 +77,9 @@ class Payments(Books):
             return
         if self.payer is None:
             self._cannot(node, "it wants to be paid ahead, and this gateway has no chain to pay on")
+            return
+        if not self.payer.me:
+            self.unpaid_because[node] = "the signer has not said yet whose tickets it signs"
             return
         if not self._funds_seen or self._waits(self._signing, node, now):
             return
@@ -197,6 +206,15 @@ class Payments(Books):
         """Leave it alone for a moment: it is asked again when somebody wants to be paid."""
         self._cannot(event.orchestrator, event.fault.message)
 
+    def _on_sender_known(self, event: SenderKnown, now: Instant) -> None:
+        """Terms are for one sender's tickets: with another, all is asked anew."""
+        if self.payer is not None and event.sender != self.payer.me:
+            self.payer.me = event.sender
+            self.funds, self._funds_seen = Funds(), False
+            self._terms.clear()
+            self._signing.clear()
+            self.unpaid_because.clear()
+
     def _on_chain_seen(self, event: ChainSeen, now: Instant) -> None:
         self.chain = event.view
         self.unpaid_because.clear()
@@ -208,6 +226,12 @@ class Payments(Books):
         if self.payer is not None and event.sender == self.payer.me:
             self.funds, self._funds_seen = event.funds, True
             self.unpaid_because.clear()
+
+    def _on_forgiveness_asked(self, event: ForgivenessAsked, now: Instant) -> None:
+        if event.orchestrator in self.purse.estranged:
+            self._differs.pop(event.orchestrator, None)
+            self.decide(Forgiven(event.orchestrator), now)
+            self.relieved(event.orchestrator)
 
     def _hear_terms(self, peer: NodeId, word: words.Terms, now: Instant) -> None:
         self._asked.pop(peer, None)
@@ -257,9 +281,11 @@ class Payments(Books):
         self.purse.forgiven(fact)
 
     payment_handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
+        SenderKnown: _on_sender_known,
         SigningFailed: _on_signing_failed,
         ChainSeen: _on_chain_seen,
         FundsSeen: _on_funds_seen,
+        ForgivenessAsked: _on_forgiveness_asked,
     }
 
     payment_words: ClassVar[Mapping[type[Value], Callable[..., None]]] = {

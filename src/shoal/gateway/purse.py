@@ -8,6 +8,8 @@ paid ahead for more, but never for more than it has ever delivered.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from msgspec import Struct
 
 from shoal.gateway.config import Rules
@@ -93,6 +95,10 @@ class Purse:
     def committed(self, node: NodeId) -> Wei:
         """What the open attempts there may cost together."""
         return self._committed.get(node, Wei(0))
+
+    def commitments(self) -> Collection[tuple[NodeId, Wei]]:
+        """The same for everybody with whom there ever was an attempt."""
+        return self._committed.items()
 
     # Credit
 

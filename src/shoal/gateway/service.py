@@ -11,14 +11,15 @@ from shoal.gateway.accounts import Accounts
 from shoal.gateway.clients import Clients
 from shoal.gateway.config import Settings
 from shoal.gateway.desk import Desk
-from shoal.gateway.events import SignTickets, TicketsSigned
+from shoal.gateway.events import SenderKnown, SignTickets
 from shoal.gateway.http import Doors
 from shoal.gateway.machine import GatewayMachine
 from shoal.gateway.operator import Operator, load_or_create_token
 from shoal.gateway.renown import rules_of
-from shoal.machine import Effect
+from shoal.gateway.signing import signer
+from shoal.ids import NodeId
+from shoal.machine import Effect, Event
 from shoal.money.payer import Payer
-from shoal.money.ticket import SignedNonce
 from shoal.runtime.http import Server, bind
 from shoal.runtime.keys import NodeKey, verify
 from shoal.runtime.node import Address, Node, heed_signals, until_told_to_stop
@@ -38,9 +39,10 @@ class Service:
         address = Address.parse(settings.http_addr)
         listener = bind(address.host, address.port, guarded=self._accounts.closed)
         self.port: int = listener.getsockname()[1]
-        self._payer_rules = None if settings.chain.off else settings.payer
+        self._settings = settings
         self.node = Node("gateway", Path(settings.home), self._build, self._perform, complete=self._complete)
         self._window = window(settings.chain, self.node.key.id, self.node.post_soon)
+        self._signer = signer(settings, self.node.key, self._hear_signer)
         self.desk = Desk(self.machine, self.node)
         clients = Clients(self._accounts, self.node.clock.now)
         self._server = Server(Doors(self.desk, clients, self.node.key.id).door(), listener)
@@ -55,8 +57,9 @@ class Service:
             self._operator = Server(operator.door(), listener)
         self.node.start()
         if self._window is not None:
-            self._window.watch(self.node.key.id)
             self._window.open()
+        if self._signer is not None:
+            self._signer.open()
         if self._operator is not None:
             await self._operator.open()
         self.node.dial(self._orchestrators)
@@ -68,25 +71,31 @@ class Service:
         await self._server.close()
         if self._operator is not None:
             await self._operator.close()
+        if self._signer is not None:
+            await self._signer.close()
         if self._window is not None:
             await self._window.close()
         await self.node.close()
 
     def _build(self, key: NodeKey) -> GatewayMachine:
-        payer = None if self._payer_rules is None else Payer(key.id, self._payer_rules)
+        settings = self._settings
+        me = NodeId("") if settings.signer_url else key.id
+        payer = None if settings.chain.off else Payer(me, settings.payer)
         self.machine = GatewayMachine(self._rules, verify=verify, payer=payer, accounts=self._accounts)
         return self.machine
 
     def _perform(self, effect: Effect) -> None:
         if isinstance(effect, SignTickets):
-            self._sign(effect)
+            assert self._signer is not None, "who has a payer has a signer"
+            self._signer.sign(effect)
         else:
             self.desk.perform(effect)
 
-    def _sign(self, effect: SignTickets) -> None:
-        sign = self.node.key.sign_hash
-        signed = tuple(SignedNonce(ticket.nonce, sign(ticket.signed_hash)) for ticket in effect.tickets)
-        self.node.post_soon(TicketsSigned(effect.orchestrator, effect.params, signed))
+    def _hear_signer(self, event: Event) -> None:
+        """Whose tickets are signed is whose money is looked at."""
+        if isinstance(event, SenderKnown) and self._window is not None:
+            self._window.watch(event.sender)
+        self.node.post_soon(event)
 
     def _complete(self, word: Word) -> Word:
         """A job goes out with its body, which the outbox leaves to the disk."""

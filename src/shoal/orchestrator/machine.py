@@ -30,7 +30,7 @@ from shoal.machine import (
     Value,
 )
 from shoal.money.payee import Payee
-from shoal.money.wei import WEI_MAX, Price, Wei, part
+from shoal.money.wei import WEI_MAX, Wei, part
 from shoal.orchestrator.config import Rules
 from shoal.orchestrator.news import News
 from shoal.orchestrator.payouts import Sign
@@ -143,12 +143,6 @@ class OrchestratorMachine(Receipts):
             return others
         return max(others, slots - self.shares.most(gateway, need, slots, self.holdings.by_gateway(need)))
 
-    def price(self, need: Need) -> Price:
-        """What is asked for a work unit of this."""
-        pipeline, model = need
-        prices = self.rules.prices
-        return prices.get(f"{pipeline}/{model}") or prices.get(pipeline) or PIPELINES[pipeline].price
-
     def _announce(self, but: NodeId | None = None) -> None:
         """Capacity has changed: let the gateways know, once all that comes in this moment has been handled."""
         if self._news.change(but):
@@ -178,22 +172,26 @@ class OrchestratorMachine(Receipts):
         if word.digest != digest(word.body):
             raise Untrusted(f"{peer} sent job {word.job} with another body than it names")
         need = (word.spec.pipeline, word.spec.model)
-        if not self.roster.sells(need):
-            self._turn_away(peer, word, words.Fault(NoCapacity.code, f"nobody here runs {need[1]}"))
-        elif (wanted := units_wanted(word.spec, word.body) or 0) > word.spec.units_max:
-            understated = (
-                f"this comes to {wanted} units, and the order pays for {word.spec.units_max} at most"
-            )
-            self._turn_away(peer, word, words.Fault(Refused.code, understated))
-        elif not self.price(need).within(word.price):
-            self._turn_away(peer, word, words.Fault(Busy.code, "the price has risen"))
-        elif not self.covers(peer, most):
-            why = "your credit does not cover this" if self.prepaid(peer) else "you owe too much already"
-            self._turn_away(peer, word, words.Fault(Busy.code, why))
+        objection = self._objection(peer, word, need, most)
+        if objection is not None:
+            self._turn_away(peer, word, objection)
         elif (worker := self._choose(peer, word, need, now)) is None:
             self._turn_away(peer, word, words.Fault(Busy.code, "every slot is taken"))
         else:
             self._lease(peer, word, need, worker, now)
+
+    def _objection(self, peer: NodeId, word: words.Job, need: Need, most: Wei) -> words.Fault | None:
+        """Why a job is not taken on, whoever might be free; None if it is."""
+        if not self.roster.sells(need):
+            return words.Fault(NoCapacity.code, f"nobody here runs {need[1]}")
+        wanted = units_wanted(word.spec, word.body) or 0
+        if wanted > word.spec.units_max:
+            why = f"this comes to {wanted} units, and the order pays for {word.spec.units_max} at most"
+            return words.Fault(Refused.code, why)
+        if not self.price(need).within(word.price):
+            return words.Fault(Busy.code, "the price has risen")
+        unpaid = self.unpaid(peer, most)
+        return words.Fault(Busy.code, unpaid) if unpaid else None
 
     def _choose(self, peer: NodeId, word: words.Job, need: Need, now: Instant) -> NodeId | None:
         """The worker for a job: where its session is at home, if that is nearly as good, and not where it failed."""

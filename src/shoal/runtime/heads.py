@@ -52,7 +52,7 @@ def split(target: bytes) -> tuple[str, str]:
 def reply_head(reply: Reply, ending: bytes) -> bytes:
     """A reply without its body; `ending` is `CLOSE` or nothing."""
     return b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n" % (
-        STATUS_LINES[reply.status],
+        STATUS_LINES.get(reply.status) or b"HTTP/1.1 %d \r\n" % reply.status,
         reply.content_type,
         len(reply.body),
         _lines(reply.headers),

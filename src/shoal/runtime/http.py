@@ -6,13 +6,13 @@ Off this computer it listens only for an application that keeps strangers out.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 
 from shoal.errors import Refused
 from shoal.runtime.caller import Caller
 from shoal.runtime.door import Door
 from shoal.runtime.hall import Hall, Limits
+from shoal.runtime.url import loopback
 
 LIMITS = Limits()
 BACKLOG = 1_024
@@ -50,7 +50,7 @@ class Server:
 
 def bind(host: str, port: int, *, guarded: bool = False) -> socket.socket:
     """A listening socket. Raises `Refused` off this computer unless `guarded` by keys, or if it cannot be had."""
-    if not guarded and not _loopback(host):
+    if not guarded and not loopback(host):
         raise Refused(f"{host} is open to other computers: set API keys, or listen on 127.0.0.1")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -62,10 +62,3 @@ def bind(host: str, port: int, *, guarded: bool = False) -> socket.socket:
         listener.close()
         raise Refused(f"cannot listen on {host}:{port}: {error.strerror}; name another address") from error
     return listener
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -159,8 +159,10 @@ def compare_winners(
             where = f"ticket {ticket.hex()[:16]}"
             text = f"it won {winner.face_wei} wei, and no redeemer has heard of it"
             findings.append(Finding("I4", where, text))
-    for ticket in intents.keys() - winners.keys():
-        findings.append(Finding("I4", f"ticket {ticket.hex()[:16]}", "redeemed, and nobody booked it"))
+    findings += [
+        Finding("I4", f"ticket {ticket.hex()[:16]}", "redeemed, and nobody booked it")
+        for ticket in intents.keys() - winners.keys()
+    ]
     if evidence.chain is None:
         findings.append(Finding(UNCHECKED, "chain", "nobody says what the chain says"))
     else:
@@ -182,6 +184,12 @@ def _compare_chain(
                 findings.append(Finding("I8", where, text))
             if entry.end != "confirmed" and said and evidence.drained:
                 findings.append(Finding("I8", where, f"{entry.end}, and the chain says {said}"))
+    _compare_funds(redeemers, chain, findings)
+
+
+def _compare_funds(
+    redeemers: Mapping[str, RedeemerBooks], chain: ChainTruth, findings: list[Finding]
+) -> None:
     brought: dict[NodeId, int] = {}
     for ticket, there in chain.redeemed.items():
         for one in there:
@@ -212,12 +220,7 @@ def compare_payouts(
         for batch, dues, transaction in theirs:
             where = f"{node} batch {batch.hex()[:16]}"
             there = chain.batches.get(batch, ())
-            if len(there) > 1:
-                findings.append(Finding("I4", where, f"paid {len(there)} times"))
-            if transaction is None and evidence.drained:
-                findings.append(Finding("I4", where, "nobody has said what became of it"))
-            if transaction is not None and there != ((transaction,) if transaction else ()):
-                findings.append(Finding("I8", where, f"paid by {transaction!r}, and the chain says {there}"))
+            findings += _batch(where, transaction, there, evidence.drained)
             if transaction:
                 for worker, wei in dues.items():
                     booked[worker] = booked.get(worker, 0) + wei
@@ -226,3 +229,14 @@ def compare_payouts(
             if booked.get(worker, 0) != chain.paid.get(NodeId(worker), 0):
                 text = f"{booked.get(worker, 0)} wei paid by the books, {chain.paid.get(NodeId(worker), 0)} on chain"
                 findings.append(Finding("I8", worker, text))
+
+
+def _batch(where: str, transaction: str | None, there: tuple[str, ...], drained: bool) -> list[Finding]:
+    found = []
+    if len(there) > 1:
+        found.append(Finding("I4", where, f"paid {len(there)} times"))
+    if transaction is None and drained:
+        found.append(Finding("I4", where, "nobody has said what became of it"))
+    if transaction is not None and there != ((transaction,) if transaction else ()):
+        found.append(Finding("I8", where, f"paid by {transaction!r}, and the chain says {there}"))
+    return found

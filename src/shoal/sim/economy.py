@@ -28,7 +28,7 @@ from shoal.sim.chain import Climate, VirtualChain
 from shoal.sim.evidence import ChainTruth, Finding, Redeemed
 from shoal.sim.houses import GatewayNode, OrchestratorNode
 from shoal.sim.node import Trace
-from shoal.sim.prepaid import Manners, PaidOrchestrator, PayingGateway, RedeemerNode, key_of
+from shoal.sim.prepaid import Manners, Outlook, PaidOrchestrator, PayingGateway, RedeemerNode, key_of
 from shoal.units import MINUTE_MS, SECOND_MS
 
 #: By so much everything is dearer than in a world without money: else no ticket would be worth its gas.
@@ -151,6 +151,7 @@ class Economy:
         self.chain.on_reorg = lambda depth: trace.say(
             self.calendar.now, NodeId("chain"), f"leaves {depth} blocks"
         )
+        self.outlook = Outlook(self.chain, self.stakes.manners)
         self.payers: list[NodeId] = []
         self.chain.begin()
 
@@ -175,10 +176,11 @@ class Economy:
                 credit_max_wei=Wei(draw.choice((10**10, 10**16))),
                 ticket_ev_wei_max=Wei(draw.choice((3 * 10**10, 10**11, 10**12))),
                 tickets_per_payment=draw.choice((1, 4)),
+                # Terms live a tenth as long as they usually do, so that ten times as many expire on their way.
+                losses_max=30,
             ),
-            chain=self.chain,
+            outlook=self.outlook,
             payer_rules=self.stakes.payer,
-            manners=self.stakes.manners,
         )
 
     def orchestrator(self, n: int, rules: OrchestratorRules, rng: Random) -> PaidOrchestrator:
@@ -206,9 +208,8 @@ class Economy:
                 payout_again_ms=20 * SECOND_MS,
                 ticket_ev_wei_max=Wei(draw.choice((5 * 10**10, 10**12))),
             ),
-            chain=self.chain,
+            outlook=self.outlook,
             payee_rules=self.stakes.payee if draw.random() < 0.9 else None,
-            manners=self.stakes.manners,
         )
 
     def redeemer(self, n: int, rng: Random) -> RedeemerNode:
@@ -223,8 +224,7 @@ class Economy:
             self._trace,
             self._rules,
             self.stakes.redeemer,
-            chain=self.chain,
-            manners=self.stakes.manners,
+            outlook=self.outlook,
         )
 
     def name(self, short: str) -> NodeId:
@@ -257,11 +257,8 @@ class Economy:
         """What has not come to its end."""
         counts: list[tuple[str, int, str]] = []
         for gateway in gateways:
-            purse = gateway.state.purse
-            for node in orchestrators:
-                counts.append(
-                    (gateway.name, int(purse.unheard(node.name)), f"wei that {node.name} has not booked")
-                )
+            unheard = sum(gateway.state.purse.unheard(node.name) for node in orchestrators)
+            counts.append((gateway.name, unheard, "wei paid that nobody has booked"))
         for orchestrator in orchestrators:
             payee = orchestrator.state.payee
             pending = sum(len(payee.pending(sender)) for sender in payee.senders) if payee else 0

@@ -77,17 +77,23 @@ class Manners(Struct, kw_only=True):
     hook_fail_ppm: int = 0
 
 
+class Outlook(Struct, frozen=True):
+    """The chain, and how a node gets on with it."""
+
+    chain: VirtualChain
+    manners: Manners
+
+
 class Eye:
     """Looks at the chain for one process, by polling; tells what is new."""
 
-    def __init__(self, node: Node, chain: VirtualChain, manners: Manners, rng: Random) -> None:
+    def __init__(self, node: Node, outlook: Outlook, rng: Random) -> None:
         self._node = node
-        self._chain = chain
-        self._manners = manners
+        self._chain, self._manners = outlook.chain, outlook.manners
         self._rng = rng
         self._told: Event | None = None
         self._senders: dict[NodeId, FundsSeen | None] = {}
-        self._node.life.after(rng.randint(0, manners.poll_ms), self._poll)
+        self._node.life.after(rng.randint(0, self._manners.poll_ms), self._poll)
 
     def watch(self, sender: NodeId) -> None:
         """Look at a sender's funds from now on."""
@@ -125,15 +131,14 @@ class PayingGateway(GatewayNode):
         rules: Rules,
         gateway_rules: GatewayRules,
         *,
-        chain: VirtualChain,
+        outlook: Outlook,
         payer_rules: PayerRules,
-        manners: Manners,
     ) -> None:
         super().__init__(key.id, network, rng, trace, rules, gateway_rules)
         self.key = key
-        self.chain = chain
+        self._outlook = outlook
+        self.chain, self.manners = outlook.chain, outlook.manners
         self.payer_rules = payer_rules
-        self.manners = manners
         self._rng = rng
 
     def machine(self) -> Machine[Any]:
@@ -143,7 +148,7 @@ class PayingGateway(GatewayNode):
     def begun(self) -> None:
         """Look at the chain, and at our own money there."""
         super().begun()
-        Eye(self, self.chain, self.manners, self._rng).watch(self.name)
+        Eye(self, self._outlook, self._rng).watch(self.name)
 
     def perform(self, effect: Effect) -> None:
         """Have tickets signed; everything else as any gateway."""
@@ -178,16 +183,15 @@ class PaidOrchestrator(OrchestratorNode):
         rules: Rules,
         orchestrator_rules: OrchestratorRules,
         *,
-        chain: VirtualChain,
+        outlook: Outlook,
         payee_rules: PayeeRules | None,
-        manners: Manners,
     ) -> None:
         """Without `payee_rules` it trusts everybody, though there is a chain."""
         super().__init__(key.id, network, rng, trace, rules, orchestrator_rules)
         self.key = key
-        self.chain = chain
+        self._outlook = outlook
+        self.chain, self.manners = outlook.chain, outlook.manners
         self.payee_rules = payee_rules
-        self.manners = manners
         self._rng = rng
         self._eye: Eye | None = None
 
@@ -215,7 +219,7 @@ class PaidOrchestrator(OrchestratorNode):
     def begun(self) -> None:
         """Look at the chain."""
         if self.payee_rules is not None:
-            self._eye = Eye(self, self.chain, self.manners, self._rng)
+            self._eye = Eye(self, self._outlook, self._rng)
 
     def perform(self, effect: Effect) -> None:
         """Look at a sender's money."""
@@ -238,13 +242,12 @@ class RedeemerNode(Node):
         rules: Rules,
         redeemer_rules: RedeemerRules,
         *,
-        chain: VirtualChain,
-        manners: Manners,
+        outlook: Outlook,
     ) -> None:
         super().__init__(key.id, network, rng, trace, rules)
         self.redeemer_rules = redeemer_rules
-        self.chain = chain
-        self.manners = manners
+        self._outlook = outlook
+        self.chain, self.manners = outlook.chain, outlook.manners
         #: What the webhook has taken.
         self.told: list[Notice] = []
         self._rng = rng

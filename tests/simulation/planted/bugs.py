@@ -92,7 +92,73 @@ BUGS: dict[str, tuple[Change, ...]] = {
     "read-before-commit": (
         Change("sim/houses.py", "self.host.when_durable(lambda: tell(view))", "tell(view)"),
     ),
+    # Money that is paid ahead
+    "credit-before-journal": (
+        Change(
+            "orchestrator/payments.py",
+            "self.emit(Send(gateway, words.Credited(number, booked.wei, fault)))",
+            "self.emit(SendAtOnce(gateway, words.Credited(number, booked.wei, fault)))",
+        ),
+        Change(
+            "orchestrator/payments.py",
+            "import Effect, Event, Send,",
+            "import Effect, Event, Send, SendAtOnce,",
+        ),
+    ),
+    "tender-before-journal": (
+        Change(
+            "gateway/payments.py",
+            "self.emit(Deliver(tender_key(node, number), node, words.Tender(number, fact.payment)))",
+            "self.emit(Deliver(tender_key(node, number), node, words.Tender(number, fact.payment)))\n"
+            "        self.emit(SendAtOnce(node, words.Tender(number, fact.payment)))",
+        ),
+        Change("gateway/payments.py", "Retire, Send,", "Retire, Send, SendAtOnce,"),
+    ),
+    "nonces-again-after-a-restart": (
+        Change(
+            "gateway/books.py",
+            "            self.payer.load(state.payer)",
+            "            self.payer.load(PayerBook())",
+        ),
+    ),
+    "forget-to-release-what-was-committed": (
+        Change(
+            "gateway/books.py",
+            "        self.purse.release(node,",
+            "        if epoch == job.epoch:\n            self.purse.release(node,",
+        ),
+    ),
+    "say-once-that-a-ticket-won": (
+        Change(
+            "orchestrator/payouts.py",
+            "self.emit(Deliver(key, self.rules.redeemer, words.Winner(winner)))",
+            "self.emit(Send(self.rules.redeemer, words.Winner(winner)))",
+        ),
+    ),
+    "book-a-repeated-payment-twice": (
+        Change("orchestrator/payments.py", "        if booked is not None:", "        if False:"),
+        Change("money/payee.py", "if each.nonce in taken or each.nonce in seen", "if each.nonce in taken"),
+        Change(
+            "money/payee.py",
+            "if fact.expiration_block <= self._block or any(nonce in seen.nonces for nonce in nonces):",
+            "if fact.expiration_block <= self._block:",
+        ),
+    ),
+    "believe-the-newest-block": (
+        Change(
+            "redeemer/machine.py",
+            "view.head - found.block >= self.rules.confirmations",
+            "view.head - found.block >= 0",
+        ),
+    ),
+    "trust-a-stranger-with-everything": (
+        Change("gateway/purse.py", "if committed and needed > limit:", "if False:"),
+    ),
+    "forget-the-payment-of-a-lost-word": (Change("gateway/purse.py", "if fact.wei < wei:", "if False:"),),
+    "pay-a-batch-anew": (
+        Change("orchestrator/payouts.py", "elif word.state == REFUSED:", "elif word.state != CONFIRMED:"),
+    ),
 }
 
-#: The three that every test run looks for.
-QUICK = ("act-before-commit", "skip-the-epoch-check", "release-a-hold-twice")
+#: Those that every test run looks for.
+QUICK = ("act-before-commit", "skip-the-epoch-check", "release-a-hold-twice", "book-a-repeated-payment-twice")

@@ -16,7 +16,7 @@ from shoal.gateway.accounts import (
     TenantMade,
     client_id,
 )
-from shoal.gateway.clients import ANONYMOUS, Clients, ForeignPage, Grant, Visitor
+from shoal.gateway.clients import ANONYMOUS, Clients, Grant, Visitor
 from shoal.gateway.config import Rules, Tenant
 from shoal.gateway.limits import Limits
 from shoal.gateway.secret import hashed, key_id, secret
@@ -24,6 +24,7 @@ from shoal.ids import ClientId
 from shoal.money.wei import Wei
 from shoal.runtime.body import Body, Intake
 from shoal.runtime.door import Presence, Request
+from shoal.runtime.origin import ForeignPage
 from shoal.units import Instant
 
 NOW = Instant(1_000_000)

@@ -7,7 +7,7 @@
         active, and until then nothing about who is active changes. Stake that is taken out waits `unbondingPeriod`
         rounds behind a lock, and is then its owner's. Nobody owns the contract; nobody can slash or freeze.
 @dev    The names are those of Livepeer's BondingManager that a node uses. Everybody stakes on themselves.
-        docs/why/021-contracts.md says what differs.
+        docs/why/026-contracts.md says what differs.
 """
 
 from ethereum.ercs import IERC20

@@ -9,7 +9,7 @@
         can claim an equal share once the deposit is spent. Whatever is held belongs to one sender: they get back what
         no ticket took, `unlockPeriod` rounds after they asked for it.
 @dev    Names, types, events, the order of checks and the reasons of reverts are those of Livepeer's TicketBroker, so
-        that a client of one is a client of the other. docs/why/021-contracts.md says what differs.
+        that a client of one is a client of the other. docs/why/026-contracts.md says what differs.
 """
 
 
