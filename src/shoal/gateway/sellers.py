@@ -107,8 +107,8 @@ class Sellers:
 
     def short(self, node: NodeId, short: bool) -> None:
         """Our credit with an orchestrator does not cover the next job there; or it does again."""
-        standing = self._standings[node]
-        if standing.short != short:
+        standing = self._standings.get(node)  # None: it has not been here since we started
+        if standing is not None and standing.short != short:
             standing.short = short
             self.stirred.update(standing.stocks)
             self._refresh(node)

@@ -247,6 +247,14 @@ def test_an_orchestrator_whose_word_stays_too_low_gets_no_more_jobs_until_it_is_
     assert not of(Forgiven, gateway.handle(ForgivenessAsked(O), late))
 
 
+def test_one_that_has_not_been_here_since_a_restart_can_be_forgiven() -> None:
+    gateway = machine(Estranged(O, "its books differ"))
+    outcome = gateway.handle(ForgivenessAsked(O), NOW)
+    assert of(Forgiven, outcome)
+    assert not of(Alarm, outcome)
+    assert O not in gateway.purse.estranged
+
+
 def test_a_failure_s_receipt_is_compared_too() -> None:
     gateway = machine(*MET, submitted())
     paid(gateway)
