@@ -148,10 +148,12 @@ async def test_whoever_is_watched_is_looked_at_and_whoever_is_not_is_not(place: 
     place.watcher.watch(SENDER.id)
     await place.look()
     assert place.funds() == [(0, 0)]
+    place.watcher.watch(SENDER.id)
+    assert place.funds() == [(0, 0), (0, 0)], "whoever asks again has forgotten it"
     place.watcher.unwatch(SENDER.id)
     await place.fund(ETHER, 0)
     await place.look(2 * DEPTH)
-    assert place.funds() == [(0, 0)]
+    assert place.funds() == [(0, 0), (0, 0)]
 
 
 async def test_a_node_that_is_down_is_said_once_and_outlived(place: Place, caplog: Any) -> None:

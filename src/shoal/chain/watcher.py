@@ -70,9 +70,11 @@ class Watcher:
         self.head: Block | None = None
 
     def watch(self, sender: NodeId) -> None:
-        """Look at this sender's funds from now on, at once and whenever they change."""
+        """Look at this sender's funds from now on, at once and whenever they change; what is known is said again."""
         if sender in self._senders:
             self._senders.move_to_end(sender)
+            if (seen := self._senders[sender]) is not None:
+                self._tell(seen)
             return
         self._senders[sender] = None
         self._stale.add(sender)

@@ -124,7 +124,11 @@ class Payments(Books):
         self._name_terms_asked()
 
     def _on_funds_seen(self, event: FundsSeen, now: Instant) -> None:
+        assert self.payee is not None
+        self._funds.pop(event.sender, None)
         self._funds[event.sender] = event.funds
+        if len(self._funds) > self.payee.rules.senders_max:  # anybody may ask for terms in anybody's name
+            del self._funds[next(iter(self._funds))]
         self._name_terms_asked()
 
     def _sees(self, sender: NodeId) -> Funds | None:
