@@ -33,6 +33,7 @@ from shoal.wire import words
 
 #: What an orchestrator is told to ask for again, if it is slow to answer or the signer to sign.
 ASK_AGAIN_MS = 2_000
+PUT_DOWN = "put money down: shoal wallet fund --deposit AMOUNT --reserve AMOUNT"
 
 
 class Payments(Books):
@@ -112,7 +113,8 @@ class Payments(Books):
             payer.validate(params, self.chain, self.funds, count)
         except Refused as error:
             self._terms.pop(node, None)
-            self._cannot(node, error.message)
+            lacks = not (self.funds.deposit and self.funds.reserve)
+            self._cannot(node, error.message + (f"; {PUT_DOWN}" if lacks else ""))
             return
         self.unpaid_because.pop(node, None)
         self._signing[node] = now

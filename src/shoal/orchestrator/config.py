@@ -86,7 +86,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:8935"
     #: The operator's own door; only ever on this computer. Empty for none.
     operator_addr: str = "127.0.0.1:7935"
-    #: Who may come in, by node id. Empty: everybody on this computer.
+    #: Who may come in, by node id, besides `rules.redeemer`. Empty: everybody on this computer.
     gateways: tuple[str, ...] = ()
     workers: tuple[str, ...] = ()
     redeemers: tuple[str, ...] = ()

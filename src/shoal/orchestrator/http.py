@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shoal.orchestrator.books import OWN
 from shoal.orchestrator.machine import OrchestratorMachine
 from shoal.orchestrator.till import TICKETS
 from shoal.runtime.door import Door, Reply, Request, encode
@@ -72,7 +73,7 @@ def _status(machine: OrchestratorMachine) -> dict[str, object]:
         ],
         "earned_wei": -ledger.balances.get(TICKETS, 0) - sum(credits.values()),
         "credit_by_gateway_wei": credits,
-        "own_wei": ledger.balances.get("own", 0),
+        "own_wei": ledger.balances.get(OWN, 0),
         "worker_wei": sum(shares.values()),
         "owed_wei": sum(shares.values()) - sum(payroll.paid(worker) for worker in shares),
         "winners_pending": machine.pending_winners(),

@@ -29,9 +29,9 @@ class Service:
         self._admitted = {
             "gateway": set(settings.gateways),
             "worker": set(settings.workers),
-            "redeemer": set(settings.redeemers),
+            "redeemer": {*settings.redeemers, settings.rules.redeemer},
         }
-        closed = any(self._admitted.values())
+        closed = bool(settings.gateways or settings.workers or settings.redeemers)
         self.node = Node(
             "orchestrator",
             Path(settings.home),
@@ -92,6 +92,8 @@ async def serve(settings: Settings) -> None:
     service = Service(settings)
     await service.start()
     log.info("ready: orchestrator %s on %s", service.node.key.id, settings.listen)
+    if not settings.chain.off and not settings.rules.redeemer:
+        log.warning("what it wins is not redeemed, and its workers are not paid: set rules.redeemer")
     try:
         await until_told_to_stop(service.node, told)
     finally:

@@ -20,7 +20,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     #: Whose winning tickets it redeems, and whose workers it pays.
     orchestrators: tuple[str, ...] = ()
     #: The operator's own door; only ever on this computer. Empty for none.
-    operator_addr: str = "127.0.0.1:7936"
+    operator_addr: str = "127.0.0.1:7937"
     #: Where each redemption is told: URLs of webhooks, Discord's or any that takes JSON.
     webhooks: Annotated[tuple[str, ...], Meta(max_length=16)] = ()
     #: What the operator is called there; "" for its address.
