@@ -62,6 +62,7 @@ OPERATORS = {
     "GET /keys",
     "POST /keys",
     "DELETE /keys/*",
+    "DELETE /estranged/*",
     "GET /usage",
 }
 #: A request that would do something, where an empty one would be refused for another reason.

@@ -31,6 +31,8 @@ from shoal.work.task import Earned, Leased
 SEEDS = range(4)
 #: Where a cheating gateway's second copy of a payment is numbered from.
 AGAIN = 1_000
+#: As many jobs as an orchestrator's workers here may run at once.
+IN_FLIGHT = 18
 
 MakeGateway = Callable[[PayingGateway], GatewayMachine]
 MakeOrchestrator = Callable[[PaidOrchestrator], OrchestratorMachine]
@@ -63,6 +65,7 @@ class Hall(Economy):
 
     def gateway(self, n: int, rules: GatewayRules, rng: Random) -> PayingGateway:
         node = super().gateway(n, rules, rng)
+        node.gateway_rules = replace(node.gateway_rules, losses_max=GatewayRules().losses_max)
         make = self._world.bad_gateway
         if make is not None:
             node.machine = lambda: make(node)
@@ -131,6 +134,37 @@ class PaysEverybodyTheSame(GatewayMachine):
             if isinstance(effect, Deliver) and isinstance(word := effect.word, words.Tender):
                 for other in self.purse.prepaid - {effect.peer}:
                     super().emit(Send(other, words.Tender(word.number + AGAIN, word.payment)))
+
+
+class NeverAccepts(GatewayMachine):
+    """Pays ahead, keeps the answers, and says that it did not want them: so its credit is never used up."""
+
+    def emit(self, *effects: Effect) -> None:
+        for effect in effects:
+            if isinstance(effect, Deliver) and isinstance(word := effect.word, words.Accept):
+                super().emit(Deliver(effect.key, effect.peer, words.Cancel(word.job, word.epoch)))
+            else:
+                super().emit(effect)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_who_keeps_answers_and_does_not_pay_gets_few(seed: int) -> None:
+    world = Bazaar(seed, gateway=bad_gateway(NeverAccepts), jobs=200)
+    world.run()
+    kept, cut_off = 0, 0
+    for node in world.orchestrators:
+        rules, costs = node.orchestrator_rules, [0]
+        for gateway in world.gateways:
+            mine = [
+                job
+                for job in gateway.state.jobs.values()
+                if job.phase.value == "done" and job.orchestrator == node.name and job.wei
+            ]
+            costs += [job.wei for job in mine]
+            kept += len(mine)
+            cut_off += node.state.is_taken_from(gateway.name)
+            assert len(mine) <= rules.unpaid_answers_max + IN_FLIGHT
+    assert cut_off or kept <= OrchestratorRules().unpaid_answers_max
 
 
 @pytest.mark.parametrize("seed", SEEDS)

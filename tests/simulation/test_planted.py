@@ -1,4 +1,4 @@
-"""The simulator finds what is wrong: three bugs are planted, and each is found."""
+"""The simulator finds what is wrong: bugs are planted, and each is found."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def test_money_changes_nothing_where_there_is_none() -> None:
 
 def test_a_world_with_money_has_all_of_it() -> None:
     """Payments, winners, reorganisations, and payouts: what is not there cannot go wrong."""
-    worlds = [World(seed, Plan(prepaid=True)) for seed in range(6)]
+    worlds = [World(seed, Plan(prepaid=True)) for seed in range(10)]
     for world in worlds:
         assert world.run().findings == ()
     economies = [world.economy for world in worlds if world.economy is not None]

@@ -18,8 +18,8 @@ LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 #: Locks of environments of their own, which quarrel with the others.
 APART = {page.stem for page in (ROOT / "requirements").glob("*.in") if "-c dev.txt" not in page.read_text()}
 
-#: What is loaded only where a chain is set.
-ON_CHAIN = {"shoal.worker.bank"}
+#: What is loaded only by those who have a chain, or a signer.
+ON_CHAIN = {"shoal.gateway.remote", "shoal.worker.bank"}
 
 
 def pins(lock: Path) -> set[tuple[str, str]]:

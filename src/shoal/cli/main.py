@@ -53,6 +53,7 @@ COMMANDS: dict[str, Entry] = {
     "models": Entry("shoal.cli.models", "list the models that can be run"),
     "sim": Entry("shoal.cli.sim", "put the gateway and its rivals to a load in virtual time"),
     "gateway": Entry("shoal.cli.gateway", "run a gateway: it buys work for its clients"),
+    "gateway forgive": Entry("shoal.cli.forgiveness", "have a gateway deal with an orchestrator again"),
     "orchestrator": Entry("shoal.cli.orchestrator", "run an orchestrator: it sells the work of its workers"),
     "chain": Entry("shoal.cli.chain", "run a chain of your own, with all contracts on it"),
     "worker": Entry("shoal.cli.worker", "run a worker: it does the work"),

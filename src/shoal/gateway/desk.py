@@ -9,9 +9,9 @@ import asyncio
 
 from shoal.errors import Cancelled, Failed, NotFound
 from shoal.gateway.accounts import AccountAsked, AccountFact, Decided
-from shoal.gateway.events import CancelAsked, Consumed, Notice, Reply, Streamed, Submitted
+from shoal.gateway.events import CancelAsked, Consumed, ForgivenessAsked, Notice, Reply, Streamed, Submitted
 from shoal.gateway.machine import GatewayMachine
-from shoal.ids import ClientId, JobId
+from shoal.ids import ClientId, JobId, NodeId
 from shoal.machine import Effect
 from shoal.runtime.body import Left
 from shoal.runtime.chance import new_job_id
@@ -124,6 +124,15 @@ class Desk:
             del self._decisions[asked]
         if said.fault is not None:
             raise error_of(said.fault)
+
+    async def forgive(self, node: NodeId) -> str:
+        """Deal with an orchestrator again; why we did not. Raises `NotFound` if we do."""
+        cause = self.machine.purse.estranged.get(node)
+        if cause is None:
+            raise NotFound(f"{node[:80]} is not estranged; `GET /status` names who is")
+        self._node.post(ForgivenessAsked(node))
+        await self._node.durable()
+        return cause
 
     def watch(self, job_id: JobId) -> Watch:
         """Hear of a job from now on, and at once if it has ended."""

@@ -58,6 +58,12 @@ class SigningFailed(Event, frozen=True):
     fault: Fault
 
 
+class ForgivenessAsked(Event, frozen=True):
+    """The operator wants an orchestrator dealt with again, though its books did not fit ours."""
+
+    orchestrator: NodeId
+
+
 class SenderKnown(Event, frozen=True):
     """Whose tickets those who sign sign: it is their deposit that pays."""
 

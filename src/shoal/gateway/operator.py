@@ -13,6 +13,7 @@ from shoal.errors import Unauthorized
 from shoal.gateway.answers import network_value
 from shoal.gateway.desk import Desk
 from shoal.gateway.office import BODY_BYTES_MAX, Office, key_requests, tenant_changes, tenant_requests
+from shoal.ids import NodeId
 from shoal.runtime import token as tokens
 from shoal.runtime.door import Door, Feed, Handler, Reply, Request, encode
 from shoal.runtime.origin import bearer, require_here
@@ -39,6 +40,7 @@ class Operator:
             "POST /keys": self.make_key,
             "DELETE /keys/*": self.revoke_key,
             "GET /usage": self.usage,
+            "DELETE /estranged/*": self.forgive,
         }
         guarded = {route: self._guarded(handler) for route, handler in routes.items()}
         return Door({**guarded, "GET /health": self.health})
@@ -104,6 +106,11 @@ class Operator:
         name = request.query("tenant")
         tenant = self._office.accounts.tenant_named(name).id if name else ""
         return Reply(encode(self._office.usage_value(request, tenant)))
+
+    async def forgive(self, request: Request) -> Reply | Feed:
+        """`DELETE /estranged/{node}`: an orchestrator whose books did not fit ours is dealt with again."""
+        node = NodeId(request.part.lower())
+        return Reply(encode({"node": node, "was_estranged_because": await self._desk.forgive(node)}))
 
 
 def load_or_create_token(home: Path) -> str:

@@ -13,7 +13,13 @@ from typing import ClassVar
 from shoal.errors import Refused, Untrusted
 from shoal.gateway.books import Books
 from shoal.gateway.config import Rules
-from shoal.gateway.events import SenderKnown, SigningFailed, SignTickets, TicketsSigned
+from shoal.gateway.events import (
+    ForgivenessAsked,
+    SenderKnown,
+    SigningFailed,
+    SignTickets,
+    TicketsSigned,
+)
 from shoal.gateway.purse import Booked, Estranged, Forgiven, Tendered
 from shoal.gateway.settlement import tender_key
 from shoal.ids import NodeId
@@ -225,6 +231,12 @@ class Payments(Books):
             self.funds, self._funds_seen = event.funds, True
             self.unpaid_because.clear()
 
+    def _on_forgiveness_asked(self, event: ForgivenessAsked, now: Instant) -> None:
+        if event.orchestrator in self.purse.estranged:
+            self._differs.pop(event.orchestrator, None)
+            self.decide(Forgiven(event.orchestrator), now)
+            self.relieved(event.orchestrator)
+
     def _hear_terms(self, peer: NodeId, word: words.Terms, now: Instant) -> None:
         self._asked.pop(peer, None)
         if word.params is None:
@@ -277,6 +289,7 @@ class Payments(Books):
         SigningFailed: _on_signing_failed,
         ChainSeen: _on_chain_seen,
         FundsSeen: _on_funds_seen,
+        ForgivenessAsked: _on_forgiveness_asked,
     }
 
     payment_words: ClassVar[Mapping[type[Value], Callable[..., None]]] = {

@@ -27,7 +27,7 @@ from shoal.orchestrator.till import TICKETS, Paid, Till, TillState
 from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.work.lease import Lease, Leases
-from shoal.work.task import LEASED, Earned, Leased, Released, Task, task_id
+from shoal.work.task import EARNED, LEASED, Earned, Leased, Released, Task, task_id
 
 OWN = "own"
 
@@ -92,6 +92,7 @@ class Books(Machine[State]):
             self.ledger.post(name, credits)
         else:
             self.ledger.transfer(account(fact.gateway), credits)
+            self.makes_good(fact.gateway, fact.wei)
         if fact.share:
             self.payroll.credit(task.lease.worker, task.lease.payout, now)
         self._end(name, task, moved)
@@ -126,7 +127,9 @@ class Books(Machine[State]):
         self.tasks[name] = task
         self.leases.end(name)
         self._relays.pop(name, None)
-        self._unanswer(name, was.lease.gateway)
+        wei = self._unanswer(name, was.lease.gateway)
+        if wei:
+            self.remember(was.lease.gateway, wei, paid=task.phase is EARNED)
         if was.phase is LEASED:
             self.holdings.remove(task.lease.gateway, task.need)
             self._ended.append(name)
@@ -138,11 +141,12 @@ class Books(Machine[State]):
         self._answered[name] = wei
         self._charged[gateway] = Wei(self._charged.get(gateway, 0) + wei)
 
-    def _unanswer(self, name: str, gateway: NodeId) -> None:
-        """An attempt that had answered is over, or its answer may be lost."""
-        wei = self._answered.pop(name, None)
-        if wei is not None:
+    def _unanswer(self, name: str, gateway: NodeId) -> Wei:
+        """An attempt that had answered is over, or its answer may be lost; what it would have cost."""
+        wei = self._answered.pop(name, Wei(0))
+        if wei:
             self._charged[gateway] = Wei(self._charged[gateway] - wei)
+        return wei
 
     def doubt_answers(self, gateway: NodeId, now: Instant) -> None:
         """What was passed on may be lost with a gateway's last connection: only who answered can say it again."""
@@ -150,6 +154,12 @@ class Books(Machine[State]):
             self._unanswer(name, gateway)
             lease = self.leases[name]
             self.leases.until(name, max(lease.until, later(now, self.rules.reconnect_ms)))
+
+    def remember(self, gateway: NodeId, wei: Wei, *, paid: bool) -> None:
+        """An answer was paid, or came to nothing."""
+
+    def makes_good(self, gateway: NodeId, wei: Wei) -> None:
+        """An answer is paid after all."""
 
     # The host
 

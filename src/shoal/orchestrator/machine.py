@@ -30,7 +30,7 @@ from shoal.machine import (
     Value,
 )
 from shoal.money.payee import Payee
-from shoal.money.wei import WEI_MAX, Price, Wei, part
+from shoal.money.wei import WEI_MAX, Wei, part
 from shoal.orchestrator.config import Rules
 from shoal.orchestrator.news import News
 from shoal.orchestrator.payouts import Sign
@@ -143,12 +143,6 @@ class OrchestratorMachine(Receipts):
             return others
         return max(others, slots - self.shares.most(gateway, need, slots, self.holdings.by_gateway(need)))
 
-    def price(self, need: Need) -> Price:
-        """What is asked for a work unit of this."""
-        pipeline, model = need
-        prices = self.rules.prices
-        return prices.get(f"{pipeline}/{model}") or prices.get(pipeline) or PIPELINES[pipeline].price
-
     def _announce(self, but: NodeId | None = None) -> None:
         """Capacity has changed: let the gateways know, once all that comes in this moment has been handled."""
         if self._news.change(but):
@@ -189,6 +183,9 @@ class OrchestratorMachine(Receipts):
             self._turn_away(peer, word, words.Fault(Busy.code, "the price has risen"))
         elif not self.covers(peer, most):
             why = "your credit does not cover this" if self.prepaid(peer) else "you owe too much already"
+            self._turn_away(peer, word, words.Fault(Busy.code, why))
+        elif self.prepaid(peer) and self.is_taken_from(peer):
+            why = "most of what was answered to you since we started was never paid"
             self._turn_away(peer, word, words.Fault(Busy.code, why))
         elif (worker := self._choose(peer, word, need, now)) is None:
             self._turn_away(peer, word, words.Fault(Busy.code, "every slot is taken"))

@@ -9,19 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
+from msgspec import Struct
+
 from shoal.errors import Refused
 from shoal.ids import NodeId
 from shoal.machine import Effect, Event, Send, Value
 from shoal.money.funds import UNSEEN, ChainSeen, ChainView, Funds, FundsSeen
 from shoal.money.payee import Payee
 from shoal.money.ticket import NO_HASH
-from shoal.money.wei import WEI_MAX, Wei
+from shoal.money.wei import WEI_MAX, Price, Wei
 from shoal.orchestrator.books import Books, account
 from shoal.orchestrator.config import Rules
 from shoal.orchestrator.till import Entry, Paid
 from shoal.units import Instant
 from shoal.wire import words
 from shoal.wire.faults import fault_of
+from shoal.wire.pipelines import PIPELINES
+from shoal.work.queue import Need
 
 NOTHING_AHEAD = words.Fault(Refused.code, "nothing is paid ahead here")
 
@@ -30,6 +34,14 @@ class Watch(Effect, frozen=True):
     """Look at a sender's money on the chain from now on, and say `FundsSeen`."""
 
     sender: NodeId
+
+
+class Conduct(Struct):
+    """What became of the answers that a gateway got since we started."""
+
+    paid_wei: int = 0
+    unpaid_wei: int = 0
+    unpaid: int = 0
 
 
 class Payments(Books):
@@ -42,8 +54,16 @@ class Payments(Books):
         self._funds: dict[NodeId, Funds] = {}
         #: Who has asked for terms before their sender's money was looked at.
         self._asking: dict[NodeId, words.TermsAsked] = {}
+        #: How gateways have dealt with answers since we started.
+        self._conducts: dict[NodeId, Conduct] = {}
 
     # Who may have a job
+
+    def price(self, need: Need) -> Price:
+        """What is asked for a work unit of this."""
+        pipeline, model = need
+        prices = self.rules.prices
+        return prices.get(f"{pipeline}/{model}") or prices.get(pipeline) or PIPELINES[pipeline].price
 
     def prepaid(self, gateway: NodeId) -> bool:
         """Whether a gateway has to pay ahead."""
@@ -55,6 +75,32 @@ class Payments(Books):
         return wei <= (free - self.rules.gateway_credit_wei if self.prepaid(gateway) else free)
 
     # What is left
+
+    def remember(self, gateway: NodeId, wei: Wei, *, paid: bool) -> None:
+        """An answer was paid, or came to nothing."""
+        conduct = self._conducts.setdefault(gateway, Conduct())
+        if paid:
+            conduct.paid_wei += wei
+        else:
+            conduct.unpaid += 1
+            conduct.unpaid_wei += wei
+
+    def makes_good(self, gateway: NodeId, wei: Wei) -> None:
+        """An answer is paid after all."""
+        conduct = self._conducts.get(gateway)
+        if conduct is not None and conduct.unpaid:
+            conduct.unpaid -= 1
+            conduct.unpaid_wei -= wei
+            conduct.paid_wei += wei
+
+    def is_taken_from(self, gateway: NodeId) -> bool:
+        """Whether a gateway keeps answers that it does not pay: some are nobody's fault, most never are."""
+        conduct = self._conducts.get(gateway)
+        return (
+            conduct is not None
+            and conduct.unpaid > self.rules.unpaid_answers_max
+            and conduct.unpaid_wei > conduct.paid_wei
+        )
 
     def credit(self, gateway: NodeId) -> Wei:
         """What a gateway has left here, all that was answered taken off; below 0 what it owes."""

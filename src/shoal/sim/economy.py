@@ -176,6 +176,8 @@ class Economy:
                 credit_max_wei=Wei(draw.choice((10**10, 10**16))),
                 ticket_ev_wei_max=Wei(draw.choice((3 * 10**10, 10**11, 10**12))),
                 tickets_per_payment=draw.choice((1, 4)),
+                # Terms live a tenth as long as they usually do, so that ten times as many expire on their way.
+                losses_max=30,
             ),
             outlook=self.outlook,
             payer_rules=self.stakes.payer,

@@ -48,7 +48,9 @@ class Trace:
         self._hash.update(b"%d %s %s " % (when, node.encode(), type(event).__name__.encode()))
         try:
             self._hash.update(self._coder.encode(event))
-        except OverflowError:  # amounts on chain outgrow what an encoder holds; no such event leaves its process
+        except (
+            OverflowError
+        ):  # amounts on chain outgrow what an encoder holds; no such event leaves its process
             self._hash.update(repr(event).encode())
         if self._file is not None:
             self._write(when, node, _short(event))

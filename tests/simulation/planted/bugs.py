@@ -160,5 +160,5 @@ BUGS: dict[str, tuple[Change, ...]] = {
     ),
 }
 
-#: The three that every test run looks for.
-QUICK = ("act-before-commit", "skip-the-epoch-check", "release-a-hold-twice")
+#: Those that every test run looks for.
+QUICK = ("act-before-commit", "skip-the-epoch-check", "release-a-hold-twice", "book-a-repeated-payment-twice")

@@ -7,8 +7,14 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
+from shoal.gateway.purse import Booked, Tendered
 from shoal.machine import Fact, Quarantined
+from shoal.money.payee import WinnerSettled
+from shoal.money.ticket import uint256
 from shoal.money.wei import Wei
+from shoal.orchestrator.payroll import PayoutEnded, PayoutPlanned
+from shoal.orchestrator.till import Paid
+from shoal.redeemer.intent import Confirmed, Signed, Taken
 from shoal.sim.auditor import audit
 from shoal.sim.evidence import UNCHECKED, Acknowledged, ClientWord, Ended, Evidence, Finding, Journal, Missing
 from shoal.sim.journals import read_journal
@@ -44,7 +50,8 @@ def violations(evidence: Evidence) -> list[Finding]:
 def falsify(evidence: Evidence, kind: type[Fact], change: Change) -> Evidence:
     """Change the first fact of a kind in whichever journal has one; numbers stay in a row.
 
-    A placement that came to nothing is missed by nobody: of those it is the first that was answered.
+    A placement that came to nothing is missed by nobody: of those it is the first that was answered. Of what a
+    redeemer did it is the first ticket.
     """
     answers = {
         fact.job for journal in evidence.journals for *_, fact in journal.facts if type(fact) is Answered
@@ -54,6 +61,7 @@ def falsify(evidence: Evidence, kind: type[Fact], change: Change) -> Evidence:
         facts: list[Fact] = []
         for _, _, fact in journal.facts:
             hit = not done and type(fact) is kind and (not isinstance(fact, Placed) or fact.job in answers)
+            hit = hit and (not isinstance(fact, Confirmed) or fact.id.startswith("ticket/"))
             facts += change(fact) if hit else [fact]
             done = done or hit
         numbered = [(n, 0, fact) for n, fact in enumerate(facts, start=1)]
@@ -105,6 +113,83 @@ LIES: dict[str, tuple[str, type[Fact], Change]] = {
 def test_a_falsified_journal_is_found_out(sound: Evidence, lie: str) -> None:
     rule, kind, change = LIES[lie]
     assert rule in {finding.rule for finding in violations(falsify(sound, kind, change))}
+
+
+MONEY_LIES: dict[str, tuple[str, type[Fact], Change]] = {
+    "a payment was never sent": ("I4", Tendered, lambda fact: []),
+    "a payment is sent twice": ("I4", Tendered, lambda fact: [fact, fact]),
+    "a payment costs a wei less": ("credit", Tendered, lambda fact: [replace(fact, wei=fact.wei - 1)]),
+    "nonces are used again": (
+        "I4",
+        Tendered,
+        lambda fact: [fact, replace(fact, number=fact.number + 1_000)],
+    ),
+    "nobody says what was booked": ("credit", Booked, lambda fact: []),
+    "less is booked than the other side says": (
+        "credit",
+        Booked,
+        lambda fact: [replace(fact, wei=fact.wei - 1)],
+    ),
+    "tickets are taken twice": ("I4", Paid, lambda fact: [fact, replace(fact, number=fact.number + 1_000)]),
+    "a payment is booked twice": ("I4", Paid, lambda fact: [fact, fact]),
+    "a wei more is booked": ("I4", Paid, lambda fact: [replace(fact, wei=fact.wei + 1)]),
+    "a ticket is settled twice": ("I4", WinnerSettled, lambda fact: [fact, fact]),
+    "a redemption is forgotten": ("I4", Taken, lambda fact: []),
+    "a redemption brings a wei more": (
+        "I8",
+        Confirmed,
+        lambda fact: [replace(fact, wei=uint256(int.from_bytes(fact.wei) + 1))],
+    ),
+    "a redemption is in another block": ("I8", Confirmed, lambda fact: [replace(fact, block=fact.block + 1)]),
+    "a redemption never ends": ("I4", Confirmed, lambda fact: []),
+    "a redemption ends twice": ("I4", Confirmed, lambda fact: [fact, fact]),
+    "a nonce has two owners": (
+        "I4",
+        Signed,
+        lambda fact: [fact, Signed("ticket/ghost", fact.attempt)],
+    ),
+    "a batch pays more than is owed": (
+        "I3",
+        PayoutPlanned,
+        lambda fact: [replace(fact, dues=tuple(replace(due, wei=uint256(10**18)) for due in fact.dues))],
+    ),
+    "a batch was paid by something else": (
+        "I8",
+        PayoutEnded,
+        lambda fact: [replace(fact, transaction="0x00")],
+    ),
+    "a batch never ends": ("I4", PayoutEnded, lambda fact: []),
+}
+
+
+@pytest.fixture(scope="module")
+def paid_ahead() -> Evidence:
+    """What a run left behind in which work was paid ahead, tickets won, and workers were paid."""
+    world = World(10, Plan(jobs=60, faults=Faults(), prepaid=True))
+    assert world.run().findings == ()
+    evidence = world.evidence(drained=True)
+    assert violations(evidence) == []
+    return evidence
+
+
+@pytest.mark.parametrize("lie", MONEY_LIES)
+def test_a_lie_about_money_is_found_out(paid_ahead: Evidence, lie: str) -> None:
+    rule, kind, change = MONEY_LIES[lie]
+    assert rule in {finding.rule for finding in violations(falsify(paid_ahead, kind, change))}
+
+
+def test_a_chain_that_says_otherwise_is_found_out(paid_ahead: Evidence) -> None:
+    chain = paid_ahead.chain
+    assert chain is not None
+    ticket, there = next(iter(chain.redeemed.items()))
+    for redeemed, funded, rule in (
+        ({**chain.redeemed, ticket: there * 2}, chain.funded, "I4"),
+        ({**chain.redeemed, ticket: ()}, chain.funded, "I8"),
+        ({**chain.redeemed, b"ghost": there}, chain.funded, "I8"),
+        (chain.redeemed, dict.fromkeys(chain.funded, 0), "I4"),
+    ):
+        false = replace(paid_ahead, chain=replace(chain, redeemed=redeemed, funded=funded))
+        assert rule in {finding.rule for finding in violations(false)}
 
 
 def words_of(evidence: Evidence) -> tuple[ClientWord, ...]:
