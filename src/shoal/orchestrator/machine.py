@@ -190,11 +190,7 @@ class OrchestratorMachine(Receipts):
         elif not self.price(need).within(word.price):
             self._turn_away(peer, word, words.Fault(Busy.code, "the price has risen"))
         elif not self.covers(peer, most):
-            why = "your credit does not cover this" if self.prepaid(peer) else "you owe too much already"
-            self._turn_away(peer, word, words.Fault(Busy.code, why))
-        elif self.prepaid(peer) and self.is_taken_from(peer):
-            why = "most of what was answered to you since we started was never paid"
-            self._turn_away(peer, word, words.Fault(Busy.code, why))
+            self._turn_away(peer, word, words.Fault(Busy.code, self.why_not_covered(peer)))
         elif (worker := self._choose(peer, word, need, now)) is None:
             self._turn_away(peer, word, words.Fault(Busy.code, "every slot is taken"))
         else:

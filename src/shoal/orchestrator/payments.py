@@ -64,8 +64,16 @@ class Payments(Books):
 
     def covers(self, gateway: NodeId, wei: Wei) -> bool:
         """Whether a gateway can have a job that may cost so much."""
+        if self.is_taken_from(gateway):
+            return False
         free = self.ledger.available(account(gateway))
         return wei <= (free - self.rules.gateway_credit_wei if self.prepaid(gateway) else free)
+
+    def why_not_covered(self, gateway: NodeId) -> str:
+        """What a gateway is told that cannot."""
+        if self.is_taken_from(gateway):
+            return "most of what was answered to you since we started was never paid"
+        return "your credit does not cover this" if self.prepaid(gateway) else "you owe too much already"
 
     # What is left
 
@@ -96,6 +104,7 @@ class Payments(Books):
         conduct = self._conducts.get(gateway)
         return (
             conduct is not None
+            and self.prepaid(gateway)
             and conduct.unpaid > self.rules.unpaid_answers_max
             and conduct.unpaid_wei > conduct.paid_wei
         )

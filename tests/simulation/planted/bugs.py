@@ -18,16 +18,17 @@ BUGS: dict[str, tuple[Change, ...]] = {
     "act-before-commit": (
         Change(
             "runtime/host.py",
-            "if self._journal.durable >= self._appended and not self._pending:",
-            "if True:",
+            "if self._pending or self._journal.durable < self._appended:",
+            "if False:",
         ),
     ),
     "answer-before-the-lease-lasts": (
         Change(
-            "orchestrator/machine.py",
+            "orchestrator/receipts.py",
             "self.emit(Send(gateway, replace(answer, receipt=receipt)))",
             "self.emit(SendAtOnce(gateway, replace(answer, receipt=receipt)))",
         ),
+        Change("orchestrator/receipts.py", "Send,", "Send, SendAtOnce,"),
     ),
     "skip-the-epoch-check": (
         Change("work/lease.py", "lease is None or lease.epoch != epoch or", "lease is None or"),
@@ -39,18 +40,16 @@ BUGS: dict[str, tuple[Change, ...]] = {
     "forget-the-second-attempt": (
         Change(
             "gateway/books.py",
-            "        for leases in (self.leases, self.hedges):\n            if job.id in leases:\n",
-            "        for leases in (self.leases, self.hedges):\n"
-            "            if leases is self.hedges:\n"
-            "                leases.end(job.id)\n"
-            "            if job.id in leases:\n",
+            "        for leases in (self.leases, self.hedges):\n            if (lease := leases.end(job.id))",
+            "        self.hedges.end(job.id)\n"
+            "        for leases in (self.leases, self.hedges):\n            if (lease := leases.end(job.id))",
         ),
     ),
     "release-a-hold-twice": (
         Change(
             "money/ledger.py",
-            "left = Wei(self._held.get(held.account, 0) - held.wei)",
-            "left = Wei(max(0, self._held.get(held.account, 0) - 2 * held.wei))",
+            "left = minus(self._held.get(held.account, NOTHING), held.wei)",
+            "left = Wei(max(0, self._held.get(held.account, NOTHING) - 2 * held.wei))",
         ),
     ),
     "capacity-by-counter": (
@@ -62,9 +61,7 @@ BUGS: dict[str, tuple[Change, ...]] = {
             "                tasks.discard(task.id)\n",
         ),
     ),
-    "forget-a-timer-at-replay": (
-        Change("machine.py", "if isinstance(event, Tick | Restarted):", "if isinstance(event, Tick):"),
-    ),
+    "forget-a-timer-at-replay": (Change("machine.py", "_RINGS = (Tick, Restarted)", "_RINGS = (Tick,)"),),
     "dedupe-by-key-alone": (Change("work/idempotency.py", "if use.request != request:", "if False:"),),
     "remember-no-key": (
         Change("work/idempotency.py", "        self.uses[client, key] = use\n", "        pass\n"),
@@ -91,7 +88,7 @@ BUGS: dict[str, tuple[Change, ...]] = {
             "money/wei.py", "Wei(amount * share_ppm // MILLION)", "Wei(-(-amount * share_ppm // MILLION))"
         ),
     ),
-    "release-what-was-earned": (Change("work/task.py", "    (Phase.RELEASED, Earned): Phase.EARNED,\n", ""),),
+    "release-what-was-earned": (Change("work/task.py", "    (RELEASED, Earned): EARNED,\n", ""),),
     "read-before-commit": (
         Change("sim/houses.py", "self.host.when_durable(lambda: tell(view))", "tell(view)"),
     ),
