@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from random import Random
 from typing import Any
 
@@ -68,7 +68,7 @@ class Hall(Economy):
         node.gateway_rules = replace(node.gateway_rules, losses_max=GatewayRules().losses_max)
         make = self._world.bad_gateway
         if make is not None:
-            node.machine = lambda: make(node)
+            node.machine = partial(make, node)  # type: ignore[method-assign]
         return node
 
     def orchestrator(self, n: int, rules: OrchestratorRules, rng: Random) -> PaidOrchestrator:
@@ -77,7 +77,7 @@ class Hall(Economy):
         node.orchestrator_rules = replace(node.orchestrator_rules, trusted=())
         make = self._world.bad_orchestrator
         if make is not None and n == 0:
-            node.machine = lambda: make(node)
+            node.machine = partial(make, node)  # type: ignore[method-assign]
         return node
 
 

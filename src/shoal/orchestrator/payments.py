@@ -104,6 +104,7 @@ class Payments(Books):
         conduct = self._conducts.get(gateway)
         return (
             conduct is not None
+            and self.prepaid(gateway)
             and conduct.unpaid > self.rules.unpaid_answers_max
             and conduct.unpaid_wei > conduct.paid_wei
         )

@@ -24,10 +24,11 @@ BUGS: dict[str, tuple[Change, ...]] = {
     ),
     "answer-before-the-lease-lasts": (
         Change(
-            "orchestrator/machine.py",
+            "orchestrator/receipts.py",
             "self.emit(Send(gateway, replace(answer, receipt=receipt)))",
             "self.emit(SendAtOnce(gateway, replace(answer, receipt=receipt)))",
         ),
+        Change("orchestrator/receipts.py", "Send,", "Send, SendAtOnce,"),
     ),
     "skip-the-epoch-check": (
         Change("work/lease.py", "lease is None or lease.epoch != epoch or", "lease is None or"),
@@ -39,8 +40,9 @@ BUGS: dict[str, tuple[Change, ...]] = {
     "forget-the-second-attempt": (
         Change(
             "gateway/books.py",
-            "if (lease := leases.end(job.id)) is not None:",
-            "if (lease := leases.end(job.id)) is not None and leases is not self.hedges:",
+            "        for leases in (self.leases, self.hedges):\n            if (lease := leases.end(job.id))",
+            "        self.hedges.end(job.id)\n"
+            "        for leases in (self.leases, self.hedges):\n            if (lease := leases.end(job.id))",
         ),
     ),
     "release-a-hold-twice": (
@@ -59,9 +61,7 @@ BUGS: dict[str, tuple[Change, ...]] = {
             "                tasks.discard(task.id)\n",
         ),
     ),
-    "forget-a-timer-at-replay": (
-        Change("machine.py", "if isinstance(event, _RINGS):", "if isinstance(event, Tick):"),
-    ),
+    "forget-a-timer-at-replay": (Change("machine.py", "_RINGS = (Tick, Restarted)", "_RINGS = (Tick,)"),),
     "dedupe-by-key-alone": (Change("work/idempotency.py", "if use.request != request:", "if False:"),),
     "remember-no-key": (
         Change("work/idempotency.py", "        self.uses[client, key] = use\n", "        pass\n"),
@@ -137,7 +137,7 @@ BUGS: dict[str, tuple[Change, ...]] = {
     ),
     "book-a-repeated-payment-twice": (
         Change("orchestrator/payments.py", "        if booked is not None:", "        if False:"),
-        Change("money/payee.py", "if each.nonce in taken or each.nonce in seen", "if each.nonce in taken"),
+        Change("money/payee.py", "elif nonce in taken or nonce in seen:", "elif nonce in taken:"),
         Change(
             "money/payee.py",
             "if fact.expiration_block <= self._block or any(nonce in seen.nonces for nonce in nonces):",
