@@ -169,11 +169,6 @@ class Reader:
         broker = require(self.contracts.ticket_broker, "TicketBroker")
         return int(await self.call(broker, TicketBroker.claimable_reserve, sender, recipient, at=at))
 
-    async def used(self, ticket_hash: bytes, at: int | None = None) -> bool:
-        """Whether a ticket was redeemed."""
-        broker = require(self.contracts.ticket_broker, "TicketBroker")
-        return bool(await self.call(broker, TicketBroker.used_tickets, ticket_hash, at=at))
-
     async def paid_wei(self, operator: NodeId, worker: NodeId, at: int | None = None) -> int:
         """All that an operator has ever paid a worker."""
         payouts = require(self.contracts.payouts, "Payouts")

@@ -8,7 +8,7 @@ asked twice here: whoever asks knows whether that does harm.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -105,16 +105,6 @@ class Rpc:
         if answer.error is not None:
             raise _cast(method, answer.error)
         return answer.result
-
-    async def ask_all(self, *questions: Sequence[Json]) -> list[Json]:
-        """Several questions at once, each `(method, *params)`; the answers, or the first error."""
-        asked = [asyncio.ensure_future(self.ask(*question)) for question in questions]
-        try:
-            return list(await asyncio.gather(*asked))
-        finally:
-            for question in asked:
-                question.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
 
     async def _post(self, body: bytes) -> bytes:
         try:

@@ -65,7 +65,6 @@ async def rpc(told: Told) -> AsyncIterator[Rpc]:
 async def test_a_question_and_its_answer(told: Told, rpc: Rpc) -> None:
     told.body = b'{"jsonrpc":"2.0","id":1,"result":"0x10"}'
     assert await rpc.ask("eth_blockNumber") == "0x10"
-    assert await rpc.ask_all(("a",), ("b", 1)) == ["0x10", "0x10"]
     assert told.asked[0] == {"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []}
 
 
