@@ -24,7 +24,7 @@ class Line(Struct, frozen=True):
     jobs: int
     earned: int
     paid: int
-    #: What of that the chain has shown; None for a worker that does not look.
+    #: What of that the chain has shown; None for a worker that does not look (which it says with the first account).
     confirmed: int | None
     owed: int
     #: The last payment: its transaction, "" for none, and whether the chain has shown it.
@@ -61,7 +61,7 @@ def _line(node: NodeId, record: Record, earnings: Earnings) -> Line:
         record.jobs,
         earnings.earned(node),
         record.announced_wei,
-        record.found_wei if record.on_chain else None,
+        record.found_wei if record.on_chain or record.account is None else None,
         earnings.earned(node) - paid,
         latest[0].transaction if latest else "",
         bool(latest) and latest[0].number in record.found,
