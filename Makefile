@@ -115,7 +115,7 @@ endef
 	@touch $@
 
 # Locks (docs/why/002-locks.md). The widest comes first and holds the others to its versions.
-EXTRAS = gateway redeemer wallet orchestrator worker llm audio-to-text text-to-speech text-to-image image-to-image image-to-video \
+EXTRAS = gateway redeemer signer wallet orchestrator worker llm audio-to-text text-to-speech text-to-image image-to-image image-to-video \
 	image-to-text segment-anything-2 upscale embeddings chain cli lab demo
 COMPILE = .venv/bin/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --custom-compile-command "make lock"

@@ -57,6 +57,8 @@ class Payments(Books):
         self._differs: dict[NodeId, Instant] = {}
         #: Why somebody is not paid though we want to deal with them.
         self.unpaid_because: dict[NodeId, str] = {}
+        #: ... as it was said last: it is not said again until they are paid.
+        self._said: dict[NodeId, str] = {}
 
     # Before and after a job is placed
 
@@ -114,13 +116,13 @@ class Payments(Books):
             self._terms.pop(node, None)
             self._cannot(node, error.message)
             return
-        self.unpaid_because.pop(node, None)
         self._signing[node] = now
         self.emit(SignTickets(node, params, payer.issue(params, count)))
 
     def _cannot(self, node: NodeId, why: str) -> None:
-        if self.unpaid_because.get(node) != why:
-            self.unpaid_because[node] = why
+        self.unpaid_because[node] = why
+        if self._said.get(node) != why:
+            self._said[node] = why
             self.emit(Alarm(f"{node} is not paid, so it gets no jobs: {why}"))
 
     def _ask(self, node: NodeId, wei: Wei, now: Instant) -> None:
@@ -195,6 +197,8 @@ class Payments(Books):
         if tickets[0].nonce != issued.first:
             return  # so late that others were issued in their place
         del self._signing[node]
+        self.unpaid_because.pop(node, None)
+        self._said.pop(node, None)
         payment = Payment(params, self.payer.me, tickets)
         number = self.purse.next_number(node)
         worth, pipeline = Wei(payment.ev_wei), self._pipelines.get(node, "")

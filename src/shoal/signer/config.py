@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from shoal.chain.settings import ChainSettings
 from shoal.errors import Refused
@@ -14,6 +12,8 @@ __all__ = ["Listed", "Rules", "Settings"]
 
 #: Nobody guesses a token of so many letters, if they are drawn.
 TOKEN_LENGTH_MIN = 32
+#: Each request is compared with all of them.
+TOKENS_MAX = 1_000
 
 
 class Listed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,7 +35,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     http_addr: str = "127.0.0.1:7939"
     #: What comes with every request: `Authorization: Bearer TOKEN`. Empty: the one in `signer.token` in its home,
     #: and it listens on this computer only.
-    tokens: Annotated[tuple[str, ...], Meta(max_length=1_000)] = ()
+    tokens: tuple[str, ...] = ()
     #: A webhook that is asked before live work is paid, and what it is sent besides.
     auth_url: str = ""
     auth_headers: dict[str, str] = {}
@@ -47,6 +47,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def require_strong(tokens: tuple[str, ...]) -> None:
-    """Raise `Refused` for a token that could be guessed; it is not told."""
+    """Raise `Refused` for a token that could be guessed, which is not told, or for too many."""
+    if len(tokens) > TOKENS_MAX:
+        raise Refused(f"tokens: there may be {TOKENS_MAX} of them, not {len(tokens)}")
     if any(len(token) < TOKEN_LENGTH_MIN for token in tokens):
         raise Refused(f"tokens: each has {TOKEN_LENGTH_MIN} letters at least; draw them at random")

@@ -9,12 +9,20 @@ from msgspec.structs import replace
 
 from shoal.errors import Untrusted
 from shoal.gateway.config import Rules
-from shoal.gateway.events import ForgivenessAsked, SigningFailed, SignTickets, Submitted, TicketsSigned
+from shoal.gateway.events import (
+    ForgivenessAsked,
+    SenderKnown,
+    SigningFailed,
+    SignTickets,
+    Submitted,
+    TicketsSigned,
+)
 from shoal.gateway.machine import GatewayMachine
 from shoal.gateway.purse import Booked, Estranged, Forgiven, Tendered
-from shoal.ids import ClientId, JobId, digest
+from shoal.ids import ClientId, JobId, NodeId, digest
 from shoal.machine import Alarm, Connected, Deliver, Effect, Event, Fact, Heard, Retire, Send, Tick
 from shoal.money.funds import ChainSeen, FundsSeen
+from shoal.money.payer import Payer, PayerRules
 from shoal.money.ticket import SignedNonce, Ticket, TicketParams
 from shoal.money.wei import Price, Wei
 from shoal.units import Instant, later
@@ -23,7 +31,7 @@ from shoal.wire.codec import encode_payload
 from shoal.wire.words import Fault, JobSpec, Payload, Quote
 from shoal.work.lifecycle import Placed
 from shoal.work.receipt import NO_ANSWER, Terms
-from tickets import FUNDS, PAYEE, PAYER, VIEW, payee, payer, signed
+from tickets import FUNDS, OTHER_PAYER, PAYEE, PAYER, VIEW, payee, payer, signed
 
 NOW = Instant(1_000_000)
 O = PAYEE.id  # noqa: E741 - the orchestrator
@@ -276,3 +284,71 @@ def test_who_trusts_us_is_paid_nothing_ahead() -> None:
     gateway.handle(answer(credit=-UNITS * PRICE.wei), NOW)
     assert gateway.purse.credit(O) == -HOLD
     assert not gateway.purse.sent(O)
+
+
+# A signer in another process
+
+
+def elsewhere() -> GatewayMachine:
+    """A gateway that does not know yet whose tickets it sends."""
+    gateway = GatewayMachine(
+        RULES,
+        verify=lambda node, data, signature: signature == b"signed",
+        payer=Payer(NodeId(""), PayerRules()),
+    )
+    for event in (*MET, submitted()):
+        gateway.handle(event, NOW)
+    return gateway
+
+
+def asked_for_terms(outcome: Sequence[Effect | Fact]) -> list[object]:
+    return [word for word in sent(outcome) if isinstance(word, words.TermsAsked)]
+
+
+def test_until_the_signer_says_whose_tickets_it_signs_nobody_is_asked() -> None:
+    gateway = elsewhere()
+    assert "has not said yet" in gateway.unpaid_because[O]
+    assert not asked_for_terms(gateway.handle(Tick(), later(NOW, 5_000)))
+    gateway.handle(SenderKnown(PAYER.id), NOW)
+    assert O not in gateway.unpaid_because
+    gateway.handle(FundsSeen(OTHER_PAYER.id, 1, 1, 0, 0), NOW)
+    assert not asked_for_terms(gateway.handle(Tick(), later(NOW, 6_000))), "it is not their money that pays"
+    gateway.handle(DEPOSIT, NOW)
+    assert words.TermsAsked(PAYER.id, HOLD) in sent(gateway.handle(Tick(), later(NOW, 9_000)))
+    (tendered,) = of(Tendered, paid(gateway))
+    assert isinstance(tendered, Tendered)
+    assert tendered.payment.sender == PAYER.id
+
+
+def test_what_was_signed_for_another_sender_is_not_sent() -> None:
+    gateway = machine(*MET, submitted())
+    effect = asked_to_sign(gateway.handle(Heard(O, words.Terms(terms())), NOW))
+    gateway.handle(SenderKnown(OTHER_PAYER.id), NOW)
+    assert not of(Tendered, gateway.handle(as_signed(effect), NOW))
+    gateway.handle(FundsSeen(OTHER_PAYER.id, FUNDS.deposit, FUNDS.reserve, 0, 0), NOW)
+    late = later(NOW, 5_000)
+    assert words.TermsAsked(OTHER_PAYER.id, HOLD) in sent(gateway.handle(Tick(), late))
+
+
+def test_a_sender_that_stays_the_same_changes_nothing() -> None:
+    gateway = machine(*MET, submitted())
+    effect = asked_to_sign(gateway.handle(Heard(O, words.Terms(terms())), NOW))
+    gateway.handle(SenderKnown(PAYER.id), NOW)
+    assert of(Tendered, gateway.handle(as_signed(effect), NOW))
+
+
+def test_why_nobody_is_paid_is_said_once_until_they_are() -> None:
+    gateway = machine(*MET, submitted())
+    gateway.handle(Heard(O, words.Terms(terms())), NOW)
+    now, said = NOW, []
+    for block in range(1, 6):
+        failed = SigningFailed(O, Fault("unreachable", "the signer cannot be reached"))
+        now = later(now, 3_000)
+        said += of(Alarm, gateway.handle(failed, now))
+        seen = replace(CHAIN, block=VIEW.block + block)  # every block may change why, so it is asked again
+        said += of(Alarm, gateway.handle(seen, now))
+        outcome = gateway.handle(Tick(), now)
+        said += of(Alarm, outcome)
+    assert len(said) == 1
+    gateway.handle(as_signed(asked_to_sign(outcome)), now)
+    assert O not in gateway.unpaid_because
