@@ -55,10 +55,10 @@ BUGS: dict[str, tuple[Change, ...]] = {
     "capacity-by-counter": (
         Change(
             "orchestrator/machine.py",
-            "            self._answered[name] = None\n",
-            "            self._answered[name] = None\n"
+            "            self._answer(name, lease.gateway,",
             "            for tasks in self.leases._by_holder[peer].values():\n"
-            "                tasks.discard(task.id)\n",
+            "                tasks.pop(name, None)\n"
+            "            self._answer(name, lease.gateway,",
         ),
     ),
     "forget-a-timer-at-replay": (Change("machine.py", "_RINGS = (Tick, Restarted)", "_RINGS = (Tick,)"),),
@@ -108,9 +108,8 @@ BUGS: dict[str, tuple[Change, ...]] = {
     "tender-before-journal": (
         Change(
             "gateway/payments.py",
-            "self.emit(Deliver(tender_key(node, number), node, words.Tender(number, fact.payment)))",
-            "self.emit(Deliver(tender_key(node, number), node, words.Tender(number, fact.payment)))\n"
-            "        self.emit(SendAtOnce(node, words.Tender(number, fact.payment)))",
+            "self.emit(Deliver(tender_key(node, number), node, word))",
+            "self.emit(Deliver(tender_key(node, number), node, word), SendAtOnce(node, word))",
         ),
         Change("gateway/payments.py", "Retire, Send,", "Retire, Send, SendAtOnce,"),
     ),
@@ -131,8 +130,8 @@ BUGS: dict[str, tuple[Change, ...]] = {
     "say-once-that-a-ticket-won": (
         Change(
             "orchestrator/payouts.py",
-            "self.emit(Deliver(key, self.rules.redeemer, words.Winner(winner)))",
-            "self.emit(Send(self.rules.redeemer, words.Winner(winner)))",
+            "self.emit(Deliver(key, self.rules.redeemer, words.Winner(winner, pipeline)))",
+            "self.emit(Send(self.rules.redeemer, words.Winner(winner, pipeline)))",
         ),
     ),
     "book-a-repeated-payment-twice": (
@@ -140,7 +139,7 @@ BUGS: dict[str, tuple[Change, ...]] = {
         Change("money/payee.py", "elif nonce in taken or nonce in seen:", "elif nonce in taken:"),
         Change(
             "money/payee.py",
-            "if fact.expiration_block <= self._block or any(nonce in seen.nonces for nonce in nonces):",
+            "if fact.expiration_block <= self._block or any(seen.nonces.meets(*each) for each in fact.nonces):",
             "if fact.expiration_block <= self._block:",
         ),
     ),
