@@ -10,7 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from running import Up, until, up
-from shoal.cli.network import PLACES, WORKERS
+from shoal.cli.network import CHAIN_FILE, PLACES, WORKERS
 from shoal.gateway.clients import ANONYMOUS
 from shoal.ids import NodeId, digest
 from shoal.runtime.history import read_history
@@ -21,6 +21,7 @@ from shoal.sim.journals import ROLES, read_journal
 from shoal.wire.codec import encode_payload
 from shoal.wire.words import Payload
 from shoal.work.queue import Need
+from truth import chain_truth
 
 ECHO: Need = ("echo", "echo")
 JOBS = 30
@@ -92,6 +93,7 @@ def findings(network: Up, words: list[ClientWord]) -> list[Finding]:
             drained=True,
             slots=slots(network),
             verify=verify,
+            chain=chain_truth(network.home / "networks" / "local" / "chain" / CHAIN_FILE),
         )
     )
 

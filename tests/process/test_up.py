@@ -15,7 +15,10 @@ import pytest
 from running import Up, living, shoal, until, up
 from shoal.cli.network import PLACES, WORKERS
 
-NODES = ("gateway", "orchestrator-1", "orchestrator-2", "worker-1", "worker-2", "worker-3")
+NODES = (
+    *("chain", "redeemer", "gateway", "orchestrator-1", "orchestrator-2"),
+    *("worker-1", "worker-2", "worker-3"),
+)
 SLOTS = sum(PLACES[number].speed.slots for number in range(WORKERS))
 
 
@@ -49,7 +52,7 @@ def assert_sums(network: Up, charged_wei: int) -> None:
 def test_it_answers_and_leaves_nothing_running(network: Up) -> None:
     job = network.buyer.ended(network.buyer.submit("echo", {"text": "hello"})["id"])
     assert network.buyer.result(job["id"]).json()["text"] == "hello"
-    # Itself, its six nodes, and one runner for each worker.
+    # Itself, its nodes, and one runner for each worker.
     until(lambda: len(living(network.home)) == 1 + len(NODES) + WORKERS, "every process runs")
     assert network.stop() == 0
     assert living(network.home) == []
