@@ -172,13 +172,13 @@ class Payments(Books):
         if now < later(since, self.rules.differ_ms) or node in self.purse.estranged:
             return
         cause = f"it says that our credit is {said} wei, and by our books that is {differs} wei too little"
-        self._part(node, cause, now)
+        self._part(node, cause, now, wei=differs)
 
-    def _part(self, node: NodeId, cause: str, now: Instant) -> None:
+    def _part(self, node: NodeId, cause: str, now: Instant, *, wei: Wei = Wei(0)) -> None:
         """Deal with an orchestrator no more. What it got of us is lost, and stays in the books."""
         if node in self.purse.estranged:
             return
-        self.decide(Estranged(node, cause), now)
+        self.decide(Estranged(node, cause, wei), now)
         self.emit(Alarm(f"{node} gets no more jobs: {cause}"))
 
     # What comes in
@@ -191,6 +191,9 @@ class Payments(Books):
         # Of what was signed slowly less may be needed by now, or nothing: it was asked for again meanwhile.
         needed = -(-self._lacking(node) // max(1, params.ev_wei))
         tickets = event.tickets[:needed]
+        if not tickets:
+            del self._signing[node]
+            return
         try:
             self.payer.validate(params, self.chain, self.funds, len(tickets))
             issued = self.payer.issued(params, len(tickets), self.chain)
@@ -281,7 +284,7 @@ class Payments(Books):
         self.emit(Retire(tender_key(fact.orchestrator, fact.number)))
 
     def _estranged(self, fact: Estranged, now: Instant) -> None:
-        self.purse.estranged[fact.orchestrator] = fact.cause
+        self.purse.estrange(fact)
 
     def _forgiven(self, fact: Forgiven, now: Instant) -> None:
         self.purse.forgiven(fact)

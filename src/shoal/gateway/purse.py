@@ -42,14 +42,18 @@ class Booked(Fact, frozen=True):
 
 
 class Estranged(Fact, frozen=True):
-    """An orchestrator's books do not fit ours: it gets no more jobs until somebody says otherwise."""
+    """An orchestrator's books do not fit ours: it gets no more jobs until somebody says otherwise.
+
+    `wei` is by how much our credit is lower by its books.
+    """
 
     orchestrator: NodeId
     cause: str
+    wei: Wei = Wei(0)
 
 
 class Forgiven(Fact, frozen=True):
-    """It gets jobs again: somebody has looked into the matter."""
+    """It gets jobs again: somebody has looked into the matter. By what the books differed is written off."""
 
     orchestrator: NodeId
 
@@ -62,6 +66,7 @@ class PurseState(Struct, frozen=True):
     unheard: dict[NodeId, dict[int, Wei]] = {}
     estranged: dict[NodeId, str] = {}
     losses: dict[NodeId, int] = {}
+    differences: dict[NodeId, Wei] = {}
 
 
 class Purse:
@@ -75,6 +80,8 @@ class Purse:
         self._tickets: dict[NodeId, int] = {}
         self._unheard: dict[NodeId, dict[int, Wei]] = {}
         self.estranged: dict[NodeId, str] = {}
+        #: By how much our credit was lower by their books.
+        self._differences: dict[NodeId, Wei] = {}
         #: How many payments were not booked in full.
         self._losses: dict[NodeId, int] = {}
         #: What the open attempts there may cost together.
@@ -185,9 +192,18 @@ class Purse:
         """What a payment was worth that has not been booked there; None if it has, or was never sent."""
         return self._unheard.get(node, {}).get(number)
 
+    def estrange(self, fact: Estranged) -> None:
+        """It is dealt with no more."""
+        self.estranged[fact.orchestrator] = fact.cause
+        self._differences[fact.orchestrator] = fact.wei
+
     def forgiven(self, fact: Forgiven) -> None:
-        """It is dealt with again."""
-        self.estranged.pop(fact.orchestrator, None)
+        """It is dealt with again: else by the same difference it would soon not be."""
+        node = fact.orchestrator
+        self.estranged.pop(node, None)
+        wei = self._differences.pop(node, Wei(0))
+        if wei:
+            self._ledger.transfer(lost_to(node), {seller(node): wei})
 
     # Reconciliation
 
@@ -210,6 +226,7 @@ class Purse:
             {node: dict(sent) for node, sent in self._unheard.items()},
             dict(self.estranged),
             dict(self._losses),
+            dict(self._differences),
         )
 
     def load(self, state: PurseState) -> None:
@@ -219,3 +236,4 @@ class Purse:
         self._unheard = {node: dict(sent) for node, sent in state.unheard.items()}
         self.estranged = dict(state.estranged)
         self._losses = dict(state.losses)
+        self._differences = dict(state.differences)

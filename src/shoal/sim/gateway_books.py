@@ -96,6 +96,8 @@ class GatewayBooks:
         #: What each orchestrator was paid for accepted work.
         self._delivered: dict[str, int] = {}
         self._issued: dict[bytes, int] = {}
+        #: By how much those we parted with said that our credit was lower.
+        self._differences: dict[str, int] = {}
         #: True if the facts begin at the first: then what is not here never was.
         self.whole = True
         self._keys: dict[tuple[str, str], tuple[str, int]] = {}
@@ -344,9 +346,14 @@ class GatewayBooks:
 
     def _estranged(self, fact: Estranged, at: int) -> None:
         self.ahead.estranged[fact.orchestrator] = fact.cause
+        self._differences[fact.orchestrator] = fact.wei
 
     def _forgiven(self, fact: Forgiven, at: int) -> None:
-        self.ahead.estranged.pop(fact.orchestrator, None)
+        node = fact.orchestrator
+        self.ahead.estranged.pop(node, None)
+        wei = self._differences.pop(node, 0)
+        self._add(f"lost:{node}", -wei)
+        self._add(f"orchestrator:{node}", wei)
 
     def one_job(self, orchestrator: str, prices: dict[tuple[str, str], tuple[int, int]]) -> int:
         """The most that one of its jobs may cost at an orchestrator, by what was ever asked there."""

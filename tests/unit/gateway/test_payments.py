@@ -252,6 +252,9 @@ def test_an_orchestrator_whose_word_stays_too_low_gets_no_more_jobs_until_it_is_
     assert O in gateway.purse.estranged
     assert not of(Placed, gateway.handle(submitted(JobId("third")), late))
     assert of(Forgiven, gateway.handle(ForgivenessAsked(O), late))
+    gateway.check()
+    assert gateway.purse.lost(O) > 0, "the difference is written off"
+    assert gateway.purse.differs(O, Wei(short), Wei(0)) <= HOLD, "one job's price is forgiven anyway"
     assert not of(Forgiven, gateway.handle(ForgivenessAsked(O), late))
 
 
