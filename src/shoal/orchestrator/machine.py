@@ -420,9 +420,8 @@ class OrchestratorMachine(Receipts):
         return super().busy() or waits or self.roster.resting or bool(self.shares)
 
     def _on_tick(self, event: Tick, now: Instant) -> None:
-        for lease in list(self.leases):
-            task = self.tasks[lease.task]
-            self.guard(task.lease.job, partial(self._look_at, task, lease.until, now), now)
+        for task, until in self._outlived(now):
+            self.guard(task.lease.job, partial(self._look_at, task, until, now), now)
         untold, self._untold = self._untold, []
         for task_name in untold:
             if task_name in self.leases:
@@ -435,6 +434,12 @@ class OrchestratorMachine(Receipts):
         if self._heartbeat_due <= now:
             self._heartbeat_due = later(now, self.rules.heartbeat_ms)
             self._send_heartbeats(now)
+
+    def _outlived(self, now: Instant) -> list[tuple[Task, Instant]]:
+        """The few live attempts that may be over, and until when each was leased."""
+        held = ((self.tasks[lease.task], lease.until) for lease in self.leases)
+        given_up = now - 2 * self.rules.lease_ms
+        return [(task, until) for task, until in held if until <= now or task.deadline <= given_up]
 
     def _look_at(self, task: Task, until: Instant, now: Instant) -> None:
         """Release an attempt whose time is over; one that has answered waits longer for the gateway's word."""
