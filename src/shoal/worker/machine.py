@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from typing import ClassVar
 
 from msgspec import Struct
@@ -217,11 +218,18 @@ class WorkerMachine(Payments):
         self._close(peer, word.job, word.epoch)
 
     def _hear_settled(self, peer: NodeId, word: words.Settled, now: Instant) -> None:
-        known = self.tasks.get((word.job, word.epoch))
-        if word.wei < 0 or (known is not None and word.wei > known.order.most):
-            raise Untrusted(f"{peer} settles job {word.job} with {word.wei} wei: not our share of its price")
-        task = self._close(peer, word.job, word.epoch, word.wei)
-        if task is not None and word.wei and task.phase is ANSWERED:
+        for closed in word.leases:
+            known = self.tasks.get((closed.job, closed.epoch))
+            if closed.wei < 0 or (known is not None and closed.wei > known.order.most):
+                raise Untrusted(
+                    f"{peer} settles job {closed.job} with {closed.wei} wei: not our share of its price"
+                )
+        for closed in word.leases:
+            self.guard(closed.job, partial(self._earn, peer, closed), now)
+
+    def _earn(self, peer: NodeId, closed: words.Closed) -> None:
+        task = self._close(peer, closed.job, closed.epoch, closed.wei)
+        if task is not None and closed.wei and task.phase is ANSWERED:
             self.claim(Claim(task.order, task.units, task.answer, task.run_ms))
 
     def _close(self, peer: NodeId, job: JobId, epoch: int, wei: Wei | None = None) -> Task | None:
