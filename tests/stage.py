@@ -136,7 +136,7 @@ class Seller:
     def _settle(self, word: words.Accept | words.Cancel) -> None:
         if (task := self._tasks.get((word.job, word.epoch))) is not None:
             task.cancel()
-        self.send(words.Settled(word.job, word.epoch, word.wei))
+        self.send(words.Settled.of(word.job, word.epoch, word.wei))
 
     async def _run(self, order: words.Job) -> None:
         attempt = Attempt(self, order)

@@ -131,7 +131,7 @@ def test_a_worker_forgets() -> None:
         machine.handle(Heard(SELF, replace(order(job), share_ppm=MILLION)), NOW)
         if number % 2:
             machine.handle(RunnerAnswered(job, 1, 1, 5, b"answer"), NOW)
-            machine.handle(Heard(SELF, words.Settled(job, 1, Wei(1))), NOW)
+            machine.handle(Heard(SELF, words.Settled.of(job, 1, Wei(1))), NOW)
         else:
             machine.handle(Heard(SELF, words.Cancel(job, 1)), NOW)
         machine.check()

@@ -175,10 +175,10 @@ async def test_a_result_that_comes_again_after_it_was_paid_is_paid_no_more(tmp_p
         assert receipt is not None
         wei = receipt.wei
         it.gateway.say(words.Accept(JOB, 1, 1, Wei(wei)))
-        share = (await it.worker.hear(words.Settled)).wei
+        share = (await it.worker.hear(words.Settled)).leases[0].wei
         before = await it.facts()
         it.worker.say(result())
-        assert (await it.worker.hear(words.Settled)).wei == share
+        assert (await it.worker.hear(words.Settled)).leases[0].wei == share
         it.gateway.say(words.Accept(JOB, 1, 1, Wei(wei)))
         await it.gateway.hear(words.Settled)
         it.other.say(result())

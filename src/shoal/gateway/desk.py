@@ -100,11 +100,16 @@ class Desk:
     # Asking
 
     async def submit(self, event: Submitted) -> JobId:
-        """The job that a submission made, or had made before. Raises why it was turned away."""
+        """The job that a submission made, or had made before. Raises why it was turned away.
+
+        A new job may not be on disk yet: whoever waits for what becomes of it waits for that as well.
+        """
         reply: Later[Reply] = Later()
         self._replies[event.job] = reply
         try:
             self._node.post(event)
+            if event.job in self.machine.jobs:
+                return event.job
             said = await reply
         finally:
             del self._replies[event.job]

@@ -298,13 +298,20 @@ class GatewayMachine(Placement):
         self._fall(job, word.epoch, word.fault, now)
 
     def _hear_settled(self, peer: NodeId, word: words.Settled, now: Instant) -> None:
-        self.emit(Retire(settlement_key(peer, word.job, word.epoch)))
-        job = self.jobs.get(word.job)
-        if job is None or job.phase not in ENDED or (job.orchestrator, job.epoch) != (peer, word.epoch):
+        for closed in word.leases:
+            self.guard(closed.job, partial(self._compare, peer, closed), now)
+
+    def _compare(self, peer: NodeId, closed: words.Closed) -> None:
+        """A settlement has been heard: see that it is booked there as it is here."""
+        self.emit(Retire(settlement_key(peer, closed.job, closed.epoch)))
+        job = self.jobs.get(closed.job)
+        if job is None or job.phase not in ENDED or (job.orchestrator, job.epoch) != (peer, closed.epoch):
             return
-        if word.wei != job.wei:
+        if closed.wei != job.wei:
             self.emit(
-                Alarm(f"{peer} booked {word.wei} wei for {job.id}, and {job.wei} were paid: its books differ")
+                Alarm(
+                    f"{peer} booked {closed.wei} wei for {job.id}, and {job.wei} were paid: its books differ"
+                )
             )
 
     def _refuse_late(self, peer: NodeId, job_id: JobId, epoch: int) -> None:

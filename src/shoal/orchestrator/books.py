@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from shoal.errors import Broken
 from shoal.ids import NodeId
-from shoal.machine import Event, Machine, Quarantined, Send
+from shoal.machine import Event, Machine, Quarantined
 from shoal.money.ledger import Book, Ledger
 from shoal.money.payee import Payee, PayeeBook, WinnerSettled
 from shoal.money.wei import Wei
@@ -25,7 +25,6 @@ from shoal.orchestrator.payroll import PayoutEnded, PayoutPlanned, Payroll, Payr
 from shoal.orchestrator.relay import Relay
 from shoal.orchestrator.till import TICKETS, Paid, Till, TillState
 from shoal.units import Instant, later
-from shoal.wire import words
 from shoal.work.lease import Lease, Leases
 from shoal.work.task import EARNED, LEASED, Earned, Leased, Released, Task, task_id
 
@@ -96,10 +95,6 @@ class Books(Machine[State]):
         if fact.share:
             self.payroll.credit(task.lease.worker, task.lease.payout, now)
         self._end(name, task, moved)
-        self.emit(
-            Send(fact.gateway, words.Settled(fact.job, fact.epoch, fact.wei)),
-            Send(task.lease.worker, words.Settled(fact.job, fact.epoch, fact.share)),
-        )
 
     def _released(self, fact: Released, now: Instant) -> None:
         name = task_id(fact.job, fact.epoch)

@@ -20,7 +20,6 @@ from shoal.machine import (
     Connected,
     Disconnected,
     Event,
-    Gather,
     Gathered,
     Heard,
     Restarted,
@@ -67,7 +66,6 @@ class OrchestratorMachine(Receipts):
         self.gateways: set[NodeId] = set()
         self._news = News(rules.capacity_words_per_s_max)
         self.shares = Shares()
-        self._gathering = False
         self._heartbeat_due = Instant(0)
         #: Leases of which the gateway does not know: a quick job is answered before it is worth a word.
         self._untold: list[str] = []
@@ -146,12 +144,7 @@ class OrchestratorMachine(Receipts):
     def _announce(self, but: NodeId | None = None) -> None:
         """Capacity has changed: let the gateways know, once all that comes in this moment has been handled."""
         if self._news.change(but):
-            self._gather()
-
-    def _gather(self) -> None:
-        if not self._gathering:
-            self._gathering = True
-            self.emit(Gather())
+            self.gather()
 
     def _tell_news(self, now: Instant) -> None:
         for gateway in self._news.due(now):
@@ -257,7 +250,7 @@ class OrchestratorMachine(Receipts):
             assert task.fault is not None
             self.emit(Send(lease.gateway, words.Failure(lease.job, lease.epoch, task.fault)))
         else:
-            self.emit(Send(lease.gateway, words.Settled(lease.job, lease.epoch, task.wei)))
+            self.emit(Send(lease.gateway, words.Settled.of(lease.job, lease.epoch, task.wei)))
 
     def _hear_accept(self, peer: NodeId, word: words.Accept, now: Instant) -> None:
         if (task := self._to_settle(peer, word)) is not None:
@@ -272,19 +265,19 @@ class OrchestratorMachine(Receipts):
         else:
             unwanted = words.Fault(Cancelled.code, "the gateway needs no answer any more")
             self._release(task, unwanted, now, tell=False)
-            self.emit(Send(peer, words.Settled(word.job, word.epoch, Wei(0))))
+            self.emit(Send(peer, words.Settled.of(word.job, word.epoch, Wei(0))))
 
     def _to_settle(self, peer: NodeId, word: words.Accept | words.Cancel) -> Task | None:
         """The attempt that a gateway settles; None, and its answer again, if that is done or was never due."""
         task = self.tasks.get(task_id(word.job, word.epoch))
         if task is None or task.lease.gateway != peer:
-            self.emit(Send(peer, words.Settled(word.job, word.epoch, Wei(0))))
+            self.emit(Send(peer, words.Settled.of(word.job, word.epoch, Wei(0))))
             return None
         lease = task.lease
         if not 0 <= word.units <= lease.spec.units_max or word.wei != lease.price.cost(word.units):
             raise Untrusted(f"{peer} pays {word.wei} wei for {word.units} units of {task.id}: not the price")
         if task.phase is EARNED:
-            self.emit(Send(peer, words.Settled(word.job, word.epoch, task.wei)))
+            self.emit(Send(peer, words.Settled.of(word.job, word.epoch, task.wei)))
             return None
         return task
 
@@ -292,6 +285,7 @@ class OrchestratorMachine(Receipts):
         lease = task.lease
         share = part(word.wei, lease.share_ppm)
         self.decide(Earned(lease.job, lease.epoch, lease.gateway, word.units, word.wei, share), now)
+        self.close_soon(lease, word.wei, share)
         if task.phase is LEASED:
             self._announce(but=None if self._contended(task.need) else lease.gateway)
 
@@ -344,13 +338,11 @@ class OrchestratorMachine(Receipts):
             size = size_class(lease.spec.units_max)
             if self.roster.answered(peer, task.need, size, word.run_ms, now):
                 self._announce()
-        self._gather()
         self.seal_soon(task, word, word.units, word.digest, word.run_ms)
 
     def _on_gathered(self, event: Gathered, now: Instant) -> None:
-        """Sign what has been answered, all at once, and pass it on; say what has become of the capacity."""
-        self._gathering = False
-        self.pass_on()
+        """Say what has been answered and paid for in this moment, and what has become of the capacity."""
+        self.say_gathered()
         if self._news.waits:
             self._tell_news(now)
 
@@ -376,7 +368,7 @@ class OrchestratorMachine(Receipts):
     def _refuse(self, worker: NodeId, job: JobId, epoch: int) -> None:
         ended = self.tasks.get(task_id(job, epoch))
         if ended is not None and ended.lease.worker == worker and ended.phase is EARNED:
-            self.emit(Send(worker, words.Settled(job, epoch, ended.share)))
+            self.emit(Send(worker, words.Settled.of(job, epoch, ended.share)))
         else:
             self.emit(Send(worker, words.Cancel(job, epoch)))
 
@@ -398,7 +390,6 @@ class OrchestratorMachine(Receipts):
         # As soon as the order that takes its slot; whoever lives on after us asks for it again.
         self.emit(SendAtOnce(lease.worker, words.Cancel(lease.job, lease.epoch)))
         if tell:
-            self._gather()
             self.seal_soon(task, words.Failure(lease.job, lease.epoch, fault), 0, NO_ANSWER, 0)
         self._announce(but=None if news or self._contended(task.need) else lease.gateway)
 
@@ -418,9 +409,8 @@ class OrchestratorMachine(Receipts):
         return super().busy() or waits or self.roster.resting or bool(self.shares)
 
     def _on_tick(self, event: Tick, now: Instant) -> None:
-        for lease in list(self.leases):
-            task = self.tasks[lease.task]
-            self.guard(task.lease.job, partial(self._look_at, task, lease.until, now), now)
+        for task, until in self._outlived(now):
+            self.guard(task.lease.job, partial(self._look_at, task, until, now), now)
         untold, self._untold = self._untold, []
         for task_name in untold:
             if task_name in self.leases:
@@ -433,6 +423,12 @@ class OrchestratorMachine(Receipts):
         if self._heartbeat_due <= now:
             self._heartbeat_due = later(now, self.rules.heartbeat_ms)
             self._send_heartbeats(now)
+
+    def _outlived(self, now: Instant) -> list[tuple[Task, Instant]]:
+        """The few live attempts that may be over, and until when each was leased."""
+        held = ((self.tasks[lease.task], lease.until) for lease in self.leases)
+        given_up = now - 2 * self.rules.lease_ms
+        return [(task, until) for task, until in held if until <= now or task.deadline <= given_up]
 
     def _look_at(self, task: Task, until: Instant, now: Instant) -> None:
         """Release an attempt whose time is over; one that has answered waits longer for the gateway's word."""

@@ -1,4 +1,7 @@
-"""The receipts that go out with answers, signed together, and shown again to the worker whose answer it was."""
+"""What is said of many attempts at once: receipts, signed together, and that they are paid for.
+
+A receipt is shown again to the worker whose answer it was.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,16 @@ from msgspec.structs import replace
 
 from shoal.errors import Untrusted
 from shoal.ids import Digest, JobId, NodeId
-from shoal.machine import Send, Value
+from shoal.machine import Gather, Send, Value
 from shoal.money.payee import Payee
+from shoal.money.wei import Wei
 from shoal.orchestrator.config import Rules
 from shoal.orchestrator.payouts import Payouts, Sign
 from shoal.units import Instant
 from shoal.wire import words
 from shoal.work.receipt import Terms
 from shoal.work.seal import seal
-from shoal.work.task import Task
+from shoal.work.task import Leased, Task
 
 
 class Receipts(Payouts):
@@ -25,11 +29,14 @@ class Receipts(Payouts):
 
     def __init__(self, rules: Rules, payee: Payee | None, *, node: NodeId, sign: Sign) -> None:
         super().__init__(rules, payee, node=node, sign=sign)
+        self._gathering = False
         #: Answers on their way, good or bad, to whom, and their receipts, which wait to be signed together.
         self._unsealed: list[tuple[NodeId, words.Result | words.Failure, words.Receipt]] = []
         #: The receipts that went out of late, for workers who ask; and those before them, which go next.
         self._sent: dict[JobId, words.Receipt] = {}
         self._sent_before: dict[JobId, words.Receipt] = {}
+        #: Leases that are paid for, and whom that is to be said to.
+        self._closed: dict[NodeId, list[words.Closed]] = {}
 
     def seal_soon(
         self, task: Task, word: words.Result | words.Failure, units: int, answer: Digest, run_ms: int
@@ -39,9 +46,22 @@ class Receipts(Payouts):
         terms = Terms(lease.job, lease.epoch, self.node, lease.spec, lease.price, lease.request)
         receipt = terms.receipt(lease.worker, units, answer, run_ms, credit=self.credit(lease.gateway))
         self._unsealed.append((lease.gateway, word, receipt))
+        self.gather()
 
-    def pass_on(self) -> None:
-        """Sign what has been answered, all at once, and send it."""
+    def gather(self) -> None:
+        """Have `say_gathered` called once all that comes in this moment has been handled."""
+        if not self._gathering:
+            self._gathering = True
+            self.emit(Gather())
+
+    def say_gathered(self) -> None:
+        """Say what was answered, and what was paid for: of each all at once."""
+        self._gathering = False
+        self._pass_on()
+        self._say_closed()
+
+    def _pass_on(self) -> None:
+        """Sign what has been answered, and send it."""
         answers, self._unsealed = self._unsealed, []
         receipts = seal([receipt for _, _, receipt in answers], self._sign)
         for (gateway, answer, _), receipt in zip(answers, receipts, strict=True):
@@ -49,6 +69,18 @@ class Receipts(Payouts):
             self._sent[receipt.job] = receipt
         if len(self._sent) >= self.rules.receipts_max:
             self._sent, self._sent_before = {}, self._sent
+
+    def close_soon(self, lease: Leased, wei: Wei, share: Wei) -> None:
+        """Say to gateway and worker that a lease is paid for, with the others of this moment."""
+        self._closed.setdefault(lease.gateway, []).append(words.Closed(lease.job, lease.epoch, wei))
+        self._closed.setdefault(lease.worker, []).append(words.Closed(lease.job, lease.epoch, share))
+        self.gather()
+
+    def _say_closed(self) -> None:
+        """Say what is paid for, to each in one word. Whoever does not hear it will ask again."""
+        closed, self._closed = self._closed, {}
+        for peer, leases in closed.items():
+            self.emit(Send(peer, words.Settled(tuple(leases))))
 
     def _hear_receipt_asked(self, peer: NodeId, word: words.ReceiptAsked, now: Instant) -> None:
         receipt = self._sent.get(word.job) or self._sent_before.get(word.job)

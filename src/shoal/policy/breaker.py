@@ -6,7 +6,7 @@ that the one job fails too. It reads no clock and sends nothing.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ from shoal.machine import Value
 from shoal.units import MINUTE_MS, SECOND_MS, Instant, later
 
 
-class Phase(Enum):
+class Phase(StrEnum):
     """Whether jobs may go there."""
 
     CLOSED = "closed"

@@ -8,17 +8,18 @@ from collections.abc import Callable
 
 from shoal.units import Instant
 
+NS_PER_MS = 1_000_000
+
 
 class SystemClock:
     """Wall time at the start, plus what the monotonic clock has counted since."""
 
     def __init__(self) -> None:
-        self._wall_ms = int(time.time() * 1_000)
-        self._start_s = time.monotonic()
+        self._ahead_ns = time.time_ns() - time.monotonic_ns()
 
     def now(self) -> Instant:
         """This node's instant."""
-        return Instant(self._wall_ms + int((time.monotonic() - self._start_s) * 1_000))
+        return Instant((time.monotonic_ns() + self._ahead_ns) // NS_PER_MS)
 
     def call_at(self, instant: Instant, call: Callable[[], None]) -> None:
         """Call back on the running loop at an instant, or soon after."""

@@ -25,6 +25,7 @@ MESSAGE_BYTES_MAX = 256 * MIB
 OPEN_MESSAGES_MAX = 16
 
 HEADER = struct.Struct(">IBI")
+HEADER_BYTES = HEADER.size
 
 
 class Kind(IntEnum):
@@ -62,6 +63,8 @@ class FrameReader:
         self._frame_bytes_max = frame_bytes_max
         self._message_bytes_max = message_bytes_max
         self._open_messages_max = open_messages_max
+        #: Almost every frame is a whole message within this: nothing else is to be said against it.
+        self._whole_bytes_max = min(frame_bytes_max, message_bytes_max)
 
     def feed(self, data: bytes) -> Iterator[tuple[int, memoryview]]:
         """Every message (`WHOLE`) and `FAREWELL` that these bytes complete. Run it to its end.
@@ -74,13 +77,14 @@ class FrameReader:
             rest += data
         view = memoryview(rest or data)
         size, start = len(view), 0
-        while size - start >= HEADER.size:
+        while size - start >= HEADER_BYTES:
             length, kind, number = HEADER.unpack_from(view, start)
-            self._check(length, kind)
-            end = start + HEADER.size + length
+            if kind != _WHOLE or not 0 < length <= self._whole_bytes_max:
+                self._check(length, kind)
+            end = start + HEADER_BYTES + length
             if end > size:
                 break
-            body = view[start + HEADER.size : end]
+            body = view[start + HEADER_BYTES : end]
             start = end
             if kind in (_WHOLE, _FAREWELL):
                 yield kind, body

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from enum import Enum
+from enum import StrEnum
 from typing import Protocol
 
 from msgspec import Struct
@@ -14,7 +14,7 @@ from shoal.runtime.door import Answer, Request
 from shoal.units import KIB, MIB
 
 
-class Reading(Enum):
+class Reading(StrEnum):
     """What the connection is in the middle of."""
 
     BETWEEN = "between two requests"
@@ -23,7 +23,7 @@ class Reading(Enum):
     LAST = "beyond its last request: what still comes is dropped, so that its sender gets to read the answer"
 
 
-class Sending(Enum):
+class Sending(StrEnum):
     """Beside those of reading: what else may be up to the client."""
 
     STUCK = "in the middle of an answer, of which the client takes nothing"

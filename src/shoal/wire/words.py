@@ -93,6 +93,14 @@ class Held(Part, frozen=True, array_like=True):
     epoch: int
 
 
+class Closed(Part, frozen=True, array_like=True):
+    """A lease that is closed. To a gateway: the wei booked. To a worker: its share of them."""
+
+    job: JobId
+    epoch: int
+    wei: Wei
+
+
 #: One step up a hash tree: on which side the other hash stands (0 left, 1 right), and that hash.
 Step = Annotated[bytes, Meta(min_length=33, max_length=33)]
 
@@ -264,13 +272,16 @@ class Cancel(Word, frozen=True):
 
 
 class Settled(Word, frozen=True):
-    """The lease is closed. To a gateway: the wei booked. To a worker: its share of them."""
+    """These leases are closed, all those of one moment in one word."""
 
     patient: ClassVar[bool] = True
 
-    job: JobId
-    epoch: int
-    wei: Wei
+    leases: tuple[Closed, ...]
+
+    @classmethod
+    def of(cls, job: JobId, epoch: int, wei: Wei) -> Settled:
+        """The word about one lease."""
+        return cls((Closed(job, epoch, wei),))
 
 
 class Account(Word, frozen=True):

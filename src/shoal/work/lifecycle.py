@@ -6,7 +6,7 @@ is a value: a move makes a new one and raises before anything has changed.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,7 +21,7 @@ from shoal.wire.words import Fault, JobSpec, Receipt
 from shoal.work.queue import Need
 
 
-class Phase(Enum):
+class Phase(StrEnum):
     """Where a job stands."""
 
     QUEUED = "queued"

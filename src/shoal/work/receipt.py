@@ -31,6 +31,7 @@ class Terms(Value, frozen=True):
         self, worker: NodeId, units: int, answer: Digest, run_ms: int, *, credit: Wei = Wei(0)
     ) -> Receipt:
         """The unsigned receipt for this answer, "" for none."""
+        units = min(units, self.spec.units_max)
         return Receipt(
             self.job,
             self.epoch,
@@ -38,8 +39,8 @@ class Terms(Value, frozen=True):
             worker,
             self.spec.pipeline,
             self.spec.model,
-            min(units, self.spec.units_max),
-            self.wei(units),
+            units,
+            self.price.cost(units),
             self.request,
             answer,
             run_ms,

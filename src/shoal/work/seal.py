@@ -32,8 +32,8 @@ def seal(receipts: Sequence[Receipt], sign: Callable[[bytes], bytes]) -> list[Re
         levels.append(_above(levels[-1]))
     signature = sign(PREFIX + levels[-1][0])
     return [
-        replace(receipt, path=_path(levels, index), signature=signature)
-        for index, receipt in enumerate(receipts)
+        replace(receipt, path=path, signature=signature)
+        for receipt, path in zip(receipts, _paths(levels), strict=True)
     ]
 
 
@@ -43,15 +43,20 @@ def _above(level: Sequence[bytes]) -> list[bytes]:
     return nodes if len(level) % 2 == 0 else [*nodes, level[-1]]
 
 
-def _path(levels: Sequence[Sequence[bytes]], index: int) -> tuple[bytes, ...]:
-    """The steps from a leaf to the root: at each level the hash beside it, if there is one."""
-    steps = []
-    for level in levels:
-        beside = index ^ 1
-        if beside < len(level):
-            steps.append((LEFT if index & 1 else RIGHT) + level[beside])
-        index >>= 1
-    return tuple(steps)
+def _paths(levels: Sequence[Sequence[bytes]]) -> list[tuple[bytes, ...]]:
+    """The steps from each leaf to the root: one to the node above, if there is one beside, and then that one's."""
+    paths: list[tuple[bytes, ...]] = [()]
+    for level in levels[-2::-1]:
+        paths = [_step(level, index) + paths[index // 2] for index in range(len(level))]
+    return paths
+
+
+def _step(level: Sequence[bytes], index: int) -> tuple[bytes, ...]:
+    """The hash beside this one, and on which side it stands; nothing beside an odd one, which goes up as it is."""
+    beside = index ^ 1
+    if beside == len(level):
+        return ()
+    return ((LEFT if index & 1 else RIGHT) + level[beside],)
 
 
 def signed_bytes(receipt: Receipt) -> bytes:

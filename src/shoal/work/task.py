@@ -6,7 +6,7 @@ the buyer's word that it accepted the answer is always welcome, however late.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,7 +21,7 @@ from shoal.wire.words import Fault, JobSpec
 from shoal.work.queue import Need
 
 
-class Phase(Enum):
+class Phase(StrEnum):
     """Where an attempt stands."""
 
     LEASED = "leased"

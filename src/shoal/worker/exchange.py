@@ -48,7 +48,8 @@ class Exchange(asyncio.Protocol):
         """Send a request; its response. `Lost` if the runner hangs up first."""
         assert self._transport is not None
         self._begin(on_piece)
-        answer = self._answer = Later[Response]()
+        answer: Later[Response] = Later()
+        self._answer = answer
         self._transport.write(request)
         return answer
 

@@ -9,7 +9,8 @@ orchestrators give the jobs to others.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
+from enum import StrEnum
+from functools import partial
 from typing import ClassVar
 
 from msgspec import Struct
@@ -106,11 +107,15 @@ class Drained(Effect, frozen=True):
     """Nothing is left to do here: every answer has been settled or cancelled."""
 
 
-class Phase(Enum):
+class Phase(StrEnum):
     """Where a job stands here."""
 
     RUNNING = "running"
     ANSWERED = "answered"
+
+
+#: By their own names, because an enum is slow to ask for its members.
+RUNNING, ANSWERED = Phase
 
 
 class Task(Struct, frozen=True):
@@ -127,7 +132,7 @@ class Task(Struct, frozen=True):
     request: Digest
     share_ppm: int
     most: Wei
-    phase: Phase = Phase.RUNNING
+    phase: Phase = RUNNING
     #: Of an answer: its units, its name, and how long it took.
     units: int = 0
     answer: Digest = Digest("")
@@ -231,11 +236,18 @@ class WorkerMachine(Payments):
         self._close(peer, word.job, word.epoch)
 
     def _hear_settled(self, peer: NodeId, word: words.Settled, now: Instant) -> None:
-        known = self.tasks.get((word.job, word.epoch))
-        if word.wei < 0 or (known is not None and word.wei > known.most):
-            raise Untrusted(f"{peer} settles job {word.job} with {word.wei} wei: not our share of its price")
-        task = self._close(peer, word.job, word.epoch, word.wei)
-        if task is not None and word.wei and task.phase is Phase.ANSWERED and self.wants_receipt():
+        for closed in word.leases:
+            known = self.tasks.get((closed.job, closed.epoch))
+            if closed.wei < 0 or (known is not None and closed.wei > known.most):
+                raise Untrusted(
+                    f"{peer} settles job {closed.job} with {closed.wei} wei: not our share of its price"
+                )
+        for closed in word.leases:
+            self.guard(closed.job, partial(self._earn, peer, closed), now)
+
+    def _earn(self, peer: NodeId, closed: words.Closed) -> None:
+        task = self._close(peer, closed.job, closed.epoch, closed.wei)
+        if task is not None and closed.wei and task.phase is ANSWERED and self.wants_receipt():
             terms = Terms(task.job, task.epoch, peer, task.spec, task.price, task.request)
             self.claim(Claim(terms, task.units, task.answer, task.run_ms))
 
@@ -248,7 +260,7 @@ class WorkerMachine(Payments):
         if task is None or task.orchestrator != peer:
             return None
         del self.tasks[job, epoch]
-        if task.phase is Phase.RUNNING:
+        if task.phase is RUNNING:
             self._ran(task)
             self.emit(Stop(job, epoch))
             units = self._spoken.pop((job, epoch), 0) if task.spec.stream else 0
@@ -278,7 +290,7 @@ class WorkerMachine(Payments):
 
     def _on_runner_spoke(self, event: RunnerSpoke, now: Instant) -> None:
         task = self.tasks.get((event.job, event.epoch))
-        if task is not None and task.phase is Phase.RUNNING:
+        if task is not None and task.phase is RUNNING:
             if task.spec.stream:
                 self._spoken[event.job, event.epoch] = event.units
             word = words.Progress(event.job, event.epoch, event.units, event.offset, event.text)
@@ -286,7 +298,7 @@ class WorkerMachine(Payments):
 
     def _on_runner_answered(self, event: RunnerAnswered, now: Instant) -> None:
         task = self.tasks.get((event.job, event.epoch))
-        if task is None or task.phase is not Phase.RUNNING:
+        if task is None or task.phase is not RUNNING:
             return
         if len(event.body) > self.rules.answer_bytes_max:
             fault = words.Fault(TooLarge.code, f"the answer has {len(event.body)} bytes, too many to send")
@@ -297,7 +309,7 @@ class WorkerMachine(Payments):
             self._spoken.pop((event.job, event.epoch), None)
         name = digest(event.body)
         self.tasks[event.job, event.epoch] = replace(
-            task, phase=Phase.ANSWERED, units=event.units, answer=name, run_ms=event.run_ms
+            task, phase=ANSWERED, units=event.units, answer=name, run_ms=event.run_ms
         )
         self.answered += 1
         result = words.Result(event.job, event.epoch, event.units, event.run_ms, name, event.body)
@@ -305,7 +317,7 @@ class WorkerMachine(Payments):
 
     def _on_runner_failed(self, event: RunnerFailed, now: Instant) -> None:
         task = self.tasks.get((event.job, event.epoch))
-        if task is not None and task.phase is Phase.RUNNING:
+        if task is not None and task.phase is RUNNING:
             self._fail(task, event.fault)
 
     def _fail(self, task: Task, fault: words.Fault) -> None:
@@ -364,7 +376,7 @@ class WorkerMachine(Payments):
 
     def _on_tick(self, event: Tick, now: Instant) -> None:
         for task in [task for task in self.tasks.values() if task.deadline <= now]:
-            if task.phase is Phase.RUNNING:
+            if task.phase is RUNNING:
                 self.emit(Stop(task.job, task.epoch))
                 late = words.Fault(Expired.code, "the runner did not answer before the deadline")
                 self._fail(task, late)
@@ -391,7 +403,7 @@ class WorkerMachine(Payments):
 
     def check(self) -> None:
         """Raise `Broken` if a runner has more jobs than slots."""
-        running = {name for name, task in self.tasks.items() if task.phase is Phase.RUNNING}
+        running = {name for name, task in self.tasks.items() if task.phase is RUNNING}
         if running != {name for names in self._running.values() for name in names}:
             raise Broken("the slots and the running jobs differ")
         for need, runner in self.runners.items():

@@ -103,7 +103,7 @@ EVENTS: dict[str, Event] = {
     "refusal": Heard(O1, failure("refused")),
     "busy": Heard(O1, failure("busy")),
     "failure under another epoch": Heard(O1, failure("failed", 2)),
-    "settled": Heard(O1, words.Settled(JOB, 1, Wei(14))),
+    "settled": Heard(O1, words.Settled.of(JOB, 1, Wei(14))),
     "disconnected": Disconnected(O1),
     "restarted": Restarted(),
     "absent": Absent(5_000),
@@ -343,7 +343,7 @@ def test_only_its_orchestrator_retires_a_settlement() -> None:
     keys = [
         effect.key
         for peer in (O1, O2)
-        for effect in gateway.handle(Heard(peer, words.Settled(JOB, 1, Wei(14))), NOW)
+        for effect in gateway.handle(Heard(peer, words.Settled.of(JOB, 1, Wei(14))), NOW)
         if isinstance(effect, Retire)
     ]
     assert len(set(keys)) == 2

@@ -139,7 +139,7 @@ def told(outcome: Sequence[Effect | Fact]) -> list[str]:
 LIVE = ("leased", "answered")
 ENDED = ("earned", "released")
 FROM_THE_WORKER = ("progress", "result", "result of other bytes", "failure", "heartbeat")
-PAID = ["Earned", "Send Settled g", "Send Settled w"]
+PAID = ["Earned", "Gather"]
 FAILED = ["Released", "SendAtOnce Cancel w", "Gather"]
 #: The other gateways are to hear that capacity has changed.
 NEWS = ["Gather"]
@@ -167,8 +167,8 @@ DECISIONS: dict[tuple[str, str], list[str] | type[Exception]] = {
     **{("unknown", event): ["Send Cancel w"] for event in FROM_THE_WORKER},
     **{(story, "order"): ["Send Lease g"] for story in LIVE},
     **{(story, "order of another body"): ["Send Lease g"] for story in LIVE},
-    **{(story, "accept"): [*PAID, *NEWS] for story in LIVE},
-    **{(story, "cancel that pays"): [*PAID, *NEWS] for story in LIVE},
+    **{(story, "accept"): PAID for story in LIVE},
+    **{(story, "cancel that pays"): PAID for story in LIVE},
     **{("released", event): PAID for event in ("accept", "cancel that pays")},
     **{(story, "worker went"): NEWS for story in STORIES},
     **{(story, "cancel"): ["Released", "SendAtOnce Cancel w", *NEWS, "Send Settled g"] for story in LIVE},
@@ -436,7 +436,7 @@ def test_an_answer_that_was_lost_with_the_gateway_s_connection_is_not_waited_for
     soon = later(NOW, RULES.reconnect_ms)
     assert "Released" not in told(orchestrator.handle(Tick(), later(soon, -1)))
     assert told(orchestrator.handle(Tick(), soon)) == FAILED
-    assert told(orchestrator.handle(Heard(G, words.Accept(JOB, 1, 4, Wei(14))), soon)) == PAID
+    assert told(orchestrator.handle(Heard(G, words.Accept(JOB, 1, 4, Wei(14))), soon)) == ["Earned"]
 
 
 def test_an_answer_that_is_said_again_to_a_gateway_that_came_back_is_waited_for() -> None:
@@ -444,3 +444,15 @@ def test_an_answer_that_is_said_again_to_a_gateway_that_came_back_is_waited_for(
         *STORIES["answered"], Connected(G, "gateway", "boot"), Heard(W, result()), Disconnected(W)
     )
     assert "Released" not in told(orchestrator.handle(Tick(), later(NOW, 2 * RULES.lease_ms)))
+
+
+def test_what_is_paid_for_in_one_moment_is_said_once_to_each() -> None:
+    jobs = [JobId(f"job {number}") for number in range(3)]
+    orchestrator = machine(*MET, Heard(W, offers(slots=3)), *(Heard(G, order(job)) for job in jobs))
+    for job in jobs:
+        orchestrator.handle(Heard(G, words.Accept(job, 1, 4, Wei(14))), NOW)
+    said = [effect for effect in orchestrator.handle(Gathered(), NOW) if isinstance(effect, Send)]
+    assert [effect for effect in said if isinstance(effect.word, words.Settled)] == [
+        Send(G, words.Settled(tuple(words.Closed(job, 1, Wei(14)) for job in jobs))),
+        Send(W, words.Settled(tuple(words.Closed(job, 1, Wei(4)) for job in jobs))),
+    ]

@@ -62,7 +62,7 @@ STORIES: dict[str, list[Event]] = {
     "unknown": MET,
     "running": [*MET, Heard(O1, order())],
     "answered": [*MET, Heard(O1, order()), ANSWER],
-    "closed": [*MET, Heard(O1, order()), ANSWER, Heard(O1, words.Settled(JOB, 1, Wei(3)))],
+    "closed": [*MET, Heard(O1, order()), ANSWER, Heard(O1, words.Settled.of(JOB, 1, Wei(3)))],
 }
 
 EVENTS: dict[str, Event] = {
@@ -73,8 +73,8 @@ EVENTS: dict[str, Event] = {
     "cancel": Heard(O1, words.Cancel(JOB, 1)),
     "another's cancel": Heard(O2, words.Cancel(JOB, 1)),
     "cancel under another epoch": Heard(O1, words.Cancel(JOB, 2)),
-    "settled": Heard(O1, words.Settled(JOB, 1, Wei(3))),
-    "another's settled": Heard(O2, words.Settled(JOB, 1, Wei(3))),
+    "settled": Heard(O1, words.Settled.of(JOB, 1, Wei(3))),
+    "another's settled": Heard(O2, words.Settled.of(JOB, 1, Wei(3))),
     "heartbeat": Heard(O1, words.Heartbeat((words.Held(JOB, 1),))),
     "a word for others": Heard(O1, words.Capacity(())),
     "runner spoke": RunnerSpoke(JOB, 1, 2, 0, "text"),
@@ -170,8 +170,16 @@ def test_a_cold_runner_takes_jobs_and_says_what_the_first_will_wait() -> None:
 def test_what_an_orchestrator_settled_is_counted_once() -> None:
     worker = machine(*STORIES["answered"])
     for _ in range(2):
-        worker.handle(Heard(O1, words.Settled(JOB, 1, Wei(3))), NOW)
+        worker.handle(Heard(O1, words.Settled.of(JOB, 1, Wei(3))), NOW)
     assert worker.earnings.counted(O1) == 3
+
+
+def test_of_many_settled_at_once_one_share_too_large_spoils_all() -> None:
+    worker = machine(*STORIES["answered"])
+    settled = words.Settled((words.Closed(JOB, 1, Wei(3)), words.Closed(JOB, 1, Wei(10**9))))
+    with pytest.raises(Untrusted):
+        worker.handle(Heard(O1, settled), NOW)
+    assert worker.earnings.counted(O1) == 0
 
 
 def test_a_closed_job_does_not_run_again() -> None:

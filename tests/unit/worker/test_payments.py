@@ -48,7 +48,7 @@ def answer(number: int = 1, units: int = 10) -> RunnerAnswered:
 
 
 def settled(number: int = 1, wei: int = 50) -> Heard:
-    return Heard(O1, words.Settled(JobId(f"job {number}"), 1, Wei(wei)))
+    return Heard(O1, words.Settled.of(JobId(f"job {number}"), 1, Wei(wei)))
 
 
 def done(number: int, wei: int = 50) -> list[Event]:

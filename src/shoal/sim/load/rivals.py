@@ -224,7 +224,7 @@ class Rival(Machine[Nothing]):
             case words.Failure():
                 self._hear_failure(peer, word, now)
             case words.Settled():
-                self.emit(Retire(_settlement(peer, word.job, word.epoch)))
+                self.emit(*(Retire(_settlement(peer, each.job, each.epoch)) for each in word.leases))
             case _:
                 pass  # leases and heartbeats are for those who look
 
