@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from shoal.errors import Failed
 from shoal.gateway.machine import GatewayMachine
 from shoal.machine import Fact
 from shoal.runtime.host import Host
 from shoal.units import Instant
+from shoal.wire import words
 from shoal.work.lifecycle import Accepted, Answered, Placed
-from stage import Stage, gateway
+from stage import Attempt, Seller, Stage, answer, gateway
 
 pytestmark = pytest.mark.anyio
 
@@ -32,6 +34,11 @@ def break_on(kind: type[Fact], job: str, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(GatewayMachine, "handlers", {**GatewayMachine.handlers, kind: broken})
 
 
+async def second(attempt: Attempt) -> words.Payload | words.Fault:
+    """A script that fails each job once: so it is accepted with one attempt, and placed for another."""
+    return words.Fault(Failed.code, "not yet") if attempt.order.epoch == 1 else await answer(attempt)
+
+
 async def echo(stage: Stage, text: str) -> dict[str, object]:
     """A job of this text, at its end."""
     wanted = {"pipeline": "echo", "params": {"text": text}}
@@ -44,7 +51,7 @@ async def test_a_fact_that_no_longer_replays_costs_its_own_job_only(
 ) -> None:
     # A killed process leaves facts to replay; one that stops leaves a snapshot, in which nothing is handled anew.
     monkeypatch.setattr(Host, "snapshot", lambda host: None)
-    async with gateway(tmp_path) as stage:
+    async with gateway(tmp_path, Seller(second)) as stage:
         bad, good = str((await echo(stage, "bad"))["id"]), str((await echo(stage, "good"))["id"])
     with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
         break_on(kind, bad, patch)

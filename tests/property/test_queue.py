@@ -100,8 +100,11 @@ class QueueMachine(RuleBasedStateMachine):
         cost=COSTS,
         priority=st.sampled_from(sorted(PRIORITIES)),
         patience=st.integers(0, 20),
+        at_once=st.booleans(),
     )
-    def push(self, client: ClientId, need: Need, cost: int, priority: str, patience: int) -> None:
+    def come(
+        self, client: ClientId, need: Need, cost: int, priority: str, patience: int, at_once: bool
+    ) -> None:
         if len(self.waiting) >= JOBS_MAX or self.of(client) >= PER_CLIENT_MAX:
             with pytest.raises(Busy) as refusal:
                 self.queue.admit(client, retry_after_ms=lambda leaving: 1_234)
@@ -117,10 +120,12 @@ class QueueMachine(RuleBasedStateMachine):
         self.account(waiter).charges.append(charge)
         self.waiting[job] = waiter
         ahead = self.queue.ahead(need, client, cost=cost, weight=WEIGHTS[client], priority=priority)
-        self.queue.push(
-            job, need, client, cost=cost, weight=WEIGHTS[client], priority=priority, deadline=deadline
-        )
-        assert self.queue.position(job) == ahead  # as it was told before it came
+        enter = self.queue.pass_by if at_once else self.queue.push
+        enter(job, need, client, cost=cost, weight=WEIGHTS[client], priority=priority, deadline=deadline)
+        if at_once:
+            self.spend(job)
+        else:
+            assert self.queue.position(job) == ahead  # as it was told before it came
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data(), first=st.booleans())
@@ -129,12 +134,14 @@ class QueueMachine(RuleBasedStateMachine):
         job = self.a_job(data, self.waiting)
         if first:
             job = self.order(self.waiting[job].need)[0]
-        waiter = self.waiting[job]
+        self.spend(job)
+        self.queue.remove(job)
+
+    def spend(self, job: JobId) -> None:
+        waiter = self.served[job] = self.waiting.pop(job)
         waiter.tag = self.tag(waiter)
         waiter.charge.spent = True
         self.clocks[waiter.need] = max(self.clocks[waiter.need], waiter.tag)
-        self.served[job] = self.waiting.pop(job)
-        self.queue.remove(job)
 
     @precondition(lambda self: self.served)
     @rule(data=st.data())

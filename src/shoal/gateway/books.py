@@ -44,6 +44,7 @@ from shoal.work.lifecycle import (
     Placed,
     Returned,
     Withdrawn,
+    begun,
     renewed,
 )
 from shoal.work.queue import FairQueue
@@ -101,24 +102,16 @@ class Books(Machine[State]):
         if fact.job in self.jobs:
             raise Broken(f"job {fact.job} is accepted twice")
         self.ledger.pend(fact.job, account(fact.client), fact.hold)
-        self.jobs[fact.job] = Job(
-            fact.job,
-            fact.client,
-            fact.spec,
-            fact.request,
-            fact.limit,
-            fact.hold,
-            accepted_at=now,
-            deadline=later(now, fact.deadline_ms),
-            key=fact.key,
-            preference=fact.preference,
-            api_key=fact.api_key,
-        )
+        job = self.jobs[fact.job] = begun(fact, now)
         self.accounts.opened(fact.client, fact.api_key, fact.hold, now)
         if fact.key:
             until = later(now, self.rules.key_window_ms)
             self.keys.remember(fact.client, fact.key, Use(fact.key_request, fact.job, until))
-        self._push(self.jobs[fact.job])
+        if fact.placed is None:
+            self._push(job)
+        else:
+            self._line_up(self.queue.pass_by, job)
+            self._order(job, fact.placed, self.leases, now)
         self._forget(now)
 
     def _placed(self, fact: Placed, now: Instant) -> None:
@@ -191,13 +184,15 @@ class Books(Machine[State]):
 
     def _push(self, job: Job) -> None:
         """Let a job wait: behind its client's others, or where it stood before its attempt failed."""
+        self._line_up(self.queue.push, job)
+
+    def _line_up(self, where: Callable[..., None], job: Job) -> None:
         wants = job.preference
-        cost = max(1, job.spec.units_max)
-        self.queue.push(
+        where(
             job.id,
             job.need,
             job.client,
-            cost=cost,
+            cost=max(1, job.spec.units_max),
             weight=wants.weight,
             priority=wants.priority,
             deadline=job.deadline,

@@ -63,6 +63,7 @@ from shoal.work.lifecycle import (
     Job,
     Returned,
     Withdrawn,
+    begun,
     expired,
 )
 from shoal.work.receipt import NO_ANSWER, Terms
@@ -153,24 +154,26 @@ class GatewayMachine(Placement):
         deadline_ms = min(event.deadline_ms, self.rules.deadline_max_ms)
         body = digest(event.body)
         self.emit(Keep(body, event.body, self.rules.body_keep_ms + deadline_ms))
-        self.decide(
-            Accepted(
-                event.job,
-                event.client,
-                event.spec,
-                body,
-                event.limit,
-                hold,
-                deadline_ms,
-                event.key,
-                request,
-                event.preference,
-                event.api_key,
-            ),
-            now,
+        accepted = Accepted(
+            event.job,
+            event.client,
+            event.spec,
+            body,
+            event.limit,
+            hold,
+            deadline_ms,
+            event.key,
+            request,
+            event.preference,
+            event.api_key,
         )
+        placed = self.first_slot(begun(accepted, now), now)
+        self.decide(accepted if placed is None else replace(accepted, placed=placed), now)
         self.emit(Reply(event.job, event.job))
-        self.place_new(self.jobs[event.job], now)
+        if placed is None:
+            self.place(now)
+        else:
+            self.note_placed(placed, now)
 
     def _on_cancel_asked(self, event: CancelAsked, now: Instant) -> None:
         job = self.jobs.get(event.job)

@@ -27,7 +27,15 @@ from shoal.policy.selection import POLICIES, Policy, choose, own_policies, polic
 from shoal.policy.views import Candidate, Wish, size_class
 from shoal.units import SECOND_MS, Instant, later
 from shoal.wire import words
-from shoal.work.lifecycle import CANCELLED, DONE, Abandoned, Attempt, Hedged, Job, Placed
+from shoal.work.lifecycle import (
+    CANCELLED,
+    DONE,
+    Abandoned,
+    Attempt,
+    Hedged,
+    Job,
+    Placed,
+)
 from shoal.work.queue import Need
 
 #: So many jobs at the front of a queue are looked at whenever a slot may be free, and so many of the others in turn.
@@ -151,21 +159,16 @@ class Placement(Payments):
             while self.queue.waits_for(need) and (step := self._next_step(need, now)) is not None:
                 self.decide(step, now)
                 if isinstance(step, Placed):
-                    self._note_placed(step, now)
+                    self.note_placed(step, now)
                     self.emit(Notice(step.job))
         self._say_demands(now)
 
-    def place_new(self, job: Job, now: Instant) -> None:
-        """Bind a job that has just come, at once if nobody else waits for the same: nobody has heard that it waits."""
-        if self.queue.count(job.need) > 1 or self._demands:
-            self.place(now)
-            return
+    def first_slot(self, job: Job, now: Instant) -> Placed | None:
+        """A job that is about to be accepted, bound to a free slot; None if it has to wait: others may, for the same."""
+        if self.queue.waits_for(job.need) or self._demands:
+            return None
         verdict = self._verdict(job, size_class(job.spec.units_max), now, {})
-        if isinstance(verdict, Placed):
-            self.decide(verdict, now)
-            self._note_placed(verdict, now)
-        else:
-            self._say_demands(now)
+        return verdict if isinstance(verdict, Placed) else None
 
     def _say_demands(self, now: Instant) -> None:
         """Let those who sell it know what waits here, when that begins or ends, and now and then between."""
@@ -296,7 +299,8 @@ class Placement(Payments):
         """There is credit again with an orchestrator: it can be chosen."""
         self.sellers.short(node, False)
 
-    def _note_placed(self, placed: Placed, now: Instant) -> None:
+    def note_placed(self, placed: Placed, now: Instant) -> None:
+        """A job has been bound: remember to whom, and pay for it."""
         job = self.jobs[placed.job]
         self.sellers.chosen(placed.orchestrator, job.need)
         if placed.orchestrator in self.purse.prepaid:

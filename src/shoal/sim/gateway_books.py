@@ -204,6 +204,8 @@ class GatewayBooks:
             if job and at < since + self._evidence.key_window_ms:
                 self._find("I6", fact.job, f"key {fact.key!r} of {fact.client} made job {job} before")
             self._keys[fact.client, fact.key] = (fact.job, at)
+        if fact.placed is not None:
+            self._placed(fact.placed, at)
 
     def _placed(self, fact: Placed, at: int) -> None:
         entry = self._entry(fact.job, -1, ("queued",), fact)

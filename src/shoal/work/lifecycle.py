@@ -16,7 +16,7 @@ from shoal.errors import Quarantined as QuarantinedError
 from shoal.ids import ClientId, Digest, JobId, KeyId, NodeId
 from shoal.machine import Fact, Quarantined
 from shoal.money.wei import Price, Wei
-from shoal.units import Instant
+from shoal.units import Instant, later
 from shoal.wire.words import Fault, JobSpec, Receipt
 from shoal.work.queue import Need
 
@@ -54,24 +54,6 @@ class Preference(Struct, frozen=True, array_like=True, gc=False):
     hedge: bool = False
 
 
-class Accepted(Fact, frozen=True):
-    """A client's job was taken on: it will reach an end, and its hold is pended."""
-
-    job: JobId
-    client: ClientId
-    spec: JobSpec
-    request: Digest
-    limit: Price
-    hold: Wei
-    deadline_ms: int
-    key: str = ""
-    #: The digest that a later use of the key must have.
-    key_request: Digest = Digest("")
-    preference: Preference = Preference()
-    #: The name of the API key by which it came, "" if none was needed.
-    api_key: KeyId = KeyId("")
-
-
 class Bound(Fact, frozen=True):
     """Attempt `epoch` is bound to an orchestrator with a free slot, at its price.
 
@@ -89,6 +71,26 @@ class Bound(Fact, frozen=True):
 
 class Placed(Bound, frozen=True):
     """The job waits no longer: this is the attempt that it stands by."""
+
+
+class Accepted(Fact, frozen=True):
+    """A client's job was taken on: it will reach an end, and its hold is pended."""
+
+    job: JobId
+    client: ClientId
+    spec: JobSpec
+    request: Digest
+    limit: Price
+    hold: Wei
+    deadline_ms: int
+    key: str = ""
+    #: The digest that a later use of the key must have.
+    key_request: Digest = Digest("")
+    preference: Preference = Preference()
+    #: The name of the API key by which it came, "" if none was needed.
+    api_key: KeyId = KeyId("")
+    #: Where it went at once, if a slot was free for it: then it has not waited, and no `Placed` of its own follows.
+    placed: Placed | None = None
 
 
 class Hedged(Bound, frozen=True):
@@ -320,6 +322,24 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
     def _failed(self, epoch: int, fault: Fault, counts: bool) -> tuple[Attempt, ...]:
         failed = replace(self.attempts[epoch - 1], fault=fault, counts=counts)
         return (*self.attempts[: epoch - 1], failed, *self.attempts[epoch:])
+
+
+def begun(fact: Accepted, now: Instant) -> Job:
+    """A job as it begins: it waits, or has a slot at once."""
+    job = Job(
+        fact.job,
+        fact.client,
+        fact.spec,
+        fact.request,
+        fact.limit,
+        fact.hold,
+        accepted_at=now,
+        deadline=later(now, fact.deadline_ms),
+        key=fact.key,
+        preference=fact.preference,
+        api_key=fact.api_key,
+    )
+    return job if fact.placed is None else job.move(fact.placed, now)
 
 
 def renewed(job: Job) -> Job:

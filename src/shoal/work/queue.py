@@ -94,18 +94,19 @@ class Line:
         if turn.ahead is not None:
             turn.ahead.behind = turn
 
-    def serve(self, turn: Turn) -> None:
+    def spend(self, turn: Turn) -> None:
         """A job goes to a slot: what it takes is spent, and the clock follows."""
         following = turn.behind or turn.flow
         following.since = max(following.since, turn.since + turn.span)
-        self._step_out(turn)
+        self._unlink(turn)
         self.clock = max(self.clock, turn.place[0])
         self._forget(turn.flow)
 
     def leave(self, turn: Turn) -> None:
         """A job goes unserved, as if it had never come: those behind it move up by what it would have taken."""
         behind, flow, given = turn.behind, turn.flow, turn.span
-        self._step_out(turn)
+        self.step_out(turn)
+        self._unlink(turn)
         while behind is not None and (given := min(given, behind.start - behind.since)):
             self._advance(behind, given)
             behind = behind.behind
@@ -119,8 +120,11 @@ class Line:
             turn.place = (turn.end, *turn.place[1:])
             insort(self.places, turn.place)
 
-    def _step_out(self, turn: Turn) -> None:
+    def step_out(self, turn: Turn) -> None:
+        """A job waits no longer."""
         del self.places[bisect_left(self.places, turn.place)]
+
+    def _unlink(self, turn: Turn) -> None:
         if turn.behind is not None:
             turn.behind.ahead = turn.ahead
         else:
@@ -203,12 +207,7 @@ class FairQueue:
         """Let a job wait that costs so much work; or again, where it stood before it was served."""
         turn = self._served.pop(job, None)
         if turn is None:
-            turn = self._new_turn(need, (client, priority), _span(cost, weight, priority))
-            turn.line.charge(turn)
-            self._count += 1
-            turn.place = (turn.end, self._count, job)
-            if deadline is not None:
-                heappush(self._deadlines, (deadline, job))
+            turn = self._begin(job, need, (client, priority), _span(cost, weight, priority), deadline)
         else:  # what its attempt took is spent, and what the next one takes comes on top
             turn.returned = True
             turn.line.served -= 1
@@ -218,6 +217,21 @@ class FairQueue:
         if deadline is not None:
             heappush(turn.line.deadlines, (deadline, job))
         self._per_client[client] = self._per_client.get(client, 0) + 1
+
+    def pass_by(
+        self,
+        job: JobId,
+        need: Need,
+        client: ClientId,
+        *,
+        cost: int = 1,
+        weight: int = 1,
+        priority: str = "normal",
+        deadline: Instant | None = None,
+    ) -> None:
+        """A job comes and is served at once: as `push` and then `remove`, but it never waits."""
+        turn = self._begin(job, need, (client, priority), _span(cost, weight, priority), deadline)
+        self._serve(job, turn)
 
     def needs(self) -> tuple[Need, ...]:
         """What the waiting jobs need."""
@@ -270,9 +284,9 @@ class FairQueue:
 
     def remove(self, job: JobId) -> None:
         """A job is being served: it either comes back with `push` or leaves."""
-        turn = self._served[job] = self._step_out(job)
-        turn.line.served += 1
-        turn.line.serve(turn)
+        turn = self._step_out(job)
+        turn.line.step_out(turn)
+        self._serve(job, turn)
 
     def leave(self, job: JobId) -> None:
         """A job will not be back, whether it was served or waits. Who has not been served has spent nothing."""
@@ -307,11 +321,24 @@ class FairQueue:
                 due.append(turn.place)
         return [job for _, _, job in sorted(due, key=itemgetter(1), reverse=True)]
 
-    def _new_turn(self, need: Need, key: tuple[ClientId, str], span: int) -> Turn:
+    def _begin(
+        self, job: JobId, need: Need, key: tuple[ClientId, str], span: int, deadline: Instant | None
+    ) -> Turn:
         line = self._lines.get(need)
         if line is None:
             line = self._lines[need] = Line(need)
-        return Turn(line, line.flows.get(key) or Flow(key), span)
+        turn = Turn(line, line.flows.get(key) or Flow(key), span)
+        line.charge(turn)
+        self._count += 1
+        turn.place = (turn.end, self._count, job)
+        if deadline is not None:
+            heappush(self._deadlines, (deadline, job))
+        return turn
+
+    def _serve(self, job: JobId, turn: Turn) -> None:
+        self._served[job] = turn
+        turn.line.served += 1
+        turn.line.spend(turn)
 
     def _step_out(self, job: JobId) -> Turn:
         turn = self._waiting.pop(job)
