@@ -22,24 +22,29 @@ from shoal.errors import ShoalError
 
 LOOK_S = 1.0
 JOBS_MAX = 50
+#: Where those are asked who have to do with the chain.
+BANK = (("chain", "/health"), ("redeemer", "/payouts"))
 
 
 class Glance(Struct, frozen=True):
-    """What everybody said of themselves a moment ago; None for who did not answer."""
+    """What everybody said of themselves a moment ago; None for who did not answer, or is not there."""
 
     gateway: dict[str, Any] | None
     orchestrators: dict[str, Status | None]
     jobs: list[Job]
+    chain: Status | None = None
+    redeemer: Status | None = None
 
 
 def glance(network: Network) -> Glance:
     """Ask everybody."""
     buyer = Buyer(Client(network.gateway.url, timeout_s=LOOK_TIMEOUT_S))
     reports = {node.name: status(node) for node in network.of("orchestrator")}
+    bank = [next((status(node, route) for node in network.of(role)), None) for role, route in BANK]
     try:
-        return Glance(buyer.network(), reports, buyer.jobs(JOBS_MAX))
+        return Glance(buyer.network(), reports, buyer.jobs(JOBS_MAX), *bank)
     except ShoalError:
-        return Glance(None, reports, [])
+        return Glance(None, reports, [], *bank)
 
 
 async def keep_showing(network: Network, supervisor: Supervisor, told: asyncio.Event, page: Page) -> None:
@@ -77,6 +82,12 @@ def _about(node: Node, now: Glance) -> tuple[str, str, str]:
         return _gateway(now.gateway)
     if node.role == "orchestrator":
         return _orchestrator(now.orchestrators[node.name])
+    if node.role == "chain":
+        return (
+            ("ready", f"block {now.chain['block']:,}", "") if now.chain is not None else ("starting", "", "")
+        )
+    if node.role == "redeemer":
+        return _redeemer(now.redeemer)
     reports = [(name, report) for name, report in now.orchestrators.items() if name in node.orchestrators]
     return _worker(node, [(name, report) for name, report in reports if report is not None])
 
@@ -85,11 +96,20 @@ def _gateway(said: dict[str, Any] | None) -> tuple[str, str, str]:
     if said is None:
         return "starting", "", ""
     jobs, ledger = said["jobs"], said["ledger"]
-    return (
-        "ready",
-        f"{jobs['queued']} waiting, {jobs['running']} running",
-        f"charged {gwei(ledger['charged_wei'])}",
-    )
+    does = f"{jobs['queued']} waiting, {jobs['running']} running"
+    if tickets := sum(seller["payment"]["tickets_sent"] for seller in said["sellers"]):
+        does += f", {tickets:,} tickets sent"
+    return "ready", does, f"charged {gwei(ledger['charged_wei'])}"
+
+
+def _redeemer(said: Status | None) -> tuple[str, str, str]:
+    if said is None:
+        return "starting", "", ""
+    tickets = [
+        entry for entry in said["ended"] if entry["kind"] == "ticket" and entry["state"] == "confirmed"
+    ]
+    won_wei = sum(int(entry["wei"]) for entry in tickets)
+    return "ready", f"{len(tickets)} redeemed, {len(said['open'])} open", f"won {gwei(won_wei)}"
 
 
 def _orchestrator(said: Status | None) -> tuple[str, str, str]:

@@ -10,14 +10,14 @@ from shoal.errors import ShoalError, Unauthorized
 
 LOOK_TIMEOUT_S = 5.0
 
-#: An orchestrator's own report.
+#: A node's own report.
 Status: TypeAlias = dict[str, Json]
 
 
-def status(node: Node) -> Status | None:
-    """What an orchestrator says of itself, None if it does not answer."""
+def status(node: Node, route: str = "/status") -> Status | None:
+    """What a node says of itself to its operator, None if it does not answer."""
     try:
-        said = Client(node.url, timeout_s=LOOK_TIMEOUT_S).get("/status").json()
+        said = Client(node.url, timeout_s=LOOK_TIMEOUT_S).get(route).json()
     except ShoalError:
         return None
     return said if isinstance(said, dict) else None
