@@ -164,7 +164,7 @@ class Placement(Payments):
         self._say_demands(now)
 
     def first_slot(self, job: Job, now: Instant) -> Placed | None:
-        """A job that is about to be accepted, bound to a free slot; None if it has to wait: others may, for the same."""
+        """A job that is about to be accepted, bound to a free slot; None if it waits, as others may for the same."""
         if self.queue.waits_for(job.need) or self._demands:
             return None
         verdict = self._verdict(job, size_class(job.spec.units_max), now, {})
