@@ -24,7 +24,7 @@ from shoal.ids import NodeId
 from shoal.runtime.keys import SIGNATURE_BYTES, NodeKey, verify
 from shoal.wire.codec import Coder
 
-VERSION = 1
+VERSION = 2
 NONCE_BYTES = 32
 REASON_CHARACTERS_MAX = 300
 
