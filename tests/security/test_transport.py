@@ -139,7 +139,7 @@ class Stranger:
 
     async def prove(self, key: NodeKey, *, claims: NodeId | None = None, role: str = "worker") -> None:
         """Shake hands as `key`, whoever it claims to be; say nothing about how it ended."""
-        hello = Hello(1, role, claims or key.id, "boot", bytes(32))
+        hello = Hello(handshake.VERSION, role, claims or key.id, "boot", bytes(32))
         shake = Handshake(Side.DIALLER, key, hello, certificate=self.certificate())
         first = shake.begin()
         assert first is not None
@@ -372,7 +372,11 @@ def test_who_is_slow_is_let_go_however_often_it_pings(run: Run) -> None:
     async def scene() -> None:
         async with door(limits=HASTY) as (_, port):
             stranger = await Stranger.dial(port)
-            hello = frame(Kind.WHOLE, 0, handshake.encode(Hello(1, "worker", WORKER.id, "boot", bytes(32))))
+            hello = frame(
+                Kind.WHOLE,
+                0,
+                handshake.encode(Hello(handshake.VERSION, "worker", WORKER.id, "boot", bytes(32))),
+            )
             ended = asyncio.ensure_future(stranger.farewell())
             for place in range(len(hello) - 1):
                 stranger.outgoing.write(frame(Kind.PING, 0, b"") if place == 0 else hello[place - 1 : place])

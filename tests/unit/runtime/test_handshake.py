@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from shoal.errors import Refused, ShoalError, Untrusted
 from shoal.ids import NodeId
 from shoal.runtime.handshake import (
+    VERSION,
     Admit,
     Farewell,
     Handshake,
@@ -30,7 +31,9 @@ MALLORY = NodeKey((3).to_bytes(32))
 CERTIFICATE = bytes(range(32))
 
 
-def hello(key: NodeKey, *, role: str = "worker", nonce: bytes = b"\x00" * 32, version: int = 1) -> Hello:
+def hello(
+    key: NodeKey, *, role: str = "worker", nonce: bytes = b"\x00" * 32, version: int = VERSION
+) -> Hello:
     return Hello(version, role, key.id, "boot", nonce)
 
 
@@ -165,8 +168,8 @@ def test_two_nodes_with_one_key_are_refused() -> None:
 
 
 def test_another_version_is_refused_by_name() -> None:
-    with pytest.raises(Refused, match="version 2 of this protocol, we 1"):
-        meet(dialler(said=hello(WORKER, version=2)), listener())
+    with pytest.raises(Refused, match=f"version {VERSION - 1} of this protocol, we {VERSION}"):
+        meet(dialler(said=hello(WORKER, version=VERSION - 1)), listener())
 
 
 def test_admission_is_asked_once_the_id_is_proved() -> None:
@@ -206,8 +209,8 @@ def test_a_pinned_node_needs_no_admission() -> None:
         [encode(hello(WORKER, role="worker\n"))],
         [encode(hello(WORKER, role=""))],
         [encode(hello(WORKER, nonce=bytes(31)))],
-        [encode(Hello(1, "worker", "0x" + "A" * 40, "boot", bytes(32)))],
-        [encode(Hello(1, "worker", WORKER.id, "b" * 65, bytes(32)))],
+        [encode(Hello(VERSION, "worker", "0x" + "A" * 40, "boot", bytes(32)))],
+        [encode(Hello(VERSION, "worker", WORKER.id, "b" * 65, bytes(32)))],
         [encode(Proof(bytes(64)))],
         [b""],
         [b"GET / HTTP/1.1"],
