@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import gc
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,16 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(autouse=True)
+def clients_end_with_their_test() -> Iterator[None]:
+    """Let the garbage go here: the SDK closes its clients in a thread when they are collected.
+
+    If that happens while somebody else starts a thread, it waits for a lock that is held below it, for ever.
+    """
+    yield
+    gc.collect()
 
 
 @pytest.fixture
