@@ -70,9 +70,13 @@ class Receipts(Payouts):
         if len(self._sent) >= self.rules.receipts_max:
             self._sent, self._sent_before = {}, self._sent
 
-    def close_soon(self, lease: Leased, wei: Wei, share: Wei) -> None:
-        """Say to gateway and worker that a lease is paid for, with the others of this moment."""
-        self._closed.setdefault(lease.gateway, []).append(words.Closed(lease.job, lease.epoch, wei))
+    def close_soon(self, lease: Leased, share: Wei, wei: Wei | None) -> None:
+        """Say to worker and gateway that a lease is paid for, with the others of this moment.
+
+        None for a gateway that has not settled it: it would take that for the answer to its own word.
+        """
+        if wei is not None:
+            self._closed.setdefault(lease.gateway, []).append(words.Closed(lease.job, lease.epoch, wei))
         self._closed.setdefault(lease.worker, []).append(words.Closed(lease.job, lease.epoch, share))
         self.gather()
 
