@@ -404,6 +404,8 @@ class GatewayMachine(Placement):
 
     def _lapse(self, lease: Lease, now: Instant) -> None:
         job = self.jobs[JobId(lease.task)]
+        if job.owed and job.deadline <= now:
+            return  # its client has that, and it expires now: so it is charged
         if lease.epoch in (job.epoch, job.hedge):
             silent = words.Fault(Lost.code, f"{lease.holder} fell silent")
             self._fall(job, lease.epoch, silent, now, owed=job.owed)

@@ -19,9 +19,7 @@ class Relay:
         """With what was `acknowledged` before a restart: of what was sent by then nothing is known."""
         self._window_units_max = window_units_max
         self._acknowledged = acknowledged
-        #: How far the pieces that went on have come, at most.
-        self._sent = acknowledged + window_units_max
-        #: ... and how far those have come that went on since.
+        #: How far the pieces that went on have come; 0 while none has.
         self.passed = 0
         self._waiting: deque[Progress] = deque()
 
@@ -30,7 +28,7 @@ class Relay:
         if self._waiting or not self._may_go(piece):
             self._waiting.append(piece)
             return None
-        self._pass(piece)
+        self.passed = piece.units
         return piece
 
     def acknowledge(self, units: int) -> list[Progress]:
@@ -39,11 +37,8 @@ class Relay:
         freed = []
         while self._waiting and self._may_go(self._waiting[0]):
             freed.append(self._waiting.popleft())
-            self._pass(freed[-1])
+            self.passed = freed[-1].units
         return freed
-
-    def _pass(self, piece: Progress) -> None:
-        self._sent = self.passed = piece.units
 
     def _may_go(self, piece: Progress) -> bool:
         """Within the window; or beyond it where less is under way than is acknowledged at once.
@@ -52,4 +47,4 @@ class Relay:
         """
         if piece.units - self._acknowledged <= self._window_units_max or not piece.offset:
             return True
-        return self._sent - self._acknowledged < stride(self._window_units_max)
+        return 0 < self.passed < self._acknowledged + stride(self._window_units_max)

@@ -103,7 +103,7 @@ def test_a_gateway_that_speaks_after_its_time_may_pay_more_once(word: type, unit
         orchestrator.check()
         assert booked(orchestrator) == (Phase.EARNED, max(4, units))
     orchestrator.handle(Heard(G, words.Accept(JOB, 1, 10, PRICE.cost(10))), late)
-    assert booked(orchestrator)[1] == (units if units else 10)
+    assert booked(orchestrator)[1] == (units or 10)
 
 
 def test_what_a_seller_gives_up_itself_costs_nothing() -> None:
