@@ -55,7 +55,9 @@ BODY = encode_payload(Payload(b"{}"))
 ANSWER = encode_payload(Payload(b'"answer"'))
 SPEC = JobSpec("llm", "m", UNITS, stream=True)
 G_RULES = GatewayRules(fee_ppm=100_000, lease_ms=4_000, reconnect_ms=2_000)
-O_RULES = OrchestratorRules(prices={"llm": PRICE}, window_units_max=4, share_ppm=700_000, lease_ms=4_000)
+O_RULES = OrchestratorRules(
+    prices={"llm": PRICE}, window_units_max=4, share_ppm=700_000, lease_ms=4_000, heartbeat_ms=1_000
+)
 
 
 class Side:
@@ -211,6 +213,17 @@ class Deal:
             self.read()
         self.pass_on()
 
+    def acknowledge_and_die(self) -> None:
+        self.flow()
+        self.speak()
+        self.speak()
+        self.commit()
+        self.hear_orchestrator()
+        self.hear_orchestrator()
+        self.read()
+        self.hear_gateway()
+        self.kill_gateway()
+
     def cancel(self) -> None:
         self.buy(CancelAsked(JOB, ANNA))
 
@@ -305,6 +318,7 @@ STEPS: dict[str, Callable[[Deal], None]] = {
     "is too slow": lambda deal: deal.fail("expired"),
     "answer": Deal.answer,
     "spoil": Deal.spoil,
+    "acknowledge and die": Deal.acknowledge_and_die,
     "kill the gateway": Deal.kill_gateway,
     "kill the orchestrator": Deal.kill_orchestrator,
 }

@@ -313,27 +313,26 @@ class GatewayMachine(Placement):
             return
         job = self.jobs[word.job]
         ran_out = job.spec.stream and word.fault.code == Expired.code
-        booked = self._booked_unanswered(peer, job, word, ran_out, now)
+        self._heed_receipt(peer, job, word, now, ran_out=ran_out)
         if ran_out and job.deadline <= now:
             self._expire(job.id, now)
             self.place(now)
         else:
-            self._fall(job, word.epoch, word.fault, now, owed=job.owed if booked else 0)
+            self._fall(job, word.epoch, word.fault, now, owed=job.owed if ran_out else 0)
 
-    def _booked_unanswered(
-        self, peer: NodeId, job: Job, word: words.Failure, ran_out: bool, now: Instant
-    ) -> int:
-        """The units that an orchestrator has booked for an attempt without an answer: only if its time ran out."""
+    def _heed_receipt(
+        self, peer: NodeId, job: Job, word: words.Failure, now: Instant, *, ran_out: bool
+    ) -> None:
+        """Compare what an orchestrator has booked for an attempt without an answer: only where its time ran out."""
         receipt, terms = word.receipt, self._terms_of(job, word.epoch)
         units = receipt.units if receipt is not None and ran_out else 0
         if receipt is None or not self._is_signed(terms, receipt, units, NO_ANSWER, 0):
-            return 0
+            return
         if units > job.owed:
             why = f"it has booked {units} units of {job.id}, and {job.owed} were acknowledged"
             self.estrange(peer, why, now, wei=Wei(receipt.wei - terms.wei(job.owed)))
         else:
             self.reconcile(peer, receipt.credit, receipt.wei, now)
-        return units
 
     def _hear_settled(self, peer: NodeId, word: words.Settled, now: Instant) -> None:
         for closed in word.leases:
