@@ -85,6 +85,10 @@ class Payments(Books):
 
     # What is left
 
+    def conduct(self, gateway: NodeId) -> Conduct:
+        """What became of a gateway's answers since we started."""
+        return self._conducts.get(gateway) or Conduct()
+
     def remember(self, gateway: NodeId, wei: Wei, paid: Wei) -> None:
         """An answer at this price, or what was sent of one, was paid: all of it, in part, or not at all."""
         conduct = self._conducts.setdefault(gateway, Conduct())
