@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache, partial
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from msgspec.structs import replace
 
 from shoal.gateway.config import Rules as GatewayRules
+from shoal.gateway.events import CancelAsked, Consumed
 from shoal.gateway.machine import GatewayMachine
 from shoal.gateway.purse import Tendered
-from shoal.ids import NodeId
-from shoal.machine import Deliver, Effect, Send
+from shoal.ids import JobId, NodeId
+from shoal.machine import Deliver, Effect, Heard, Send
 from shoal.money.payer import Payer
 from shoal.money.wei import Wei
 from shoal.orchestrator.config import Rules as OrchestratorRules
@@ -26,6 +27,8 @@ from shoal.sim.prepaid import PaidOrchestrator, PayingGateway, key_of
 from shoal.sim.world import Faults, Plan, World
 from shoal.units import SECOND_MS, Instant
 from shoal.wire import words
+from shoal.work.lifecycle import LEASED, Job
+from shoal.work.stream import stride
 from shoal.work.task import Earned, Leased
 
 SEEDS = range(4)
@@ -48,7 +51,9 @@ class Bazaar(World):
         gateway: MakeGateway | None = None,
         orchestrator: MakeOrchestrator | None = None,
         jobs: int = 60,
+        window_units: int | None = None,
     ) -> None:
+        self.window_units = window_units
         self.bad_gateway, self.bad_orchestrator = gateway, orchestrator
         super().__init__(seed, Plan(jobs=jobs, faults=Faults(), prepaid=True))
 
@@ -75,6 +80,10 @@ class Hall(Economy):
         node = super().orchestrator(n, rules, rng)
         node.payee_rules = self.stakes.payee
         node.orchestrator_rules = replace(node.orchestrator_rules, trusted=())
+        if self._world.window_units is not None:
+            node.orchestrator_rules = replace(
+                node.orchestrator_rules, window_units_max=self._world.window_units
+            )
         make = self._world.bad_orchestrator
         if make is not None and n == 0:
             node.machine = partial(make, node)  # type: ignore[method-assign]
@@ -145,6 +154,108 @@ class NeverAccepts(GatewayMachine):
                 super().emit(Deliver(effect.key, effect.peer, words.Cancel(word.job, word.epoch)))
             else:
                 super().emit(effect)
+
+
+class ReadsForNothing(GatewayMachine):
+    """Acknowledges every stream, so that more of it comes; ends it when it has seen enough, and then owes nothing."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        #: How far it has read each attempt, and those whose whole answers it got.
+        self.read: dict[tuple[str, int], int] = {}
+        self.whole: set[tuple[str, int]] = set()
+
+    def emit(self, *effects: Effect) -> None:
+        for effect in effects:
+            if isinstance(effect, Deliver) and isinstance(word := effect.word, words.Cancel | words.Accept):
+                unpaid = Deliver(effect.key, effect.peer, words.Cancel(word.job, word.epoch))
+                super().emit(unpaid if self.jobs[word.job].spec.stream else effect)
+            else:
+                super().emit(effect)
+
+    def _reads(self, event: Heard, now: Instant) -> None:
+        word = event.word
+        if isinstance(word, words.Progress) and word.text:
+            before = self.read.get((word.job, word.epoch), 0)
+            self.read[word.job, word.epoch] = max(before, word.units)
+        if isinstance(word, words.Result):
+            self.whole.add((word.job, word.epoch))
+        super()._on_heard(event, now)
+
+    def _has_enough(self, event: Consumed, now: Instant) -> None:
+        super()._on_consumed(event, now)
+        job = self.jobs[event.job]
+        if job.phase is LEASED and event.units > 2 * WINDOW:
+            self.break_off(job, now)
+
+    def break_off(self, job: Job, now: Instant) -> None:
+        """End an attempt, for whatever reason."""
+
+    handlers: ClassVar[Any] = {**GatewayMachine.handlers, Heard: _reads, Consumed: _has_enough}
+
+
+class CancelsForNothing(ReadsForNothing):
+    """Its client does not want more."""
+
+    def break_off(self, job: Job, now: Instant) -> None:
+        self._on_cancel_asked(CancelAsked(job.id, job.client), now)
+
+
+class ExpiresForNothing(ReadsForNothing):
+    """Time has run out."""
+
+    def break_off(self, job: Job, now: Instant) -> None:
+        self._expire(job.id, now)
+
+
+class FindsThemSilent(ReadsForNothing):
+    """Its seller has fallen silent: so it asks the next one."""
+
+    def break_off(self, job: Job, now: Instant) -> None:
+        self._lapse(self.leases[job.id], now)
+
+
+class RefusesForNothing(ReadsForNothing):
+    """The answer will be no good."""
+
+    def break_off(self, job: Job, now: Instant) -> None:
+        self._fall(job, job.epoch, words.Fault("refused", "no good"), now)
+
+
+#: What may be under way unacknowledged where somebody reads for nothing: no piece is larger.
+WINDOW = 4
+READERS: tuple[type[ReadsForNothing], ...] = (
+    CancelsForNothing,
+    ExpiresForNothing,
+    FindsThemSilent,
+    RefusesForNothing,
+)
+
+
+@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_who_reads_for_nothing_has_no_more_than_the_window(seed: int, kind: type[ReadsForNothing]) -> None:
+    """Of each attempt; and of all together no more than it pays for, beyond a few answers."""
+    world = Bazaar(seed, gateway=bad_gateway(kind), jobs=100, window_units=WINDOW)
+    world.run()
+    booked = {
+        (fact.job, fact.epoch): fact.units for node in world.orchestrators for fact in facts(node, Earned)
+    }
+    broken_off = 0
+    for gateway in world.gateways:
+        reader = gateway.state
+        assert isinstance(reader, ReadsForNothing)
+        for attempt, read in reader.read.items():
+            if attempt not in reader.whole:
+                units = min(read, reader.jobs[JobId(attempt[0])].spec.units_max)  # those beyond it are free
+                assert units - booked.get(attempt, 0) <= WINDOW + stride(WINDOW) - 1
+                broken_off += booked.get(attempt, 0) > WINDOW
+        for node in world.orchestrators:
+            most = node.orchestrator_rules.prices["llm"].cost(24)
+            conduct = node.state.conduct(gateway.name)
+            answers = node.orchestrator_rules.unpaid_answers_max + IN_FLIGHT
+            assert conduct.unpaid_wei <= conduct.paid_wei + answers * most
+    assert broken_off
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -40,7 +40,7 @@ class Row(Struct, frozen=True, kw_only=True):
     worker: str
     orchestrator_wei: int
     worker_wei: int
-    #: What attempts earned that gave no answer: nothing, if all is well.
+    #: What attempts earned that broke off and were tried again: nothing, if all is well.
     failed_attempts_wei: int
 
 
@@ -52,7 +52,14 @@ class Sums(Struct, frozen=True, kw_only=True):
     own_wei: int
     worker_wei: int
     fees_wei: int
+    #: What the gateway paid for streams that broke off, and charged nobody for.
+    spilt_wei: int
     holds_wei: int
+
+    @property
+    def paid_wei(self) -> int:
+        """All that the gateway paid, whoever bears it."""
+        return self.charged_wei + self.spilt_wei
 
 
 class Books(Struct, frozen=True):
@@ -70,6 +77,7 @@ class Books(Struct, frozen=True):
             own_wei=sum(report["own_wei"] for report in reports),
             worker_wei=sum(report["worker_wei"] for report in reports),
             fees_wei=self.gateway["fees_wei"],
+            spilt_wei=self.gateway["spilt_wei"],
             holds_wei=self.gateway["holds_wei"] + sum(report["holds_wei"] for report in reports),
         )
 
@@ -103,11 +111,11 @@ def differences(books: Books, rows: list[Row]) -> list[str]:
         _differ(
             "charged by the gateway", sums.charged_wei, "charged for the jobs", _sum(rows, "charged_wei")
         ),
-        _differ("charged", sums.charged_wei, "earned and fees", sums.earned_wei + sums.fees_wei),
+        _differ("charged and spilt", sums.paid_wei, "earned and fees", sums.earned_wei + sums.fees_wei),
         _differ("earned", sums.earned_wei, "kept and shares of workers", sums.own_wei + sums.worker_wei),
         _differ("shares of workers", sums.worker_wei, "shares by job", _sum(rows, "worker_wei")),
         _differ("kept", sums.own_wei, "kept by job", _sum(rows, "orchestrator_wei")),
-        _differ("earned by failed attempts", _sum(rows, "failed_attempts_wei"), "nothing", 0),
+        _differ("earned by failed attempts", _sum(rows, "failed_attempts_wei"), "spilt", sums.spilt_wei),
         _differ("still held", sums.holds_wei, "nothing", 0),
     ]
     found += [
@@ -124,7 +132,7 @@ async def settled(network: Network) -> Books:
     while True:
         books = await asyncio.to_thread(read_books, network)
         sums = books.sums()
-        if not sums.holds_wei and sums.charged_wei == sums.earned_wei + sums.fees_wei:
+        if not sums.holds_wei and sums.paid_wei == sums.earned_wei + sums.fees_wei:
             return books
         if loop.time() > until:
             return books

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from shoal.errors import Failed, NotFound
 from shoal.gateway.machine import GatewayMachine
-from shoal.gateway.settlement import FEES, seller, tickets_to
+from shoal.gateway.settlement import FEES, SPILT, seller, tickets_to
 from shoal.ids import JobId, NodeId
 from shoal.money.wei import Price
 from shoal.runtime.door import Headers, Reply, encode, error_value
@@ -260,6 +260,7 @@ def network_value(machine: GatewayMachine) -> dict[str, Any]:
             "earned_wei": sum(earned.values()),
             "earned_by_orchestrator_wei": earned,
             "fees_wei": balances.get(FEES, 0),
+            "spilt_wei": -balances.get(SPILT, 0),
             "tickets_wei": sum(balances.get(tickets_to(node), 0) for node in earned),
             "lost_wei": sum(purse.lost(node) for node in earned),
             "holds_wei": sum(hold.wei for hold in machine.ledger.holds.values()),

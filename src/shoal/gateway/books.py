@@ -20,7 +20,7 @@ from shoal.gateway.accounts import State as AccountsState
 from shoal.gateway.config import Rules
 from shoal.gateway.events import Notice
 from shoal.gateway.purse import Booked, Estranged, Forgiven, Purse, PurseState, Tendered
-from shoal.gateway.settlement import account, credits, order_key, settlement, settlement_key
+from shoal.gateway.settlement import SPILT, account, credits, order_key, seller, settlement, settlement_key
 from shoal.ids import ClientId, JobId, NodeId
 from shoal.machine import Deliver, Event, Machine, Quarantined, Retire
 from shoal.money.ledger import Book, Ledger
@@ -36,6 +36,7 @@ from shoal.work.lifecycle import (
     QUEUED,
     Abandoned,
     Accepted,
+    Acknowledged,
     Answered,
     Bound,
     Fallen,
@@ -50,7 +51,7 @@ from shoal.work.lifecycle import (
 from shoal.work.queue import FairQueue
 from shoal.work.stream import Stream
 
-JobFact = Placed | Hedged | Fallen | Returned | Answered | Withdrawn | Abandoned | Quarantined
+JobFact = Placed | Hedged | Fallen | Acknowledged | Returned | Answered | Withdrawn | Abandoned | Quarantined
 
 
 class State(Struct, frozen=True):
@@ -73,6 +74,7 @@ class Books(Machine[State]):
         *(Accepted, Placed, Hedged, Fallen, Returned, Answered, Abandoned, Withdrawn, Quarantined),
         *(Tendered, Booked, Estranged, Forgiven),
         *ACCOUNT_FACTS,
+        Acknowledged,
     )
     state = State
 
@@ -144,8 +146,13 @@ class Books(Machine[State]):
         self._settle(job, fact.epoch)
         self.emit(Notice(job.id))
 
+    def _acknowledged(self, fact: Acknowledged, now: Instant) -> None:
+        self.jobs[fact.job] = self._moved(fact, now)
+
     def _returned(self, fact: Returned, now: Instant) -> None:
         job = self.jobs[fact.job] = self._moved(fact, now)
+        if fact.wei:
+            self.ledger.transfer(SPILT, {seller(job.orchestrator): fact.wei})
         self._close_leases(job)
         self._push(job)
         self.emit(Notice(job.id))
@@ -166,7 +173,7 @@ class Books(Machine[State]):
 
     def _abandoned(self, fact: Abandoned | Quarantined, now: Instant) -> None:
         job = self._moved(fact, now)
-        self.ledger.void(job.id)
+        self.ledger.post(job.id, credits(job.orchestrator, job.wei, job.fee))
         self.accounts.ended(job, now)
         self._leave(job)
 
@@ -331,6 +338,7 @@ class Books(Machine[State]):
         Placed: _placed,
         Hedged: _hedged,
         Fallen: _fallen,
+        Acknowledged: _acknowledged,
         Returned: _returned,
         Answered: _answered,
         Withdrawn: _withdrawn,

@@ -2,7 +2,7 @@
 
 Every accepted job reaches one end. A job is bound to an orchestrator only when
 that one has a free slot; an answer counts only under the live lease's epoch;
-money moves only with an accepted answer, or for acknowledged units of a stream.
+money moves only with an accepted answer, or for the units of a stream that its client has.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from msgspec.structs import replace
 
-from shoal.errors import Failed, Lost, Refused, Untrusted
+from shoal.errors import Expired, Failed, Lost, Refused, Untrusted
 from shoal.errors import Quarantined as QuarantinedError
 from shoal.gateway.accounts import AccountAsked, Accounts, Decided
 from shoal.gateway.config import Rules
@@ -58,6 +58,7 @@ from shoal.work.lifecycle import (
     LEASED,
     Abandoned,
     Accepted,
+    Acknowledged,
     Answered,
     Fallen,
     Job,
@@ -68,7 +69,7 @@ from shoal.work.lifecycle import (
 )
 from shoal.work.receipt import NO_ANSWER, Terms
 from shoal.work.seal import signed_bytes
-from shoal.work.stream import Stream
+from shoal.work.stream import Stream, stride
 
 #: Tells whether a node signed these bytes.
 Verify = Callable[[NodeId, bytes, bytes], bool]
@@ -95,6 +96,8 @@ class GatewayMachine(Placement):
         if accounts is not None:
             self.accounts = accounts
         self._verify = verify
+        #: So much of a stream is acknowledged at once, by what its orchestrator lets be under way.
+        self._strides: dict[NodeId, int] = {}
 
     # What the doors may ask
 
@@ -181,19 +184,28 @@ class GatewayMachine(Placement):
             raise Untrusted(f"{event.client} asked to cancel {event.job}, which is not its own")
         if job.phase in ENDED:
             return
-        units = 0
-        if job.phase is LEASED and job.id in self.streams:
-            units = min(self.streams[job.id].acknowledged(job.epoch), job.spec.units_max)
-        wei = job.price.cost(units)
-        self.decide(Withdrawn(job.id, job.epoch, units, wei, part(wei, self.rules.fee_ppm)), now)
+        self.decide(Withdrawn(job.id, job.epoch, *self._received(job)), now)
         self.place(now)
+
+    def _received(self, job: Job) -> tuple[int, Wei, Wei]:
+        """What the client has of the running attempt, and is charged for: units, wei and our fee."""
+        units = job.owed
+        if job.phase is LEASED and job.id in self.streams:
+            units = max(units, min(self.streams[job.id].acknowledged(job.epoch), job.spec.units_max))
+        wei = job.price.cost(units)
+        return units, wei, part(wei, self.rules.fee_ppm)
 
     def _on_consumed(self, event: Consumed, now: Instant) -> None:
         job = self.jobs.get(event.job)
         if job is not None and job.phase is LEASED:
             stream = self.stream(job.id)
             stream.consume(event.units)
-            units = stream.acknowledged(job.epoch)
+            self._acknowledge(job, stream.acknowledged(job.epoch), now)
+
+    def _acknowledge(self, job: Job, units: int, now: Instant) -> None:
+        """The client has so many units of an attempt: once it is worth a word, we owe them, and say so."""
+        if units - job.acknowledged >= self._strides.get(job.orchestrator, 1):
+            self.decide(Acknowledged(job.id, job.epoch, units), now)
             self.emit(Send(job.orchestrator, words.Acknowledge(job.id, job.epoch, units)))
 
     def _on_tickets_signed(self, event: TicketsSigned, now: Instant) -> None:
@@ -207,6 +219,9 @@ class GatewayMachine(Placement):
         held = tuple(words.Held(JobId(lease.task), lease.epoch) for _, lease in self.leased_to(event.peer))
         if held:  # that one has failed may have been said while nobody was here
             self.emit(Send(event.peer, words.Heartbeat(held)))
+        for job in [self.jobs[lease.job] for lease in held]:
+            if job.acknowledged:  # and that may have been lost with the last connection
+                self.emit(Send(event.peer, words.Acknowledge(job.id, job.epoch, job.acknowledged)))
 
     def _on_disconnected(self, event: Disconnected, now: Instant) -> None:
         self.sellers.disconnect(event.peer)
@@ -222,6 +237,7 @@ class GatewayMachine(Placement):
 
     def _hear_capacity(self, peer: NodeId, word: words.Capacity, now: Instant) -> None:
         self.wants_payment(peer, word.prepaid)
+        self._strides[peer] = stride(word.window_units)
         self.sellers.quote(peer, word.quotes, word.region, now)
         self.place(now)
 
@@ -243,7 +259,7 @@ class GatewayMachine(Placement):
         if news:
             self.emit(Streamed(word.job, len(stream.text) - len(news), news, stream.units))
         elif (units := stream.acknowledged(word.epoch)) > before:
-            self.emit(Send(peer, words.Acknowledge(word.job, word.epoch, units)))
+            self._acknowledge(self.jobs[word.job], units, now)
         elif not word.text:
             self.emit(Notice(word.job))
 
@@ -254,10 +270,10 @@ class GatewayMachine(Placement):
         job = self.jobs[word.job]
         receipt = word.receipt
         if receipt is None or not self._believes(job, word, receipt):
-            self._fall(job, word.epoch, words.Fault(Failed.code, MISFIT), now)
+            self._fall(job, word.epoch, words.Fault(Failed.code, MISFIT), now, owed=job.owed)
             return
         if not is_whole(word.body, names_files=bool(PIPELINES[job.spec.pipeline].answers)):
-            self._fall(job, word.epoch, words.Fault(Failed.code, IN_PIECES), now)
+            self._fall(job, word.epoch, words.Fault(Failed.code, IN_PIECES), now, owed=job.owed)
             return
         self.reconcile(peer, receipt.credit, receipt.wei, now)
         took_ms = now - job.attempt(word.epoch).placed_at
@@ -295,10 +311,28 @@ class GatewayMachine(Placement):
     def _hear_failure(self, peer: NodeId, word: words.Failure, now: Instant) -> None:
         if self.live(word.job, word.epoch, peer) is None:
             return
-        job, receipt = self.jobs[word.job], word.receipt
-        if receipt is not None and self._is_signed(self._terms_of(job, word.epoch), receipt, 0, NO_ANSWER, 0):
-            self.reconcile(peer, receipt.credit, Wei(0), now)
-        self._fall(job, word.epoch, word.fault, now)
+        job = self.jobs[word.job]
+        ran_out = job.spec.stream and word.fault.code == Expired.code
+        self._heed_receipt(peer, job, word, now, ran_out=ran_out)
+        if ran_out and job.deadline <= now:
+            self._expire(job.id, now)
+            self.place(now)
+        else:
+            self._fall(job, word.epoch, word.fault, now, owed=job.owed if ran_out else 0)
+
+    def _heed_receipt(
+        self, peer: NodeId, job: Job, word: words.Failure, now: Instant, *, ran_out: bool
+    ) -> None:
+        """Compare what an orchestrator has booked for an attempt without an answer: only where its time ran out."""
+        receipt, terms = word.receipt, self._terms_of(job, word.epoch)
+        units = receipt.units if receipt is not None and ran_out else 0
+        if receipt is None or not self._is_signed(terms, receipt, units, NO_ANSWER, 0):
+            return
+        if units > job.owed:
+            why = f"it has booked {units} units of {job.id}, and {job.owed} were acknowledged"
+            self.estrange(peer, why, now, wei=Wei(receipt.wei - terms.wei(job.owed)))
+        else:
+            self.reconcile(peer, receipt.credit, receipt.wei, now)
 
     def _hear_settled(self, peer: NodeId, word: words.Settled, now: Instant) -> None:
         for closed in word.leases:
@@ -307,23 +341,24 @@ class GatewayMachine(Placement):
     def _compare(self, peer: NodeId, closed: words.Closed) -> None:
         """A settlement has been heard: see that it is booked there as it is here."""
         self.emit(Retire(settlement_key(peer, closed.job, closed.epoch)))
-        job = self.jobs.get(closed.job)
-        if job is None or job.phase not in ENDED or (job.orchestrator, job.epoch) != (peer, closed.epoch):
-            return
-        if closed.wei != job.wei:
+        paid = self._settlement(peer, closed.job, closed.epoch)
+        if paid is not None and closed.wei != paid.wei:
             self.emit(
                 Alarm(
-                    f"{peer} booked {closed.wei} wei for {job.id}, and {job.wei} were paid: its books differ"
+                    f"{peer} booked {closed.wei} wei for {closed.job}, and {paid.wei} were paid: its books differ"
                 )
             )
 
-    def _refuse_late(self, peer: NodeId, job_id: JobId, epoch: int) -> None:
+    def _settlement(self, peer: NodeId, job_id: JobId, epoch: int) -> words.Accept | words.Cancel | None:
+        """What an orchestrator is told of the end of its attempt; None if it runs, or there was none."""
         job = self.jobs.get(job_id)
-        if job is not None and job.phase in ENDED and (job.orchestrator, job.epoch) == (peer, epoch):
-            # The outbox has said so before; but a large order may be overtaken by its own settlement.
-            self.emit(Send(peer, settlement(job, epoch)))
-        else:
-            self.emit(Send(peer, words.Cancel(job_id, epoch)))
+        if job is None or not 0 < epoch < job.next_epoch or job.attempt(epoch).orchestrator != peer:
+            return None
+        return settlement(job, epoch) if self.live(job_id, epoch, peer) is None else None
+
+    def _refuse_late(self, peer: NodeId, job_id: JobId, epoch: int) -> None:
+        # The outbox has said so before; but a large order may be overtaken by its own settlement.
+        self.emit(Send(peer, self._settlement(peer, job_id, epoch) or words.Cancel(job_id, epoch)))
 
     def _renew(self, peer: NodeId, held: words.Held, now: Instant) -> bool:
         leases = self.live(held.job, held.epoch, peer)
@@ -333,8 +368,11 @@ class GatewayMachine(Placement):
         leases.until(held.job, max(leases[held.job].until, later(now, self.rules.lease_ms)))
         return True
 
-    def _fall(self, job: Job, epoch: int, fault: words.Fault, now: Instant) -> None:
-        """An attempt has failed: let the other one go on, or the job wait again, or give it up."""
+    def _fall(self, job: Job, epoch: int, fault: words.Fault, now: Instant, *, owed: int = 0) -> None:
+        """An attempt has failed: let the other one go on, or the job wait again, or give it up.
+
+        Unless it said itself that it failed, its orchestrator is `owed` what was acknowledged.
+        """
         peer = job.attempt(epoch).orchestrator
         if not began(fault):
             self.sellers.turned_away(peer, job.need, now)
@@ -343,7 +381,8 @@ class GatewayMachine(Placement):
         if job.hedge:
             self.decide(Fallen(job.id, epoch, fault, counts(fault)), now)
         else:
-            self.decide(Returned(job.id, epoch, fault, counts(fault)), now)
+            wei = job.price.cost(owed)
+            self.decide(Returned(job.id, epoch, fault, counts(fault), owed, wei), now)
             job = self.jobs[job.id]
             tried = job.failures >= self.rules.attempts_max or len(job.attempts) >= self.rules.tries_max
             if tried or not retryable(fault):
@@ -364,11 +403,15 @@ class GatewayMachine(Placement):
 
     def _lapse(self, lease: Lease, now: Instant) -> None:
         job = self.jobs[JobId(lease.task)]
+        if job.owed and job.deadline <= now:
+            return  # its client has that, and it expires now: so it is charged
         if lease.epoch in (job.epoch, job.hedge):
-            self._fall(job, lease.epoch, words.Fault(Lost.code, f"{lease.holder} fell silent"), now)
+            silent = words.Fault(Lost.code, f"{lease.holder} fell silent")
+            self._fall(job, lease.epoch, silent, now, owed=job.owed)
 
     def _expire(self, job_id: JobId, now: Instant) -> None:
-        self.decide(Abandoned(job_id, expired(self.jobs[job_id])), now)
+        job = self.jobs[job_id]
+        self.decide(Abandoned(job_id, expired(job), *self._received(job)), now)
 
     def _on_restarted(self, event: Restarted, now: Instant) -> None:
         """Nobody is judged by our own absence: every lease gets two leases' grace."""

@@ -172,9 +172,9 @@ class Payments(Books):
         if now < later(since, self.rules.differ_ms) or node in self.purse.estranged:
             return
         cause = f"it says that our credit is {said} wei, and by our books that is {differs} wei too little"
-        self._part(node, cause, now, wei=differs)
+        self.estrange(node, cause, now, wei=differs)
 
-    def _part(self, node: NodeId, cause: str, now: Instant, *, wei: Wei = Wei(0)) -> None:
+    def estrange(self, node: NodeId, cause: str, now: Instant, *, wei: Wei = Wei(0)) -> None:
         """Deal with an orchestrator no more. What it got of us is lost, and stays in the books."""
         if node in self.purse.estranged:
             return
@@ -265,7 +265,9 @@ class Payments(Books):
         why = word.fault.message if word.fault is not None else "it does not say why"
         self.emit(Alarm(f"{peer} has booked {word.wei} of {sent} wei that we paid: {why}"))
         if self.purse.is_lossy(peer):
-            self._part(peer, f"it has not booked {self.purse.lost(peer)} wei of our tickets; now {why}", now)
+            self.estrange(
+                peer, f"it has not booked {self.purse.lost(peer)} wei of our tickets; now {why}", now
+            )
         else:
             self.pay(peer, now)
 

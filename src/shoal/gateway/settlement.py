@@ -11,6 +11,8 @@ from shoal.wire.words import Accept, Cancel
 from shoal.work.lifecycle import DONE, Job
 
 FEES = "fees"
+#: What was paid for streams that broke off and began anew elsewhere: the client is charged once, the rest is ours.
+SPILT = "spilt"
 
 
 def account(client: ClientId) -> str:
@@ -39,12 +41,14 @@ def credits(orchestrator: NodeId, wei: Wei, fee: Wei) -> dict[str, Wei]:
 
 
 def settlement(job: Job, epoch: int) -> Accept | Cancel:
-    """What the orchestrator of an attempt is told about its end: only the attempt that counts is paid."""
+    """What the orchestrator of an attempt is told about its end: one answer is paid, and what was owed without one."""
+    attempt = job.attempt(epoch)
+    unanswered = Cancel(job.id, epoch, attempt.units, attempt.wei)
     if epoch != job.epoch:
-        return Cancel(job.id, epoch)
+        return unanswered
     if job.phase is DONE:
         return Accept(job.id, epoch, job.units, job.wei)
-    return Cancel(job.id, epoch, job.units, job.wei)
+    return unanswered
 
 
 def order_key(orchestrator: NodeId, job: JobId, epoch: int) -> str:

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from shoal.errors import Broken
+from shoal.errors import Broken, Cancelled, Expired
 from shoal.ids import NodeId
 from shoal.machine import Event, Machine, Quarantined
 from shoal.money.ledger import Book, Ledger
@@ -26,9 +26,11 @@ from shoal.orchestrator.relay import Relay
 from shoal.orchestrator.till import TICKETS, Paid, Till, TillState
 from shoal.units import Instant, later
 from shoal.work.lease import Lease, Leases
-from shoal.work.task import EARNED, LEASED, Earned, Leased, Released, Task, task_id
+from shoal.work.task import LEASED, Acknowledged, Earned, Leased, Released, Task, task_id
 
 OWN = "own"
+#: How streams end that nobody here broke off.
+UNFINISHED = (Cancelled.code, Expired.code)
 
 
 class State(Struct, frozen=True):
@@ -45,7 +47,10 @@ class State(Struct, frozen=True):
 class Books(Machine[State]):
     """All tasks with their leases and holds."""
 
-    facts = (Leased, Earned, Released, Quarantined, Paid, WinnerSettled, PayoutPlanned, PayoutEnded)
+    facts = (
+        *(Leased, Earned, Released, Quarantined, Paid, WinnerSettled, PayoutPlanned, PayoutEnded),
+        Acknowledged,
+    )
     state = State
 
     def __init__(self, rules: Rules, payee: Payee | None = None) -> None:
@@ -84,17 +89,22 @@ class Books(Machine[State]):
         self.leases.grant(Lease(name, lease.epoch, lease.worker, need, until))
         self.holdings.add(lease.gateway, need)
 
+    def _acknowledged(self, fact: Acknowledged, now: Instant) -> None:
+        name = task_id(fact.job, fact.epoch)
+        self.tasks[name] = self.tasks[name].move(fact, now)
+
     def _earned(self, fact: Earned, now: Instant) -> None:
         name = task_id(fact.job, fact.epoch)
         task = self.tasks[name]
         moved = task.move(fact, now)
-        credits = {OWN: Wei(fact.wei - fact.share), wages(task.lease.worker): fact.share}
+        wei, share = Wei(fact.wei - task.wei), Wei(fact.share - task.share)
+        credits = {OWN: Wei(wei - share), wages(task.lease.worker): share}
         if task.phase is LEASED:
             self.ledger.post(name, credits)
         else:
             self.ledger.transfer(account(fact.gateway), credits)
-            self.makes_good(fact.gateway, fact.wei)
-        if fact.share:
+            self.makes_good(fact.gateway, wei)
+        if share:
             self.payroll.credit(task.lease.worker, task.lease.payout, now)
         self._end(name, task, moved)
 
@@ -123,10 +133,12 @@ class Books(Machine[State]):
     def _end(self, name: str, was: Task, task: Task) -> None:
         self.tasks[name] = task
         self.leases.end(name)
-        self._relays.pop(name, None)
+        relay = self._relays.pop(name, None)
         wei = self._unanswer(name, was.lease.gateway)
+        if not wei and relay is not None and (task.fault is None or task.fault.code in UNFINISHED):
+            wei = task.lease.price.cost(min(relay.passed, task.lease.spec.units_max))
         if wei:
-            self.remember(was.lease.gateway, wei, paid=task.phase is EARNED)
+            self.remember(was.lease.gateway, wei, task.wei)
         if was.phase is LEASED:
             self.holdings.remove(task.lease.gateway, task.need)
             self._ended.append(name)
@@ -152,11 +164,11 @@ class Books(Machine[State]):
             lease = self.leases[name]
             self.leases.until(name, max(lease.until, later(now, self.rules.reconnect_ms)))
 
-    def remember(self, gateway: NodeId, wei: Wei, *, paid: bool) -> None:
-        """An answer was paid, or came to nothing."""
+    def remember(self, gateway: NodeId, wei: Wei, paid: Wei) -> None:
+        """An answer at this price, or what was sent of one, was paid: all of it, in part, or not at all."""
 
     def makes_good(self, gateway: NodeId, wei: Wei) -> None:
-        """An answer is paid after all."""
+        """So much is paid after all."""
 
     # The host
 
@@ -197,6 +209,7 @@ class Books(Machine[State]):
 
     fact_handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
         Leased: _leased,
+        Acknowledged: _acknowledged,
         Earned: _earned,
         Released: _released,
         Quarantined: _quarantined,

@@ -67,8 +67,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     account_ms_min: int = SECOND_MS
     #: So many receipts at least are remembered for workers who ask for one, and twice as many at most.
     receipts_max: Annotated[int, Meta(ge=1)] = 1_000
-    #: So many answers may come to nothing (a second attempt was quicker, say); beyond that a gateway that pays ahead
-    #: gets no more jobs while it has not paid for more than it left unpaid.
+    #: So many answers, streams that were not heard to the end included, may not be paid in full (a second attempt was
+    #: quicker, say); beyond that a gateway that pays ahead gets no more jobs while less of them is paid than is not.
     unpaid_answers_max: Annotated[int, Meta(ge=0)] = 10
     #: What one ticket is worth, at least and at most; between them it is up to the gateway.
     ticket_ev_wei_min: Wei = Wei(1)

@@ -33,10 +33,9 @@ from shoal.money.wei import WEI_MAX, Wei, part
 from shoal.orchestrator.config import Rules
 from shoal.orchestrator.news import News
 from shoal.orchestrator.payouts import Sign
-from shoal.orchestrator.receipts import Receipts
-from shoal.orchestrator.relay import Relay
 from shoal.orchestrator.roster import Roster
 from shoal.orchestrator.shares import Shares
+from shoal.orchestrator.streams import Streams
 from shoal.policy.affinity import Homes
 from shoal.policy.selection import own_policies, policy
 from shoal.policy.views import Wish, size_class
@@ -46,7 +45,7 @@ from shoal.wire.codec import units_wanted
 from shoal.wire.pipelines import PIPELINES
 from shoal.work.queue import Need
 from shoal.work.receipt import NO_ANSWER
-from shoal.work.task import EARNED, LEASED, RELEASED, Earned, Leased, Released, Task, task_id
+from shoal.work.task import EARNED, LEASED, Earned, Leased, Released, Task, task_id
 
 #: Faults that speak against the worker; the others are the job's, the gateway's, or nobody's.
 BLAMED = frozenset((Failed.code, Lost.code))
@@ -54,7 +53,7 @@ BLAMED = frozenset((Failed.code, Lost.code))
 EPOCHS_MAX = 8
 
 
-class OrchestratorMachine(Receipts):
+class OrchestratorMachine(Streams):
     """Decides over the books, by what it knows of its workers."""
 
     def __init__(self, rules: Rules, *, node: NodeId, sign: Sign, payee: Payee | None = None) -> None:
@@ -129,7 +128,7 @@ class OrchestratorMachine(Receipts):
             )
             for need, slots in self.roster.slots()
         )
-        return words.Capacity(quotes, self.rules.region, self.prepaid(gateway))
+        return words.Capacity(quotes, self.rules.region, self.prepaid(gateway), self.rules.window_units_max)
 
     def _contended(self, need: Need) -> bool:
         """True if a gateway waits for this, and is not the only one here."""
@@ -246,22 +245,22 @@ class OrchestratorMachine(Receipts):
         lease = task.lease
         if task.phase is LEASED:
             self.emit(Send(lease.gateway, words.Lease(lease.job, lease.epoch, lease.worker)))
-        elif task.phase is RELEASED:
-            assert task.fault is not None
+        elif task.fault is not None:  # released, or the gateway has yet to say what it pays
             self.emit(Send(lease.gateway, words.Failure(lease.job, lease.epoch, task.fault)))
         else:
             self.emit(Send(lease.gateway, words.Settled.of(lease.job, lease.epoch, task.wei)))
 
     def _hear_accept(self, peer: NodeId, word: words.Accept, now: Instant) -> None:
         if (task := self._to_settle(peer, word)) is not None:
-            self._earn(task, word, now)
+            self._earn(task, word.units, now)
 
     def _hear_cancel_by_gateway(self, peer: NodeId, word: words.Cancel, now: Instant) -> None:
         task = self._to_settle(peer, word)
         if task is None:
             return
-        if word.wei:
-            self._earn(task, word, now)
+        # What we released ourselves is paid if it says so; anything else as far as it was acknowledged, at least.
+        if units := max(word.units, task.owed if task.phase is LEASED else 0):
+            self._earn(task, units, now)
         else:
             unwanted = words.Fault(Cancelled.code, "the gateway needs no answer any more")
             self._release(task, unwanted, now, tell=False)
@@ -276,16 +275,20 @@ class OrchestratorMachine(Receipts):
         lease = task.lease
         if not 0 <= word.units <= lease.spec.units_max or word.wei != lease.price.cost(word.units):
             raise Untrusted(f"{peer} pays {word.wei} wei for {word.units} units of {task.id}: not the price")
-        if task.phase is EARNED:
+        if task.phase is EARNED and (task.fault is None or word.wei <= task.wei):
             self.emit(Send(peer, words.Settled.of(word.job, word.epoch, task.wei)))
             return None
         return task
 
-    def _earn(self, task: Task, word: words.Accept | words.Cancel, now: Instant) -> None:
+    def _earn(self, task: Task, units: int, now: Instant, fault: words.Fault | None = None) -> None:
+        """Book an attempt; with a `fault` as its time ran out, and the gateway is told that it gave no answer."""
         lease = task.lease
-        share = part(word.wei, lease.share_ppm)
-        self.decide(Earned(lease.job, lease.epoch, lease.gateway, word.units, word.wei, share), now)
-        self.close_soon(lease, word.wei, share)
+        wei = lease.price.cost(units)
+        share = part(wei, lease.share_ppm)
+        self.decide(Earned(lease.job, lease.epoch, lease.gateway, units, wei, share, fault), now)
+        self.close_soon(lease, share, None if fault is not None else wei)
+        if fault is not None:
+            self.seal_soon(task, words.Failure(lease.job, lease.epoch, fault), units, NO_ANSWER, 0)
         if task.phase is LEASED:
             self._announce(but=None if self._contended(task.need) else lease.gateway)
 
@@ -295,13 +298,6 @@ class OrchestratorMachine(Receipts):
             peer, need, word.jobs, later(now, self.rules.demand_keep_ms)
         ):
             self._announce()
-
-    def _hear_acknowledge(self, peer: NodeId, word: words.Acknowledge, now: Instant) -> None:
-        task = self.tasks.get(task_id(word.job, word.epoch))
-        relay = self._relays.get(task_id(word.job, word.epoch))
-        if relay is not None and task is not None and task.lease.gateway == peer:
-            for progress in relay.acknowledge(word.units):
-                self.emit(Send(peer, progress))
 
     def _hear_heartbeat_of_gateway(self, peer: NodeId, word: words.Heartbeat, now: Instant) -> None:
         """A gateway is back, and still waits for these: it has not heard that some have ended."""
@@ -321,7 +317,7 @@ class OrchestratorMachine(Receipts):
         task = self._live(peer, word.job, word.epoch, now)
         if task is not None:
             # Only what is delivered piece by piece waits for what was delivered before it.
-            news = self._relay(task).hear(word) if task.lease.spec.stream else replace(word, text="")
+            news = self.relay(task).hear(word) if task.lease.spec.stream else replace(word, text="")
             if news is not None:
                 self.emit(Send(task.lease.gateway, news))
 
@@ -349,7 +345,8 @@ class OrchestratorMachine(Receipts):
     def _hear_failure(self, peer: NodeId, word: words.Failure, now: Instant) -> None:
         task = self._live(peer, word.job, word.epoch, now)
         if task is not None:
-            self._release(task, word.fault, now)
+            end = self._run_out if word.fault.code == Expired.code else self._release
+            end(task, word.fault, now)
 
     def _hear_heartbeat(self, peer: NodeId, word: words.Heartbeat, now: Instant) -> None:
         for held in word.leases:
@@ -372,12 +369,6 @@ class OrchestratorMachine(Receipts):
         else:
             self.emit(Send(worker, words.Cancel(job, epoch)))
 
-    def _relay(self, task: Task) -> Relay:
-        name = task.id
-        if name not in self._relays:
-            self._relays[name] = Relay(self.rules.window_units_max)
-        return self._relays[name]
-
     # Endings
 
     def _release(self, task: Task, fault: words.Fault, now: Instant, *, tell: bool = True) -> None:
@@ -392,6 +383,13 @@ class OrchestratorMachine(Receipts):
         if tell:
             self.seal_soon(task, words.Failure(lease.job, lease.epoch, fault), 0, NO_ANSWER, 0)
         self._announce(but=None if news or self._contended(task.need) else lease.gateway)
+
+    def _run_out(self, task: Task, fault: words.Fault, now: Instant) -> None:
+        """End a live attempt whose time is over: what was acknowledged is paid, whoever is late."""
+        if task.owed:
+            self._earn(task, task.owed, now, fault)
+        else:
+            self._release(task, fault, now)
 
     def _end(self, name: str, was: Task, task: Task) -> None:
         super()._end(name, was, task)
@@ -434,9 +432,11 @@ class OrchestratorMachine(Receipts):
         """Release an attempt whose time is over; one that has answered waits longer for the gateway's word."""
         answered = task.id in self._answered
         if later(task.deadline, 2 * self.rules.lease_ms) <= now:
-            self._release(task, words.Fault(Expired.code, "the deadline passed"), now)
-        elif until <= now and (not answered or later(task.deadline, self.rules.lease_ms) <= now):
+            self._run_out(task, words.Fault(Expired.code, "the deadline passed"), now)
+        elif until <= now and not answered:
             self._release(task, words.Fault(Lost.code, "the worker fell silent"), now)
+        elif until <= now and later(task.deadline, self.rules.lease_ms) <= now:
+            self._run_out(task, words.Fault(Expired.code, "nobody took the answer in time"), now)
 
     def _send_heartbeats(self, now: Instant) -> None:
         """Name to each gateway its leases that are old enough to need it."""
@@ -459,8 +459,8 @@ class OrchestratorMachine(Receipts):
             self.leases.until(lease.task, later(lease.until, event.gap_ms))
 
     handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
-        **Receipts.fact_handlers,
-        **Receipts.payment_handlers,
+        **Streams.fact_handlers,
+        **Streams.payment_handlers,
         Connected: _on_connected,
         Disconnected: _on_disconnected,
         Heard: _on_heard,
@@ -474,10 +474,10 @@ class OrchestratorMachine(Receipts):
         words.Job: _hear_job,
         words.Accept: _hear_accept,
         words.Cancel: _hear_cancel_by_gateway,
-        words.Acknowledge: _hear_acknowledge,
         words.Demand: _hear_demand,
         words.Heartbeat: _hear_heartbeat_of_gateway,
-        **Receipts.payment_words,
+        **Streams.stream_words,
+        **Streams.payment_words,
     }
 
     _FROM_WORKER: ClassVar[Mapping[type[Value], Callable[..., None]]] = {
@@ -486,5 +486,5 @@ class OrchestratorMachine(Receipts):
         words.Result: _hear_result,
         words.Failure: _hear_failure,
         words.Heartbeat: _hear_heartbeat,
-        **Receipts.worker_words,
+        **Streams.worker_words,
     }

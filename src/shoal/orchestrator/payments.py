@@ -37,7 +37,10 @@ class Watch(Effect, frozen=True):
 
 
 class Conduct(Struct):
-    """What became of the answers that a gateway got since we started."""
+    """What became of the answers that a gateway got since we started, those of streams that it ended included.
+
+    `unpaid` are those not paid in full.
+    """
 
     paid_wei: int = 0
     unpaid_wei: int = 0
@@ -82,21 +85,23 @@ class Payments(Books):
 
     # What is left
 
-    def remember(self, gateway: NodeId, wei: Wei, *, paid: bool) -> None:
-        """An answer was paid, or came to nothing."""
+    def conduct(self, gateway: NodeId) -> Conduct:
+        """What became of a gateway's answers since we started."""
+        return self._conducts.get(gateway) or Conduct()
+
+    def remember(self, gateway: NodeId, wei: Wei, paid: Wei) -> None:
+        """An answer at this price, or what was sent of one, was paid: all of it, in part, or not at all."""
         conduct = self._conducts.setdefault(gateway, Conduct())
-        if paid:
-            conduct.paid_wei += wei
-        else:
+        conduct.paid_wei += paid
+        if paid < wei:
             conduct.unpaid += 1
-            conduct.unpaid_wei += wei
+            conduct.unpaid_wei += wei - paid
 
     def makes_good(self, gateway: NodeId, wei: Wei) -> None:
-        """An answer is paid after all."""
+        """So much is paid after all. How many answers came to nothing stays: by the wei they weigh less."""
         conduct = self._conducts.get(gateway)
         if conduct is not None and conduct.unpaid:
-            conduct.unpaid -= 1
-            conduct.unpaid_wei -= wei
+            conduct.unpaid_wei -= min(wei, conduct.unpaid_wei)
             conduct.paid_wei += wei
 
     def is_taken_from(self, gateway: NodeId) -> bool:

@@ -33,8 +33,8 @@ class Receipts(Payouts):
         #: Answers on their way, good or bad, to whom, and their receipts, which wait to be signed together.
         self._unsealed: list[tuple[NodeId, words.Result | words.Failure, words.Receipt]] = []
         #: The receipts that went out of late, for workers who ask; and those before them, which go next.
-        self._sent: dict[JobId, words.Receipt] = {}
-        self._sent_before: dict[JobId, words.Receipt] = {}
+        self._sent: dict[tuple[JobId, int], words.Receipt] = {}
+        self._sent_before: dict[tuple[JobId, int], words.Receipt] = {}
         #: Leases that are paid for, and whom that is to be said to.
         self._closed: dict[NodeId, list[words.Closed]] = {}
 
@@ -66,13 +66,19 @@ class Receipts(Payouts):
         receipts = seal([receipt for _, _, receipt in answers], self._sign)
         for (gateway, answer, _), receipt in zip(answers, receipts, strict=True):
             self.emit(Send(gateway, replace(answer, receipt=receipt)))
-            self._sent[receipt.job] = receipt
+            # That nobody took an answer in time does not make it none: its gateway may pay for it yet.
+            if receipt.answer or self._receipt(receipt.job, receipt.epoch) is None:
+                self._sent[receipt.job, receipt.epoch] = receipt
         if len(self._sent) >= self.rules.receipts_max:
             self._sent, self._sent_before = {}, self._sent
 
-    def close_soon(self, lease: Leased, wei: Wei, share: Wei) -> None:
-        """Say to gateway and worker that a lease is paid for, with the others of this moment."""
-        self._closed.setdefault(lease.gateway, []).append(words.Closed(lease.job, lease.epoch, wei))
+    def close_soon(self, lease: Leased, share: Wei, wei: Wei | None) -> None:
+        """Say to worker and gateway that a lease is paid for, with the others of this moment.
+
+        None for a gateway that has not settled it: it would take that for the answer to its own word.
+        """
+        if wei is not None:
+            self._closed.setdefault(lease.gateway, []).append(words.Closed(lease.job, lease.epoch, wei))
         self._closed.setdefault(lease.worker, []).append(words.Closed(lease.job, lease.epoch, share))
         self.gather()
 
@@ -82,12 +88,14 @@ class Receipts(Payouts):
         for peer, leases in closed.items():
             self.emit(Send(peer, words.Settled(tuple(leases))))
 
+    def _receipt(self, job: JobId, epoch: int) -> words.Receipt | None:
+        """What went out of an attempt, if that was of late."""
+        return self._sent.get((job, epoch)) or self._sent_before.get((job, epoch))
+
     def _hear_receipt_asked(self, peer: NodeId, word: words.ReceiptAsked, now: Instant) -> None:
-        receipt = self._sent.get(word.job) or self._sent_before.get(word.job)
+        receipt = self._receipt(word.job, word.epoch)
         if receipt is not None and receipt.worker != peer:
             raise Untrusted(f"{peer} asks for the receipt of another's job {word.job}")
-        if receipt is not None and receipt.epoch != word.epoch:
-            receipt = None
         self.emit(Send(peer, words.ReceiptShown(word.job, word.epoch, receipt)))
 
     worker_words: ClassVar[Mapping[type[Value], Callable[..., None]]] = {

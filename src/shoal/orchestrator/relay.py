@@ -1,7 +1,7 @@
 """One running job's news on its way to the gateway, never too far ahead of what was acknowledged.
 
 What a gateway could take without paying is bounded by the window: pieces
-beyond it wait here until earlier ones are acknowledged.
+beyond it wait here until earlier ones are acknowledged, for good.
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections import deque
 
 from shoal.wire.words import Progress
+from shoal.work.stream import stride
 
 
 class Relay:
     """The pieces of one stream that wait, and how far the gateway has acknowledged."""
 
-    def __init__(self, window_units_max: int) -> None:
+    def __init__(self, window_units_max: int, acknowledged: int = 0) -> None:
+        """With what was `acknowledged` before a restart: of what was sent by then nothing is known."""
         self._window_units_max = window_units_max
-        self._acknowledged = 0
-        #: How far the pieces that went on have come.
-        self._sent = 0
+        self._acknowledged = acknowledged
+        #: How far the pieces that went on have come; 0 while none has.
+        self.passed = 0
         self._waiting: deque[Progress] = deque()
 
     def hear(self, piece: Progress) -> Progress | None:
@@ -26,7 +28,7 @@ class Relay:
         if self._waiting or not self._may_go(piece):
             self._waiting.append(piece)
             return None
-        self._sent = piece.units
+        self.passed = piece.units
         return piece
 
     def acknowledge(self, units: int) -> list[Progress]:
@@ -34,11 +36,15 @@ class Relay:
         self._acknowledged = max(self._acknowledged, units)
         freed = []
         while self._waiting and self._may_go(self._waiting[0]):
-            self._sent = self._waiting[0].units
             freed.append(self._waiting.popleft())
+            self.passed = freed[-1].units
         return freed
 
     def _may_go(self, piece: Progress) -> bool:
-        """Within the window; or alone, for the first piece of a chat counts its whole question."""
-        within = piece.units - self._acknowledged <= self._window_units_max
-        return within or self._sent <= self._acknowledged
+        """Within the window; or beyond it where less is under way than is acknowledged at once.
+
+        The first piece of all always may: that of a chat counts its whole question.
+        """
+        if piece.units - self._acknowledged <= self._window_units_max or not piece.offset:
+            return True
+        return 0 < self.passed < self._acknowledged + stride(self._window_units_max)

@@ -39,7 +39,8 @@ def audit(evidence: Evidence) -> list[Finding]:
         else:
             findings.append(Finding(UNCHECKED, journal.node, f"nothing is known of the role {journal.role}"))
     _compare_payments(gateways, orchestrators, evidence.drained, findings)
-    _nobody_twice(orchestrators, findings)
+    _nobody_twice(gateways, orchestrators, findings)
+    _nobody_unpaid(gateways, orchestrators, findings)
     compare_wages(workers, orchestrators, findings)
     _compare_credit(gateways, orchestrators, redeemers, evidence, findings)
     if evidence.client_words is None:
@@ -134,12 +135,29 @@ def _compare_credit(
     )
 
 
-def _nobody_twice(orchestrators: dict[str, OrchestratorBooks], findings: list[Finding]) -> None:
+def _nobody_twice(
+    gateways: dict[str, GatewayBooks], orchestrators: dict[str, OrchestratorBooks], findings: list[Finding]
+) -> None:
+    """A job is paid in one attempt; beside that, those that broke off are as far as they were acknowledged."""
+    spilt = {attempt for books in gateways.values() for attempt in books.spilt}
     earned: dict[str, str] = {}
     for name, books in orchestrators.items():
         for (job, epoch), task in books.tasks.items():
-            if task.wei:
+            if task.wei and (job, epoch) not in spilt:
                 here = f"{name} under epoch {epoch}"
                 if job in earned:
                     findings.append(Finding("I2", job, f"paid twice: {earned[job]}, and {here}"))
                 earned[job] = here
+
+
+def _nobody_unpaid(
+    gateways: dict[str, GatewayBooks], orchestrators: dict[str, OrchestratorBooks], findings: list[Finding]
+) -> None:
+    """Acknowledged units go unpaid only where the orchestrator itself has given the attempt up."""
+    for name, gateway in gateways.items():
+        for (job, epoch), node in gateway.unpaid.items():
+            books = orchestrators.get(node)
+            task = books.tasks.get((job, epoch)) if books is not None else None
+            if task is not None and task.phase != "released":
+                text = f"units were acknowledged, and nothing is paid for them: at {node} it is {task.phase}"
+                findings.append(Finding("I2", f"{name} {job}/{epoch}", text))

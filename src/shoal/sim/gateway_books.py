@@ -10,12 +10,14 @@ from msgspec import Struct
 from shoal.gateway.books import State
 from shoal.gateway.purse import Booked, Estranged, Forgiven, Tendered
 from shoal.machine import Fact, Quarantined
+from shoal.money.wei import Wei
 from shoal.sim.credit import PaidAhead, Stake, Tender
 from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal, amounts
-from shoal.wire.words import Receipt
+from shoal.wire.words import Fault
 from shoal.work.lifecycle import (
     Abandoned,
     Accepted,
+    Acknowledged,
     Answered,
     Bound,
     Fallen,
@@ -27,6 +29,7 @@ from shoal.work.lifecycle import (
 from shoal.work.seal import signed_bytes
 
 OPEN = ("queued", "running")
+NO_FAULT = Fault("", "")
 
 
 class Running(Struct, frozen=True):
@@ -65,10 +68,22 @@ class JobEntry(Struct):
         self.epoch, self.orchestrator = attempt.epoch, attempt.orchestrator
         self.price_wei, self.price_units = attempt.price_wei, attempt.price_units
 
+    #: What was acknowledged of the running attempt; and of the one of which most was.
+    acknowledged: int = 0
+    acknowledged_max: int = 0
     units: int = 0
     wei: int = 0
     fee: int = 0
     answer: str = ""
+
+    @property
+    def owed(self) -> int:
+        """The units that are paid however the running attempt ends, unless its orchestrator gave it up."""
+        return min(self.acknowledged, self.units_max)
+
+    def cost(self, units: int) -> int:
+        """What so many units cost."""
+        return -(-units * self.price_wei // self.price_units)
 
 
 class Paid(Struct, frozen=True):
@@ -92,6 +107,10 @@ class GatewayBooks:
         self.holds: dict[str, int] = {}
         self.balances: dict[str, int] = {}
         self.paid: dict[tuple[str, int], Paid] = {}
+        #: Attempts that broke off, and were paid for as far as they had come.
+        self.spilt: set[tuple[str, int]] = set()
+        #: Attempts of which something was acknowledged, and nothing was paid: who had them.
+        self.unpaid: dict[tuple[str, int], str] = {}
         self.ahead = PaidAhead()
         #: What each orchestrator was paid for accepted work.
         self._delivered: dict[str, int] = {}
@@ -150,8 +169,9 @@ class GatewayBooks:
                 entry.hedge = Running(job.hedge, second.orchestrator, price.wei, price.per_units)
             if job.key:
                 self._keys[job.client, job.key] = (job.id, job.accepted_at)
+            entry.acknowledged = entry.acknowledged_max = job.acknowledged
             if job.wei:
-                self._pay(job.id, entry, job.receipt)
+                self._pay(job.id, entry, job.units, job.wei, job.receipt.worker if job.receipt else "")
 
     def _fold(self, journal: Journal) -> None:
         expected = 0
@@ -210,7 +230,7 @@ class GatewayBooks:
     def _placed(self, fact: Placed, at: int) -> None:
         entry = self._entry(fact.job, -1, ("queued",), fact)
         if entry is not None:
-            entry.phase = "running"
+            entry.phase, entry.acknowledged = "running", 0
             entry.stand_by(self._begun(entry, fact))
 
     def _hedged(self, fact: Hedged, at: int) -> None:
@@ -239,12 +259,34 @@ class GatewayBooks:
             entry.stand_by(entry.hedge)
         entry.hedge = None
 
+    def _acknowledged(self, fact: Acknowledged, at: int) -> None:
+        entry = self._entry(fact.job, fact.epoch, ("running",), fact)
+        if entry is None:
+            return
+        if fact.units <= entry.acknowledged:
+            self._find("I2", fact.job, f"{fact.units} units acknowledged after {entry.acknowledged}")
+        entry.acknowledged = fact.units
+        entry.acknowledged_max = max(entry.acknowledged_max, fact.units)
+
     def _returned(self, fact: Returned, at: int) -> None:
         entry = self._entry(fact.job, fact.epoch, ("running",), fact)
-        if entry is not None:
-            entry.phase = "queued"
-            if entry.hedge is not None:
-                self._find("I2", fact.job, f"it waits, and attempt {entry.hedge.epoch} runs")
+        if entry is None:
+            return
+        entry.phase = "queued"
+        if entry.hedge is not None:
+            self._find("I2", fact.job, f"it waits, and attempt {entry.hedge.epoch} runs")
+        if fact.units not in (0, entry.owed):
+            self._find("I2", fact.job, f"{fact.units} units paid, and {entry.owed} were acknowledged")
+        if fact.wei != entry.cost(fact.units):
+            self._find("I2", fact.job, f"{fact.wei} wei for {fact.units} units, not {entry.cost(fact.units)}")
+        if fact.wei:
+            self._add("spilt", -fact.wei)
+            self._add(f"orchestrator:{entry.orchestrator}", fact.wei)
+            self._deliver(entry.orchestrator, fact.wei)
+            self.spilt.add((fact.job, fact.epoch))
+            self._pay(fact.job, entry, fact.units, fact.wei, "")
+        elif entry.cost(entry.owed):
+            self.unpaid[fact.job, fact.epoch] = entry.orchestrator
 
     def _answered(self, fact: Answered, at: int) -> None:
         entry = self._entry(fact.job, fact.epoch, ("running",), fact)
@@ -254,17 +296,24 @@ class GatewayBooks:
             self._end(fact.job, entry, "done", fact)
             entry.answer = fact.answer
             self._judge_receipt(fact, entry)
-            self._pay(fact.job, entry, fact.receipt)
+            self._pay(fact.job, entry, entry.units, entry.wei, fact.receipt.worker)
 
     def _withdrawn(self, fact: Withdrawn, at: int) -> None:
         entry = self._entry(fact.job, fact.epoch, OPEN, fact)
         if entry is None:
             return
-        if entry.phase == "queued" and fact.wei:
-            self._find("I2", fact.job, f"{fact.wei} wei for a job that did not run")
-        self._end(fact.job, entry, "cancelled", fact)
+        self._end_unanswered(fact.job, entry, "cancelled", fact)
+
+    def _end_unanswered(self, job: str, entry: JobEntry, phase: str, fact: Withdrawn | Abandoned) -> None:
+        """What was acknowledged is paid, however an attempt ends that its orchestrator did not give up."""
+        running = entry.phase == "running"
+        if fact.wei and not running:
+            self._find("I2", job, f"{fact.wei} wei for a job that did not run")
+        if running and fact.units < entry.owed:
+            self._find("I2", job, f"{phase} with {fact.units} units, and {entry.owed} were acknowledged")
+        self._end(job, entry, phase, fact)
         if fact.wei:
-            self._pay(fact.job, entry, None)
+            self._pay(job, entry, entry.units, entry.wei, "")
 
     def _abandoned(self, fact: Abandoned | Quarantined, at: int) -> None:
         if isinstance(fact, Quarantined):
@@ -272,21 +321,23 @@ class GatewayBooks:
             if fact.job not in self.jobs or self.jobs[fact.job].phase not in OPEN:
                 return
         entry = self._entry(fact.job, -1, OPEN, fact)
-        if entry is not None:
-            self._end(fact.job, entry, "failed", None)
+        if entry is None:
+            return
+        if isinstance(fact, Quarantined):
+            owed = entry.owed if entry.phase == "running" else 0
+            fact = Abandoned(fact.job, NO_FAULT, owed, Wei(entry.cost(owed)))
+        self._end_unanswered(fact.job, entry, "failed", fact)
 
     # Money
 
-    def _end(self, job: str, entry: JobEntry, phase: str, fact: Answered | Withdrawn | None) -> None:
+    def _end(self, job: str, entry: JobEntry, phase: str, fact: Answered | Withdrawn | Abandoned) -> None:
         """A job's one end: its hold is used once, and what it costs is what its units cost."""
         entry.phase, entry.hedge = phase, None
         hold = self.holds.pop(job, None)
         if hold is None:
             self._find("I3", job, f"{phase}, and its hold is not open")
-        if fact is None:
-            return
         entry.units, entry.wei, entry.fee = fact.units, fact.wei, fact.fee
-        cost = -(-fact.units * entry.price_wei // entry.price_units)
+        cost = entry.cost(fact.units)
         if fact.wei != cost:
             self._find("I2", job, f"{fact.wei} wei for {fact.units} units that cost {cost}")
         if not 0 <= fact.units <= entry.units_max:
@@ -370,17 +421,17 @@ class GatewayBooks:
     def _add(self, account: str, wei: int) -> None:
         self.balances[account] = self.balances.get(account, 0) + wei
 
-    def _pay(self, job: str, entry: JobEntry, receipt: Receipt | None) -> None:
+    def _pay(self, job: str, entry: JobEntry, units: int, wei: int, worker: str) -> None:
         if (job, entry.epoch) in self.paid:
             self._find("I2", job, f"attempt {entry.epoch} is paid twice")
         self.paid[job, entry.epoch] = Paid(
             entry.orchestrator,
-            entry.wei,
-            entry.units,
+            wei,
+            units,
             entry.price_wei,
             entry.price_units,
             entry.request,
-            receipt.worker if receipt else "",
+            worker,
         )
 
     def _judge_receipt(self, fact: Answered, entry: JobEntry) -> None:
@@ -427,6 +478,7 @@ class GatewayBooks:
         Placed: _placed,
         Hedged: _hedged,
         Fallen: _fallen,
+        Acknowledged: _acknowledged,
         Returned: _returned,
         Answered: _answered,
         Withdrawn: _withdrawn,

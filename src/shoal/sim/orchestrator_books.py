@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from msgspec import Struct
 
+from shoal.errors import Cancelled, Expired
 from shoal.machine import Fact, Quarantined
 from shoal.money.payee import WinnerSettled
 from shoal.orchestrator.books import State
@@ -14,9 +15,11 @@ from shoal.orchestrator.payroll import CHAIN, PAYING, PayoutEnded, PayoutPlanned
 from shoal.orchestrator.till import TICKETS, Paid
 from shoal.sim.credit import Booking
 from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal, amounts
-from shoal.work.task import Earned, Leased, Released
+from shoal.work.task import Acknowledged, Earned, Leased, Released
 
 MILLION = 1_000_000
+#: Why an attempt may end that is not its seller's fault: then what was acknowledged is paid.
+NOBODYS = (Cancelled.code, Expired.code)
 
 
 class TaskEntry(Struct):
@@ -34,6 +37,15 @@ class TaskEntry(Struct):
     phase: str = "leased"
     units: int = 0
     wei: int = 0
+    share: int = 0
+    acknowledged: int = 0
+    #: It is earned, and its gateway has yet to say a word.
+    unsaid: bool = False
+
+    @property
+    def owed(self) -> int:
+        """The units that are paid unless this orchestrator gives the attempt up."""
+        return min(self.acknowledged, self.units_max)
 
 
 class OrchestratorBooks:
@@ -95,6 +107,8 @@ class OrchestratorBooks:
             if task.phase.value != "leased":
                 self._free(task.lease.job, task.lease.epoch, entry)
             entry.phase, entry.units, entry.wei = task.phase.value, task.units, task.wei
+            entry.share, entry.acknowledged = task.share, task.acknowledged
+            entry.unsaid = task.fault is not None
 
     def _take_payroll(self, payroll: PayrollState) -> None:
         for worker, wage in payroll.wages.items():
@@ -163,13 +177,29 @@ class OrchestratorBooks:
         if self.holds.pop((job, epoch), None) is None:
             self._find("I3", f"{job}/{epoch}", "it ended, and its hold is not open")
 
-    def _earned(self, fact: Earned, at: int) -> None:
-        entry = self._entry(fact.job, fact.epoch, ("leased", "released"), fact)
+    def _acknowledged(self, fact: Acknowledged, at: int) -> None:
+        entry = self._entry(fact.job, fact.epoch, ("leased",), fact)
         if entry is None:
             return
+        if fact.units <= entry.acknowledged:
+            text = f"{fact.units} units acknowledged after {entry.acknowledged}"
+            self._find("I2", f"{fact.job}/{fact.epoch}", text)
+        entry.acknowledged = fact.units
+
+    def _earned(self, fact: Earned, at: int) -> None:
+        phases = ("leased", "released", "earned") if self._is_more(fact) else ("leased", "released")
+        entry = self._entry(fact.job, fact.epoch, phases, fact)
+        if entry is None:
+            return
+        where = f"{fact.job}/{fact.epoch}"
         if entry.phase == "leased":
             self._free(fact.job, fact.epoch, entry)
-        where = f"{fact.job}/{fact.epoch}"
+            if fact.units < entry.owed:
+                self._find("I2", where, f"{fact.units} units booked, and {entry.owed} were acknowledged")
+        if fact.fault is not None and fact.units != entry.owed:
+            self._find(
+                "I2", where, f"{fact.units} units booked by itself, and {entry.owed} were acknowledged"
+            )
         cost = _cost(entry, fact.units)
         if fact.wei != cost or not 0 <= fact.units <= entry.units_max:
             self._find("I2", where, f"{fact.wei} wei for {fact.units} of {entry.units_max} units: {cost}")
@@ -177,17 +207,27 @@ class OrchestratorBooks:
             self._find("I2", where, f"{fact.share} of {fact.wei} wei is not {entry.share_ppm} millionths")
         if fact.gateway != entry.gateway:
             self._find("I2", where, f"{fact.gateway} pays for an attempt of {entry.gateway}")
+        wei, share = fact.wei - entry.wei, fact.share - entry.share
         entry.phase, entry.units, entry.wei = "earned", fact.units, fact.wei
-        self._add(f"gateway:{entry.gateway}", -fact.wei)
-        self._add(f"worker:{entry.worker}", fact.share)
-        self.earned[entry.worker] = self.earned.get(entry.worker, 0) + fact.share
-        self._add("own", fact.wei - fact.share)
+        entry.share, entry.unsaid = fact.share, fact.fault is not None
+        self._add(f"gateway:{entry.gateway}", -wei)
+        self._add(f"worker:{entry.worker}", share)
+        self.earned[entry.worker] = self.earned.get(entry.worker, 0) + share
+        self._add("own", wei - share)
+
+    def _is_more(self, fact: Earned) -> bool:
+        """Whether a gateway's word brings more than what was booked without one."""
+        entry = self.tasks.get((fact.job, fact.epoch))
+        return entry is not None and entry.unsaid and fact.fault is None and fact.wei > entry.wei
 
     def _released(self, fact: Released, at: int) -> None:
         entry = self._entry(fact.job, fact.epoch, ("leased",), fact)
         if entry is not None:
             self._free(fact.job, fact.epoch, entry)
             entry.phase = "released"
+            if _cost(entry, entry.owed) and fact.fault.code in NOBODYS:
+                text = f"{fact.fault.code}, and {entry.owed} units were acknowledged"
+                self._find("I2", f"{fact.job}/{fact.epoch}", text)
 
     def _quarantined(self, fact: Quarantined, at: int) -> None:
         self._find("bug", fact.job, f"set aside: {fact.cause}")
@@ -265,6 +305,7 @@ class OrchestratorBooks:
 
     _FOLDS: ClassVar[dict[type[Fact], Callable[..., None]]] = {
         Leased: _leased,
+        Acknowledged: _acknowledged,
         Earned: _earned,
         Released: _released,
         Quarantined: _quarantined,

@@ -66,8 +66,12 @@ def _compare_consumed(
         if isinstance(word, Consumed):
             consumed[word.job] = max(word.units, consumed.get(word.job, 0))
     for job, entry in jobs.items():
-        if entry.phase == "cancelled" and entry.units > consumed.get(job, 0):
-            text = f"{entry.units} units paid on cancelling, and {consumed.get(job, 0)} were acknowledged"
+        received = consumed.get(job, 0)
+        if entry.phase in ("cancelled", "failed") and entry.units > received:
+            text = f"{entry.units} units paid without an answer, and its client had received {received}"
+            findings.append(Finding("I2", job, text))
+        if entry.acknowledged_max > received:
+            text = f"{entry.acknowledged_max} units acknowledged, and its client had received {received}"
             findings.append(Finding("I2", job, text))
 
 

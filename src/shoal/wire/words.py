@@ -161,12 +161,14 @@ class Word(Value, frozen=True, array_like=True, tag=True):
 class Capacity(Word, frozen=True):
     """Orchestrator to gateway: everything it sells now, and where. Replaces what it said before.
 
-    Who is `prepaid` takes no job that the gateway's credit there does not cover.
+    Who is `prepaid` takes no job that the gateway's credit there does not cover. Of a stream so many units
+    are under way unacknowledged, at most: it is time to acknowledge when half of them have come.
     """
 
     quotes: tuple[Quote, ...]
     region: str = ""
     prepaid: bool = False
+    window_units: int = 0
 
 
 class Demand(Word, frozen=True):
@@ -223,7 +225,7 @@ class Progress(Word, frozen=True):
 
 
 class Acknowledge(Word, frozen=True):
-    """Gateway to orchestrator: so many units of streamed work have reached the client."""
+    """Gateway to orchestrator: so many units of streamed work have reached the client, and are owed."""
 
     job: JobId
     epoch: int
@@ -243,7 +245,10 @@ class Result(Word, frozen=True):
 
 
 class Failure(Word, frozen=True):
-    """This attempt has ended without an answer; nothing is owed for it, and a receipt says so if it had begun."""
+    """This attempt has ended without an answer, and if it had begun a receipt says that nothing is owed for it.
+
+    If its time ran out (`expired`) what was acknowledged is owed, and the receipt names it.
+    """
 
     job: JobId
     epoch: int
@@ -263,7 +268,7 @@ class Accept(Word, frozen=True):
 
 
 class Cancel(Word, frozen=True):
-    """Stop. `wei` pay for the units that were acknowledged, 0 if none were."""
+    """Stop. `wei` pay for the units that reached the client: no fewer than were acknowledged."""
 
     job: JobId
     epoch: int

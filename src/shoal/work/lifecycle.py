@@ -106,13 +106,27 @@ class Fallen(Fact, frozen=True):
     counts: bool = True
 
 
+class Acknowledged(Fact, frozen=True):
+    """So many units of the running stream have reached the client, and are owed whatever comes."""
+
+    job: JobId
+    epoch: int
+    units: int
+
+
 class Returned(Fact, frozen=True):
-    """The only attempt ended without an answer, and the job waits again. `counts` against the attempts it has."""
+    """The only attempt ended without an answer, and the job waits again. `counts` against the attempts it has.
+
+    Its orchestrator gets `wei` for the acknowledged `units`, unless it said itself that it failed. The client is not
+    charged for them: it is given them once more.
+    """
 
     job: JobId
     epoch: int
     fault: Fault
     counts: bool = True
+    units: int = 0
+    wei: Wei = Wei(0)
 
 
 class Answered(Fact, frozen=True):
@@ -129,10 +143,13 @@ class Answered(Fact, frozen=True):
 
 
 class Abandoned(Fact, frozen=True):
-    """The job has failed for good; nothing is charged."""
+    """The job has failed for good; if its deadline passed over a running stream, its acknowledged units are paid."""
 
     job: JobId
     fault: Fault
+    units: int = 0
+    wei: Wei = Wei(0)
+    fee: Wei = Wei(0)
 
 
 class Withdrawn(Fact, frozen=True):
@@ -153,6 +170,7 @@ MOVES: dict[tuple[Phase, type[Fact]], Phase] = {
     (QUEUED, Quarantined): FAILED,
     (LEASED, Hedged): LEASED,
     (LEASED, Fallen): LEASED,
+    (LEASED, Acknowledged): LEASED,
     (LEASED, Returned): QUEUED,
     (LEASED, Answered): DONE,
     (LEASED, Abandoned): FAILED,
@@ -174,6 +192,13 @@ class Attempt(Struct, frozen=True, array_like=True, gc=False):
     view: int = 0
     home: NodeId = NodeId("")
     price: Price = Price(0)
+    #: What was paid for, though it gave no answer.
+    units: int = 0
+
+    @property
+    def wei(self) -> Wei:
+        """What its orchestrator gets for those."""
+        return self.price.cost(self.units)
 
 
 class Job(Struct, frozen=True, array_like=True, gc=False):
@@ -207,6 +232,8 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
     hedge: int = 0
     #: The name of the API key by which it came, "" if none was needed.
     api_key: KeyId = KeyId("")
+    #: The units of the running attempt that are owed whatever comes.
+    acknowledged: int = 0
 
     @property
     def need(self) -> Need:
@@ -226,6 +253,11 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
     def attempt(self, epoch: int) -> Attempt:
         """The attempt of an epoch that there has been."""
         return self.attempts[epoch - 1]
+
+    @property
+    def owed(self) -> int:
+        """The units to be paid if the running attempt ends now, whoever wants that: those beyond the most are free."""
+        return min(self.acknowledged, self.spec.units_max)
 
     @property
     def failures(self) -> int:
@@ -265,16 +297,16 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
             case Returned():
                 self._expect(fact.epoch, self.epoch)
                 self._expect(self.hedge, 0)
-                return replace(self, phase=phase, attempts=self._failed(fact.epoch, fact.fault, fact.counts))
+                attempts = self._failed(fact.epoch, fact.fault, fact.counts, fact.units)
+                return replace(self, phase=phase, attempts=attempts, acknowledged=0)
+            case Acknowledged():
+                self._expect(fact.epoch, self.epoch)
+                return replace(self, acknowledged=max(self.acknowledged, fact.units))
             case Withdrawn():
                 self._expect(fact.epoch, self.epoch)
-                return replace(
-                    self, phase=phase, ended_at=now, hedge=0, units=fact.units, wei=fact.wei, fee=fact.fee
-                )
-            case Abandoned():
-                return self._abandoned(fact.fault, phase, now)
-            case Quarantined():
-                return self._abandoned(Fault(QuarantinedError.code, fact.cause), phase, now)
+                return self._withdrawn(fact, phase, now)
+            case Abandoned() | Quarantined():
+                return self._abandoned(self._verdict(fact), phase, now)
         raise IllegalMove(f"{type(fact).__name__} is no fact of a job's life")
 
     def _expect(self, epoch: int, expected: int) -> None:
@@ -313,15 +345,44 @@ class Job(Struct, frozen=True, array_like=True, gc=False):
             run_ms=fact.run_ms,
         )
 
-    def _abandoned(self, fault: Fault, phase: Phase, now: Instant) -> Job:
+    def _withdrawn(self, fact: Withdrawn, phase: Phase, now: Instant) -> Job:
         attempts = self.attempts
         if self.phase is LEASED:
-            attempts = self._failed(self.epoch, fault, counts=True)
-        return replace(self, phase=phase, ended_at=now, hedge=0, fault=fault, attempts=attempts)
+            attempts = self._ended(fact.epoch, replace(self.attempt(fact.epoch), units=fact.units))
+        return self._given_up(fact, phase, now, attempts)
 
-    def _failed(self, epoch: int, fault: Fault, counts: bool) -> tuple[Attempt, ...]:
-        failed = replace(self.attempts[epoch - 1], fault=fault, counts=counts)
-        return (*self.attempts[: epoch - 1], failed, *self.attempts[epoch:])
+    def _verdict(self, fact: Abandoned | Quarantined) -> Abandoned:
+        """Who is set aside has what was acknowledged, too."""
+        if isinstance(fact, Abandoned):
+            return fact
+        fault = Fault(QuarantinedError.code, fact.cause)
+        return Abandoned(self.id, fault, self.owed, self.price.cost(self.owed))
+
+    def _abandoned(self, fact: Abandoned, phase: Phase, now: Instant) -> Job:
+        attempts = self.attempts
+        if self.phase is LEASED:
+            attempts = self._failed(self.epoch, fact.fault, counts=True, units=fact.units)
+        return replace(self._given_up(fact, phase, now, attempts), fault=fact.fault)
+
+    def _given_up(
+        self, fact: Withdrawn | Abandoned, phase: Phase, now: Instant, attempts: tuple[Attempt, ...]
+    ) -> Job:
+        return replace(
+            self,
+            phase=phase,
+            ended_at=now,
+            hedge=0,
+            units=fact.units,
+            wei=fact.wei,
+            fee=fact.fee,
+            attempts=attempts,
+        )
+
+    def _failed(self, epoch: int, fault: Fault, counts: bool, units: int = 0) -> tuple[Attempt, ...]:
+        return self._ended(epoch, replace(self.attempt(epoch), fault=fault, counts=counts, units=units))
+
+    def _ended(self, epoch: int, attempt: Attempt) -> tuple[Attempt, ...]:
+        return (*self.attempts[: epoch - 1], attempt, *self.attempts[epoch:])
 
 
 def begun(fact: Accepted, now: Instant) -> Job:

@@ -9,6 +9,11 @@ from __future__ import annotations
 from shoal.wire.words import Progress
 
 
+def stride(window_units: int) -> int:
+    """What is acknowledged at once: half a window, so that the other half may be on its way meanwhile."""
+    return max(1, window_units // 2)
+
+
 class Stream:
     """One job's stream, over all its attempts. Text is counted in characters."""
 

@@ -1,7 +1,7 @@
 """The life of an attempt, as its seller sees it: leased, then earned or released.
 
-Facts say what can happen, `MOVES` when. A released task may still be earned:
-the buyer's word that it accepted the answer is always welcome, however late.
+Facts say what can happen, `MOVES` when. A released task may still be earned, and
+one whose buyer fell silent may bring more: its word is always welcome, however late.
 """
 
 from __future__ import annotations
@@ -49,8 +49,19 @@ class Leased(Fact, frozen=True):
     payout: NodeId = NodeId("")
 
 
+class Acknowledged(Fact, frozen=True):
+    """The gateway has so many units of a stream, and owes them however the attempt ends, unless we fail."""
+
+    job: JobId
+    epoch: int
+    units: int
+
+
 class Earned(Fact, frozen=True):
-    """The gateway pays: `wei` in all, `share` of them the worker's."""
+    """The gateway pays: `wei` in all, `share` of them the worker's.
+
+    With a `fault` it has not said so: time ran out, and it pays for what it had acknowledged.
+    """
 
     job: JobId
     epoch: int
@@ -58,6 +69,7 @@ class Earned(Fact, frozen=True):
     units: int
     wei: Wei
     share: Wei
+    fault: Fault | None = None
 
 
 class Released(Fact, frozen=True):
@@ -71,10 +83,12 @@ class Released(Fact, frozen=True):
 
 #: What may happen when. A pair that is not here is a bug, and raises.
 MOVES: dict[tuple[Phase, type[Fact]], Phase] = {
+    (LEASED, Acknowledged): LEASED,
     (LEASED, Earned): EARNED,
     (LEASED, Released): RELEASED,
     (LEASED, Quarantined): RELEASED,
     (RELEASED, Earned): EARNED,
+    (EARNED, Earned): EARNED,
 }
 
 
@@ -89,7 +103,15 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     units: int = 0
     wei: Wei = Wei(0)
     share: Wei = Wei(0)
+    #: Why there was no answer; with something earned: the gateway has yet to say a word.
     fault: Fault | None = None
+    #: What the gateway owes whatever it says.
+    acknowledged: int = 0
+
+    @property
+    def owed(self) -> int:
+        """The units to be paid if the gateway wants no answer: those beyond the most are free."""
+        return min(self.acknowledged, self.lease.spec.units_max)
 
     @property
     def id(self) -> str:
@@ -107,16 +129,29 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
         if phase is None:
             raise IllegalMove(f"{type(fact).__name__} while task {self.id} is {self.phase.value}")
         match fact:
+            case Acknowledged():
+                return replace(self, acknowledged=max(self.acknowledged, fact.units))
             case Earned():
-                return replace(
-                    self, phase=phase, ended_at=now, units=fact.units, wei=fact.wei, share=fact.share
-                )
+                return self._earned(fact, phase, now)
             case Released():
                 return replace(self, phase=phase, ended_at=now, fault=fact.fault)
             case Quarantined():
                 fault = Fault(QuarantinedError.code, fact.cause)
                 return replace(self, phase=phase, ended_at=now, fault=fault)
         raise IllegalMove(f"{type(fact).__name__} is no fact of a task's life")
+
+    def _earned(self, fact: Earned, phase: Phase, now: Instant) -> Task:
+        if self.phase is EARNED and (self.fault is None or fact.wei <= self.wei):
+            raise IllegalMove(f"task {self.id} has earned {self.wei} wei, and now {fact.wei}")
+        return replace(
+            self,
+            phase=phase,
+            ended_at=now,
+            units=fact.units,
+            wei=fact.wei,
+            share=fact.share,
+            fault=fact.fault,
+        )
 
 
 def task_id(job: JobId, epoch: int) -> str:

@@ -249,7 +249,7 @@ class WorkerMachine(Payments):
         task = self._close(peer, closed.job, closed.epoch, closed.wei)
         if task is not None and closed.wei and task.phase is ANSWERED and self.wants_receipt():
             terms = Terms(task.job, task.epoch, peer, task.spec, task.price, task.request)
-            self.claim(Claim(terms, task.units, task.answer, task.run_ms))
+            self.claim(Claim(terms, task.units, task.answer, task.run_ms, closed.wei, task.share_ppm))
 
     def _close(self, peer: NodeId, job: JobId, epoch: int, wei: Wei | None = None) -> Task | None:
         """A job is over, paid for or not; the task that it was, if it was one."""

@@ -21,7 +21,7 @@ from shoal.money.wei import Wei, part
 from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.work.account import account_bytes, batch_id
-from shoal.work.receipt import Terms
+from shoal.work.receipt import NO_ANSWER, Terms
 from shoal.work.seal import signed_bytes
 from shoal.worker.config import Rules
 from shoal.worker.earnings import BOOKED, Earnings, EarningsState, Forgiven, Found, Left, Stated
@@ -60,11 +60,21 @@ class Claim(Value, frozen=True):
     units: int
     answer: Digest
     run_ms: int
+    #: What we got for it, and our part of what was paid.
+    wei: Wei
+    share_ppm: int
 
     def fits(self, receipt: words.Receipt, worker: NodeId) -> bool:
         """True if this is the receipt for it, whoever signed that."""
-        ours = receipt.worker == worker
-        return ours and self.terms.fits(receipt, self.units, self.answer, self.run_ms)
+        if receipt.worker != worker:
+            return False
+        whole = self.terms.fits(receipt, self.units, self.answer, self.run_ms)
+        return whole or self._fits_unanswered(receipt)
+
+    def _fits_unanswered(self, receipt: words.Receipt) -> bool:
+        """Our answer came too late; we got our part of what had been acknowledged, or what was paid beyond it later."""
+        paid = receipt.units > 0 and part(receipt.wei, self.share_ppm) <= self.wei
+        return paid and self.terms.fits(receipt, receipt.units, NO_ANSWER, 0)
 
 
 class Exposure(Struct, gc=False):

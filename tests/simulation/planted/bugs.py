@@ -83,6 +83,50 @@ BUGS: dict[str, tuple[Change, ...]] = {
             "return (self.units if self._cursor <= len(self.text) else 0) if",
         ),
     ),
+    "expire-and-book-nothing": (
+        Change("orchestrator/machine.py", "        if task.owed:\n", "        if False:\n"),
+    ),
+    "expire-and-pay-nothing": (
+        Change(
+            "gateway/machine.py",
+            "Abandoned(job_id, expired(job), *self._received(job))",
+            "Abandoned(job_id, expired(job))",
+        ),
+    ),
+    "acknowledge-before-commit": (
+        Change(
+            "gateway/machine.py",
+            "self.emit(Send(job.orchestrator, words.Acknowledge(job.id, job.epoch, units)))",
+            "self.emit(SendAtOnce(job.orchestrator, words.Acknowledge(job.id, job.epoch, units)))",
+        ),
+        Change("gateway/machine.py", "    Send,\n    Tick,\n", "    Send,\n    SendAtOnce,\n    Tick,\n"),
+    ),
+    "forget-acknowledgements": (
+        Change(
+            "gateway/books.py", "        self.jobs[fact.job] = self._moved(fact, now)\n", "        pass\n"
+        ),
+    ),
+    "book-what-was-only-sent": (
+        Change(
+            "orchestrator/machine.py",
+            "self._earn(task, task.owed, now, fault)",
+            "self._earn(task, min(task.lease.spec.units_max, self.relay(task).passed), now, fault)",
+        ),
+    ),
+    "pay-nothing-to-the-silent": (
+        Change(
+            "gateway/machine.py",
+            "self._fall(job, lease.epoch, silent, now, owed=job.owed)",
+            "self._fall(job, lease.epoch, silent, now)",
+        ),
+    ),
+    "silence-has-the-last-word": (
+        Change(
+            "orchestrator/machine.py",
+            "if task.phase is EARNED and (task.fault is None or word.wei <= task.wei):",
+            "if task.phase is EARNED:",
+        ),
+    ),
     "round-the-share-up": (
         Change(
             "money/wei.py", "Wei(amount * share_ppm // MILLION)", "Wei(-(-amount * share_ppm // MILLION))"

@@ -31,7 +31,7 @@ ROW = Row(
 
 
 def books(**changes: int) -> Books:
-    gateway = {"charged_wei": 105, "fees_wei": 5, "holds_wei": 0}
+    gateway = {"charged_wei": 105, "fees_wei": 5, "spilt_wei": 0, "holds_wei": 0}
     report = {"earned_wei": 100, "own_wei": 20, "worker_wei": 80, "holds_wei": 0}
     owed = {NODE: changes.pop("owed_wei", 100)}
     for name, wei in changes.items():
@@ -49,6 +49,7 @@ def test_books_that_agree_have_no_differences() -> None:
     [
         {"gateway_charged_wei": 106},
         {"gateway_fees_wei": 4},
+        {"gateway_spilt_wei": 1},
         {"gateway_holds_wei": 1},
         {"seller_earned_wei": 101},
         {"seller_own_wei": 21},
@@ -63,4 +64,4 @@ def test_every_coin_out_of_place_is_told(changes: dict[str, int]) -> None:
 
 def test_a_failed_attempt_that_earned_is_told() -> None:
     found = differences(books(), [replace(ROW, failed_attempts_wei=1)])
-    assert found == ["earned by failed attempts: 1 wei, but nothing: 0 wei"]
+    assert found == ["earned by failed attempts: 1 wei, but spilt: 0 wei"]

@@ -160,7 +160,6 @@ DECISIONS: dict[tuple[str, str], list[str] | type[Exception]] = {
     ("unknown", "cancel"): Untrusted,
     ("queued", "cancel"): ["Withdrawn", "Notice", "Send Demand o1"],
     ("leased", "cancel"): ["Withdrawn", "Retire", "Deliver Cancel o1", "Notice"],
-    ("leased", "consumed"): ["Send Acknowledge o1"],
     ("leased", "lease"): ["Retire"],
     ("leased", "progress"): ["Streamed"],
     ("leased", "result"): ["Keep", "Answered", "Retire", "Deliver Accept o1", "Notice"],

@@ -304,6 +304,20 @@ def test_a_worker_is_shown_the_receipt_that_the_gateway_got() -> None:
         other.handle(Heard(W2, words.ReceiptAsked(JobId("job 1"), 1)), NOW)
 
 
+def test_an_answer_keeps_its_receipt_though_nobody_took_it_in_time() -> None:
+    ordered, answered, _, accepted = job(1)
+    orchestrator = machine(*MET, ordered, answered)
+    late = Instant(NOW + 60_000 + 2 * RULES.lease_ms)
+    orchestrator.handle(Tick(), late)
+    orchestrator.handle(Gathered(), late)
+    orchestrator.handle(accepted, late)
+    asked = orchestrator.handle(EVENTS["receipt asked"], late)
+    (shown,) = [e.word for e in asked if isinstance(e, Send)]
+    assert isinstance(shown, words.ReceiptShown)
+    assert shown.receipt is not None
+    assert shown.receipt.answer == digest(ANSWER)
+
+
 def winning() -> tuple[WinningTicket, TicketsTaken]:
     """A ticket that won, and the fact that it was taken."""
     ticket = Ticket(W2, PURSE, uint256(10**6), uint256(1), 1, bytes(32), b"")

@@ -18,6 +18,7 @@ from shoal.work import lifecycle, task
 from shoal.work.lifecycle import (
     Abandoned,
     Accepted,
+    Acknowledged,
     Answered,
     Attempt,
     Fallen,
@@ -44,6 +45,7 @@ JOB_FACTS: dict[type[Fact], Callable[[int], Fact]] = {
     Placed: lambda epoch: Placed(JOB, epoch, SELLER, Price(1)),
     Hedged: lambda epoch: Hedged(JOB, epoch, OTHER, Price(2)),
     Fallen: lambda epoch: Fallen(JOB, epoch, FAULT),
+    Acknowledged: lambda epoch: Acknowledged(JOB, epoch, 3),
     Returned: lambda epoch: Returned(JOB, epoch, FAULT),
     Answered: lambda epoch: Answered(JOB, epoch, 4, Wei(4), Wei(1), Digest("a"), RECEIPT, 5),
     Withdrawn: lambda epoch: Withdrawn(JOB, epoch, 2, Wei(2)),
@@ -61,6 +63,7 @@ JOB_MOVES = {
     (QUEUED, Withdrawn): CANCELLED,
     (RUNNING, Hedged): RUNNING,
     (RUNNING, Fallen): RUNNING,
+    (RUNNING, Acknowledged): RUNNING,
     (RUNNING, Returned): QUEUED,
     (RUNNING, Answered): DONE,
     (RUNNING, Abandoned): FAILED,
@@ -94,7 +97,7 @@ def test_every_fact_in_every_phase_of_a_job(phase: lifecycle.Phase, kind: type[F
         assert job.move(JOB_FACTS[kind](due), NOW).phase is expected
 
 
-@pytest.mark.parametrize("kind", [Placed, Hedged, Fallen, Returned, Answered, Withdrawn])
+@pytest.mark.parametrize("kind", [Placed, Hedged, Fallen, Acknowledged, Returned, Answered, Withdrawn])
 @pytest.mark.parametrize("wrong", [-1, 1])
 def test_a_fact_of_another_epoch_is_illegal(kind: type[Fact], wrong: int) -> None:
     job = job_in(QUEUED if kind is Placed else RUNNING)
@@ -154,26 +157,61 @@ def test_a_job_from_an_older_snapshot_is_read_as_it_was_meant() -> None:
 
 LIVE, EARNED, RELEASED = task.Phase
 TASK_FACTS: dict[type[Fact], Fact] = {
+    task.Acknowledged: task.Acknowledged(JOB, 1, 3),
     Earned: Earned(JOB, 1, BUYER, 4, Wei(4), Wei(3)),
     Released: Released(JOB, 1, BUYER, FAULT),
     Quarantined: Quarantined(JOB, "a bug"),
     Leased: LEASED,
 }
 TASK_MOVES = {
+    (LIVE, task.Acknowledged): LIVE,
     (LIVE, Earned): EARNED,
     (LIVE, Released): RELEASED,
     (LIVE, Quarantined): RELEASED,
     (RELEASED, Earned): EARNED,
+    (EARNED, Earned): EARNED,
 }
 
 
 @pytest.mark.parametrize("kind", TASK_FACTS)
 @pytest.mark.parametrize("phase", task.Phase)
 def test_every_fact_in_every_phase_of_an_attempt(phase: task.Phase, kind: type[Fact]) -> None:
-    attempt = replace(Task(LEASED, NOW, Instant(60_100)), phase=phase)
+    attempt = replace(Task(LEASED, NOW, Instant(60_100)), phase=phase, fault=FAULT)
     expected = TASK_MOVES.get((phase, kind))
     if expected is None:
         with pytest.raises(IllegalMove):
             attempt.move(TASK_FACTS[kind], NOW)
     else:
         assert attempt.move(TASK_FACTS[kind], NOW).phase is expected
+
+
+def test_only_a_gateway_that_has_yet_to_speak_brings_more_and_never_less() -> None:
+    leased = Task(LEASED, NOW, Instant(60_100)).move(task.Acknowledged(JOB, 1, 2), NOW)
+    by_itself = leased.move(Earned(JOB, 1, BUYER, 2, Wei(2), Wei(1), FAULT), NOW)
+    assert (by_itself.phase, by_itself.owed, by_itself.fault) == (EARNED, 2, FAULT)
+    more = by_itself.move(TASK_FACTS[Earned], NOW)
+    assert (more.units, more.wei, more.share, more.fault) == (4, 4, 3, None)
+    for told, units in ((more, 5), (by_itself, 2)):
+        with pytest.raises(IllegalMove):
+            told.move(Earned(JOB, 1, BUYER, units, Wei(units), Wei(1)), NOW)
+
+
+@pytest.mark.parametrize("end", [Abandoned, Withdrawn, Returned, Quarantined])
+def test_what_was_acknowledged_stays_with_its_attempt(end: type[Fact]) -> None:
+    facts: dict[type[Fact], Fact] = {
+        Abandoned: Abandoned(JOB, FAULT, 3, Wei(3)),
+        Withdrawn: Withdrawn(JOB, 1, 3, Wei(3)),
+        Returned: Returned(JOB, 1, FAULT, True, 3, Wei(3)),
+        Quarantined: Quarantined(JOB, "a bug"),
+    }
+    job = job_in(RUNNING).move(JOB_FACTS[Acknowledged](1), NOW)
+    assert job.owed == 3
+    ended = job.move(facts[end], NOW)
+    assert (ended.attempt(1).units, ended.attempt(1).wei) == (3, 3)
+    assert (ended.units, ended.wei) == ((0, 0) if end is Returned else (3, 3))
+
+
+def test_another_attempt_begins_with_nothing_owed() -> None:
+    job = job_in(RUNNING).move(JOB_FACTS[Acknowledged](1), NOW).move(Returned(JOB, 1, FAULT), NOW)
+    assert job.owed == 0
+    assert job.move(Placed(JOB, 2, OTHER, Price(1)), NOW).owed == 0

@@ -18,7 +18,7 @@ from shoal.wire import words
 from shoal.wire.codec import encode_payload
 from shoal.wire.words import JobSpec, Payload
 from shoal.work.account import account_bytes, batch_id
-from shoal.work.receipt import Terms
+from shoal.work.receipt import NO_ANSWER, Terms
 from shoal.work.seal import seal
 from shoal.worker.config import Rules
 from shoal.worker.earnings import Found, Left, Stated
@@ -299,6 +299,17 @@ def test_answers_that_nobody_pays_for_are_one_reason_to_leave() -> None:
     for event in (Heard(O1, order(5)), answer(5, 1), Heard(O1, words.Cancel(JobId("job 5"), 1))):
         worker.handle(event, NOW)
     assert "Left" in told(worker.handle(Tick(), later(NOW, RULES.count_ms)))
+
+
+@pytest.mark.parametrize(
+    ("paid", "shown", "stays"), [(15, 3, True), (20, 3, True), (10, 3, False), (15, 0, False)]
+)
+def test_an_answer_that_came_too_late_has_a_receipt_for_what_was_acknowledged(
+    paid: int, shown: int, stays: bool
+) -> None:
+    unanswered = receipt(units=shown, answer=NO_ANSWER, run_ms=0)
+    worker = machine(*MET, *done(1, paid), Tick(), unanswered)
+    assert worker.works_for(O1) == stays
 
 
 def test_receipts_that_are_never_shown_are_one_reason_to_leave() -> None:
