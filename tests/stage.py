@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import io
 import struct
 import wave
@@ -17,6 +18,7 @@ import httpx
 import msgspec
 from PIL import Image
 
+from shoal.errors import Refused, Untrusted
 from shoal.gateway.config import Settings
 from shoal.gateway.service import Service
 from shoal.ids import NodeId, digest
@@ -26,6 +28,7 @@ from shoal.runtime.keys import NodeKey
 from shoal.runtime.transport import Peers
 from shoal.wire import words
 from shoal.wire.codec import decode_payload, encode_payload
+from shoal.wire.count import answer_worth
 from shoal.wire.pipelines import PIPELINES
 from shoal.work.seal import seal
 
@@ -151,6 +154,8 @@ class Seller:
         body = encode_payload(answer)
         name = digest(body)
         units = order.spec.units_max
+        with contextlib.suppress(Refused, Untrusted):  # what is no answer claims all there is
+            units = min(units, answer_worth(order.spec, answer))
         receipt = words.Receipt(
             order.job,
             order.epoch,

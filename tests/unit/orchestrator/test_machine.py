@@ -39,7 +39,7 @@ G, G2, W, W2 = NodeId("g"), NodeId("g2"), NodeId("w"), NodeId("w2")
 JOB = JobId("job")
 PRICE = Price(7, 2)
 BODY = encode_payload(Payload(b"{}"))
-ANSWER = encode_payload(Payload(b"answer"))
+ANSWER = encode_payload(Payload(b'"answer"'))
 RULES = Rules(prices={"echo": PRICE}, share_ppm=333_333)
 
 

@@ -9,9 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.errors import WrongMedia
-from shoal.gateway.sound import KINDS, Sound, measure
-from shoal.units import MIB
+from shoal.units import HOUR_MS, MIB
+from shoal.wire import sound
+from shoal.wire.sound import KINDS, Sound
 from stage import wav
+
+
+def measure(data: bytes) -> Sound:
+    return sound.measure(data, HOUR_MS)
 
 
 @pytest.mark.parametrize("duration_ms", [1, 999, 61_000])
@@ -20,10 +25,10 @@ def test_a_sound_is_measured(duration_ms: int) -> None:
 
 
 def test_a_sound_written_as_a_stream_lasts_as_long_as_its_bytes() -> None:
-    sound = bytearray(wav(2_000))
-    at = sound.index(b"data") + 4
-    sound[at : at + 4] = struct.pack("<I", 0xFFFFFFFF)
-    assert measure(bytes(sound)).duration_ms == pytest.approx(2_000, abs=5)
+    file = bytearray(wav(2_000))
+    at = file.index(b"data") + 4
+    file[at : at + 4] = struct.pack("<I", 0xFFFFFFFF)
+    assert measure(bytes(file)).duration_ms == pytest.approx(2_000, abs=5)
 
 
 @pytest.mark.parametrize(
@@ -43,13 +48,13 @@ def test_what_is_no_sound_is_refused(data: bytes) -> None:
         measure(data)
 
 
-@pytest.mark.parametrize("mark", [mark for at, mark, _ in KINDS if at == 0])
+@pytest.mark.parametrize("mark", [mark for at, mark, *_ in KINDS if at == 0])
 def test_a_large_file_of_nothing_is_seen_through(mark: bytes) -> None:
     with pytest.raises(WrongMedia):
         measure(mark + bytes(8 * MIB))
 
 
-@given(st.sampled_from(KINDS), st.binary(max_size=500))
+@given(st.sampled_from([kind[:3] for kind in KINDS]), st.binary(max_size=500))
 def test_anything_is_measured_or_refused(kind: tuple[int, bytes, str], rest: bytes) -> None:
     at, mark, _ = kind
     try:
