@@ -150,12 +150,16 @@ class Seller:
         else:
             self.send(self._result(order, said))
 
+    def _worth(self, order: words.Job, answer: words.Payload) -> int:
+        """As many units as can be claimed for this; what is no answer claims all there are."""
+        with contextlib.suppress(Refused, Untrusted):
+            return answer_worth(order.spec, answer)
+        return order.spec.units_max
+
     def _result(self, order: words.Job, answer: words.Payload) -> words.Result:
         body = encode_payload(answer)
         name = digest(body)
-        units = order.spec.units_max
-        with contextlib.suppress(Refused, Untrusted):  # what is no answer claims all there is
-            units = min(units, answer_worth(order.spec, answer))
+        units = self._worth(order, answer)
         receipt = words.Receipt(
             order.job,
             order.epoch,

@@ -257,7 +257,7 @@ class GatewayMachine(Placement):
         if receipt is None or not self._believes(job, word, receipt):
             self._fall(job, word.epoch, words.Fault(Failed.code, MISFIT), now)
             return
-        if bad := flaw(job.spec, word):
+        if bad := flaw(job.spec, word.units, word.body):
             self._fall(job, word.epoch, words.Fault(Failed.code, bad), now)
             return
         self.reconcile(peer, receipt.credit, receipt.wei, now)

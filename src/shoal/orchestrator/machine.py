@@ -330,7 +330,8 @@ class OrchestratorMachine(Receipts):
         task = self._live(peer, word.job, word.epoch, now)
         if task is None:
             return
-        if bad := flaw(task.lease.spec, word):
+        broken = word.digest != digest(word.body) or word.units < 0
+        if bad := "the answer is damaged" if broken else flaw(task.lease.spec, word.units, word.body):
             self._release(task, words.Fault(Failed.code, bad), now)
             return
         name, lease = task_id(word.job, word.epoch), task.lease

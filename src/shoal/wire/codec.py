@@ -43,6 +43,7 @@ encode_payload = _payloads.encode
 decode_payload = _payloads.decode
 
 
+_skim = msgspec.json.Decoder(msgspec.Raw).decode
 _readers: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 
 
@@ -62,7 +63,10 @@ def read_json(kind: type[T], params: bytes) -> T:
 
 def skim_json(params: bytes) -> None:
     """Read JSON through without making anything of it. Raises `Untrusted` if it is none."""
-    read_json(msgspec.Raw, params)
+    try:
+        _skim(params)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise Untrusted(f"this is no JSON: {error}") from error
 
 
 def receipt_bytes(receipt: Receipt) -> bytes:

@@ -11,20 +11,18 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from shoal.errors import Refused, TooLarge, Untrusted
-from shoal.ids import digest
 from shoal.wire import picture, sound
 from shoal.wire.answers import LlmAnswer
 from shoal.wire.codec import decode_payload, read_json, skim_json
 from shoal.wire.faults import fault_of
 from shoal.wire.pipelines import PIPELINES, MediaField, Pipeline
 from shoal.wire.references import names_of
-from shoal.wire.words import Fault, JobSpec, Media, Payload, Result
+from shoal.wire.words import Fault, JobSpec, Media, Payload
 
 #: What an answer may have beyond its text, in which no token is shorter than a byte: the token that ends it, and those
 #: of a stop word, which is cut off. Further tokens that say nothing are nobody's to pay.
 UNSAID_TOKENS = 16
 
-DAMAGED = "the answer is damaged"
 IN_PIECES = "the answer is not of its pipeline's form, or names a file that did not come with it"
 
 
@@ -47,6 +45,8 @@ def measure(field: MediaField, data: bytes, *, whole: bool = False) -> tuple[str
 
 def units_wanted(row: Pipeline, request: Struct, media: Sequence[Media]) -> int:
     """The most units that a request and its files can come to. Raises what is wrong with one of them."""
+    if not row.media:
+        return row.units_max(request, ())
     files = {file.field: file.data for file in media}
     unknown = files.keys() - {field.field for field in row.media}
     if unknown or len(files) < len(media):
@@ -97,29 +97,26 @@ def worth(spec: JobSpec, pieces: int) -> int:
 
 def answer_worth(spec: JobSpec, answer: Payload) -> int:
     """The most units that this answer can be worth. Raises `Refused` or `Untrusted` if it is none."""
-    pieces = 0
     if PIPELINES[spec.pipeline].answers:
         names = set(names_of(read_json(object, answer.params)))
         if not names <= {file.field for file in answer.media}:
             raise Untrusted(IN_PIECES)
-        pieces = len(names)
-    elif spec.pieces_max:
+        return worth(spec, len(names))
+    if spec.pieces_max:
         said = [choice.message for choice in read_json(LlmAnswer, answer.params).choices]
-        pieces = sum(len((message.content + (message.reasoning_content or "")).encode()) for message in said)
-    else:
-        skim_json(answer.params)
-    return worth(spec, pieces)
+        texts = (message.content + (message.reasoning_content or "") for message in said)
+        return worth(spec, sum(len(text.encode()) for text in texts))
+    skim_json(answer.params)
+    return spec.units_max
 
 
-def flaw(spec: JobSpec, result: Result) -> str:
-    """Why this cannot be the answer to an order, or not be worth what it claims; "" if it can."""
-    if result.digest != digest(result.body) or result.units < 0:
-        return DAMAGED
+def flaw(spec: JobSpec, units: int, answer: bytes) -> str:
+    """Why these bytes cannot be the answer to an order, or not be worth so many units; "" if they can."""
     try:
-        most = answer_worth(spec, decode_payload(result.body))
+        most = answer_worth(spec, decode_payload(answer))
     except (Refused, Untrusted):
         return IN_PIECES
-    return overclaim(spec, result.units, most)
+    return overclaim(spec, units, most)
 
 
 def overclaim(spec: JobSpec, units: int, most: int) -> str:
