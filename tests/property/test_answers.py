@@ -116,6 +116,16 @@ def test_a_stream_that_claims_more_than_its_text_is_refused_by_both_sides(
         text += piece
 
 
+@pytest.mark.parametrize("name", ["text-to-speech", "image-to-video", "upscale"])
+def test_a_file_that_did_not_come_is_worth_nothing(name: str) -> None:
+    row = PIPELINES[name]
+    request = row.request(text="Hello.") if name == "text-to-speech" else row.request()
+    media = tuple(Media(field.field, "x/y", b"x") for field in row.media)
+    spec = ask(row, request, media, (100,) * len(media)).spec
+    assert flaw(spec, spec.units_max, encode_payload(drawn(["0.png"], 1))) == ""
+    assert "is worth 0 at most" in flaw(spec, 1, encode_payload(Payload(b"{}")))
+
+
 def test_a_text_that_is_said_again_is_worth_no_more() -> None:
     spec, relay = chat_spec("hello", 200), Relay(64)
     for _ in range(50):

@@ -43,6 +43,11 @@ def none_counted(request: Struct) -> int:
     return 0
 
 
+def one_file(request: Struct) -> int:
+    """An answer is a file, or none."""
+    return 1
+
+
 class MediaField(Value, frozen=True):
     """A file that a request carries: its form field and what it may be."""
 
@@ -211,6 +216,7 @@ PIPELINES: dict[str, Pipeline] = {
             default_model="rhasspy/piper-en_US-joe-medium",
             unit="character of the text",
             units_max=characters,
+            pieces_max=one_file,
             price=Price(500_000_000),
             deadline_ms=2 * MINUTE_MS,
             params_bytes_max=64 * KIB,
@@ -261,6 +267,7 @@ PIPELINES: dict[str, Pipeline] = {
             default_model="rife-hdv3-camera-path",
             unit="pixel of a frame",
             units_max=filmed,
+            pieces_max=one_file,
             price=Price(200_000),
             deadline_ms=10 * MINUTE_MS,
             params_bytes_max=64 * KIB,
@@ -277,6 +284,7 @@ PIPELINES: dict[str, Pipeline] = {
             default_model="xinntao/realesr-animevideov3",
             unit="pixel of the picture",
             units_max=measured,
+            pieces_max=one_file,
             price=Price(2_000_000),
             deadline_ms=5 * MINUTE_MS,
             params_bytes_max=64 * KIB,
