@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import io
 import struct
 import wave
@@ -17,6 +18,7 @@ import httpx
 import msgspec
 from PIL import Image
 
+from shoal.errors import Refused, Untrusted
 from shoal.gateway.config import Settings
 from shoal.gateway.service import Service
 from shoal.ids import NodeId, digest
@@ -26,6 +28,7 @@ from shoal.runtime.keys import NodeKey
 from shoal.runtime.transport import Peers
 from shoal.wire import words
 from shoal.wire.codec import decode_payload, encode_payload
+from shoal.wire.count import answer_worth
 from shoal.wire.pipelines import PIPELINES
 from shoal.work.seal import seal
 
@@ -147,10 +150,16 @@ class Seller:
         else:
             self.send(self._result(order, said))
 
+    def _worth(self, order: words.Job, answer: words.Payload) -> int:
+        """As many units as can be claimed for this; what is no answer claims all there are."""
+        with contextlib.suppress(Refused, Untrusted):
+            return answer_worth(order.spec, answer)
+        return order.spec.units_max
+
     def _result(self, order: words.Job, answer: words.Payload) -> words.Result:
         body = encode_payload(answer)
         name = digest(body)
-        units = order.spec.units_max
+        units = self._worth(order, answer)
         receipt = words.Receipt(
             order.job,
             order.epoch,

@@ -19,11 +19,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import av
 import httpx
+import msgspec
+import numpy as np
 import pytest
 
 from runner import Runner, command, start
+from shoal.gateway.requests import ask
+from shoal.wire.pipelines import PIPELINES
+from shoal.wire.requests import LlmRequest
+from shoal.wire.words import Payload
 from shoal.worker.pipelines.server import WAITING_MAX
+from shoal.worker.translation import Assembly, claim
 
 SENTENCE = "The quick brown fox jumps over the lazy dog, and nobody pays for work that did not arrive."
 
@@ -107,6 +115,44 @@ def test_a_stream_comes_in_chunks_that_count_their_tokens(llm: Runner) -> None:
     assert len(set(counts)) > 12
     assert chunks[-1]["usage"] == whole["usage"]
     assert [chunk["choices"][0]["finish_reason"] for chunk in chunks] == [""] * (len(chunks) - 1) + ["length"]
+
+
+TALKS = [
+    "hello",
+    "",
+    "Count to 30.",
+    "Only emojis, please: 😀🐟👩‍👩‍👧‍👦",
+    "请用中文介绍一下你自己。",
+    "<file_sep>" * 20,
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("temperature", "stop"), [(0, None), (0.7, "e"), (2, [".", "\n\n", " the"])])
+def test_what_a_model_counts_is_within_what_its_words_are_worth(
+    llm: Runner, temperature: float, stop: Any, stream: bool
+) -> None:
+    for number, text in enumerate(TALKS):
+        messages = [
+            {"role": "system", "content": TALKS[-number]},
+            *user(text),
+            {"role": "assistant", "content": text},
+            *user(text),
+        ]
+        request = {"messages": messages if number % 2 else user(text), "max_tokens": 4 + 8 * (number % 3)}
+        spec = ask(PIPELINES["llm"], msgspec.convert({**request, "stream": stream}, LlmRequest)).spec
+        request |= {"temperature": temperature, "stop": stop, "seed": number}
+        assembly = Assembly(spec)
+        if stream:
+            with llm.client.stream("POST", "/llm", json={**request, "stream": True}) as answer:
+                pieces = [piece for data in answer.iter_bytes() for piece in assembly.feed(data)]
+            assert [piece.units for piece in pieces] == sorted(piece.units for piece in pieces)
+            assert pieces[-1].units == assembly.units
+            whole, counted = assembly.whole(), assembly.units
+        else:
+            whole = Payload(json.dumps(body := llm.llm(**request)).encode())
+            counted = body["usage"]["total_tokens"]
+        assert claim(spec, whole, counted) == counted <= spec.units_max
 
 
 def test_health_is_told_and_others_are_served_during_a_long_answer(llm: Runner) -> None:
@@ -264,6 +310,23 @@ def test_what_is_no_sound_is_refused(hearing: Runner, sound: bytes, status: int,
     answer = heard(hearing, sound)
     assert answer.status_code == status
     assert told in answer.json()["detail"]["msg"]
+
+
+def test_a_sound_that_lies_about_its_length_is_refused(hearing: Runner) -> None:
+    """A flac whose head names one second, and nine come: whoever paid by the head does not get the rest."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="flac") as file:
+        stream = file.add_stream("flac", rate=16_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 144_000), np.int16), format="s16", layout="mono")
+        frame.sample_rate, frame.pts = 16_000, 0
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    whole = out.getvalue()
+    at = whole.index(b"fLaC") + 8 + 10
+    lying = whole[: at + 4] + (16_000).to_bytes(4) + whole[at + 8 :]
+    assert heard(hearing, whole).headers["shoal-units"] == "9000"
+    answer = heard(hearing, lying)
+    assert (answer.status_code, "than it says" in answer.text) == (413, True)
 
 
 def test_a_wrong_form_is_refused(hearing: Runner) -> None:

@@ -45,6 +45,7 @@ from shoal.worker.payments import FindPayment, PaymentFound
 O1, G, R, W = NodeId("o"), NodeId("g"), NodeId("r"), NodeId("0x" + 40 * "1")
 NEED = ("echo", "echo")
 BODY = encode_payload(Payload(b"{}"))
+ANSWER = encode_payload(Payload(b'"answer"'))
 TRANSACTION = "0x" + 64 * "7"
 O_RULES = OrchestratorRules(
     prices={"echo": Price(7)},
@@ -165,7 +166,7 @@ class Pair:
     def answer(self) -> None:
         if self.running:
             order = self.running.pop(0)
-            self.work(RunnerAnswered(order.job, order.epoch, 1 + self.jobs % 9, 5, b"answer"))
+            self.work(RunnerAnswered(order.job, order.epoch, 1 + self.jobs % 9, 5, ANSWER))
 
     def accept(self) -> None:
         if self.answered:

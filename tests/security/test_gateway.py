@@ -242,14 +242,41 @@ async def test_a_workers_word_never_decides_what_a_browser_runs(stage: Stage) ->
     assert reply.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_a_chat_that_is_none_is_said_to_be_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_chat_that_is_none_is_said_to_be_none_and_not_paid(tmp_path: Path, stream: bool) -> None:
     async def script(attempt: Attempt) -> words.Payload:
         return words.Payload(b'{"choices": []}')
 
     async with gateway(tmp_path, Seller(script)) as stage:
-        for body in (HELLO, {**HELLO, "stream": True}):
-            reply = await stage.client.post("/v1/chat/completions", json=body)
-            assert (reply.status_code, reply.json()["error"]["code"]) == (500, "failed")
+        reply = await stage.client.post("/v1/chat/completions", json={**HELLO, "stream": stream})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (500, "failed")
+        [job] = (await stage.client.get("/v1/jobs")).json()["jobs"]
+        assert job["charged_wei"] == 0
+
+
+async def test_a_chat_that_claims_more_than_it_says_is_not_paid(tmp_path: Path) -> None:
+    class Greedy(Seller):
+        def _worth(self, order: words.Job, answer: words.Payload) -> int:
+            return order.spec.units_max
+
+    async with gateway(tmp_path, Greedy()) as stage:
+        reply = await stage.client.post("/llm", json=HELLO)
+        assert (reply.status_code, "claimed for what is worth" in reply.text) == (500, True)
+        [job] = (await stage.client.get("/v1/jobs")).json()["jobs"]
+        assert (job["state"], job["charged_wei"]) == ("failed", 0)
+
+
+async def test_a_stream_that_claims_more_than_it_says_is_shown_and_paid_to_nobody(tmp_path: Path) -> None:
+    async def script(attempt: Attempt) -> words.Payload:
+        attempt.say("Hello ", offset=0, units=10_000)
+        await attempt.seen.wait()
+        raise AssertionError
+
+    async with gateway(tmp_path, Seller(script)) as stage:
+        reply = await stage.client.post("/llm", json={**HELLO, "stream": True})
+        assert (reply.status_code, "claimed for what is worth" in reply.text) == (500, True)
+        [job] = (await stage.client.get("/v1/jobs")).json()["jobs"]
+        assert (job["state"], job["charged_wei"], job["units"]) == ("failed", 0, 0)
 
 
 async def test_a_queue_that_is_full_says_when_to_come_back(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from shoal.cli.buyer import File, Job, read_file
 from shoal.cli.gallery import Exhibit, Gallery
 from shoal.cli.guide import Guide, facts, same_words
 from shoal.errors import Failed
-from shoal.gateway.picture import measure
+from shoal.wire.picture import measure
 from shoal.wire.pipelines import PIXELS_MAX
 
 SIDE_PX, FACTOR = 256, 2

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta, Struct
 
 from shoal.errors import Failed, NotFound
 from shoal.gateway.machine import GatewayMachine
@@ -15,6 +14,7 @@ from shoal.gateway.settlement import FEES, SPILT, seller, tickets_to
 from shoal.ids import JobId, NodeId
 from shoal.money.wei import Price
 from shoal.runtime.door import Headers, Reply, encode, error_value
+from shoal.wire.answers import LlmAnswer
 from shoal.wire.codec import receipt_bytes
 from shoal.wire.faults import error_of
 from shoal.wire.pipelines import PIPELINES, Pipeline
@@ -29,37 +29,6 @@ HOW_TO_CHECK = (
     "begin with SHA-256(00 receipt_hex); for each step of `path` (a byte and a hash) go on with "
     "SHA-256(01 step hash) if that byte is 00, else with SHA-256(01 hash step)."
 )
-
-
-class Usage(Struct, frozen=True):
-    """Tokens, as the model's runtime counted them."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
-
-
-class Said(Struct, frozen=True):
-    """What a model said."""
-
-    content: str
-
-
-class Choice(Struct, frozen=True):
-    """The one choice of an answer."""
-
-    message: Said
-    finish_reason: str | None = None
-
-
-class LlmAnswer(Struct, frozen=True):
-    """A chat's whole answer: Livepeer's LLMResponse."""
-
-    id: str
-    model: str
-    created: int
-    usage: Usage
-    choices: Annotated[tuple[Choice, ...], Meta(min_length=1)]
 
 
 #: Gives a client the address of one of an answer's files: (job, file).

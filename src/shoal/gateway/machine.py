@@ -49,9 +49,8 @@ from shoal.policy.retries import began, counts, retryable
 from shoal.policy.views import size_class
 from shoal.units import Instant, later
 from shoal.wire import words
-from shoal.wire.codec import is_whole
+from shoal.wire.count import flaw
 from shoal.wire.faults import fault_of
-from shoal.wire.pipelines import PIPELINES
 from shoal.work.lease import Lease
 from shoal.work.lifecycle import (
     ENDED,
@@ -74,7 +73,6 @@ from shoal.work.stream import Stream, stride
 #: Tells whether a node signed these bytes.
 Verify = Callable[[NodeId, bytes, bytes], bool]
 MISFIT = "the orchestrator's receipt does not fit its answer"
-IN_PIECES = "the answer is not of its pipeline's form, or names a file that did not come with it"
 
 
 class GatewayMachine(Placement):
@@ -253,7 +251,10 @@ class GatewayMachine(Placement):
     def _hear_progress(self, peer: NodeId, word: words.Progress, now: Instant) -> None:
         if not self._renew(peer, words.Held(word.job, word.epoch), now):
             return
-        stream = self.stream(word.job)
+        stream, job = self.stream(word.job), self.jobs[word.job]
+        if job.spec.stream and (bad := stream.overclaim(job.spec, word)):
+            self._fall(job, word.epoch, words.Fault(Failed.code, bad), now, owed=job.owed)
+            return
         before = stream.acknowledged(word.epoch)
         news = stream.hear(word)
         if news:
@@ -272,8 +273,8 @@ class GatewayMachine(Placement):
         if receipt is None or not self._believes(job, word, receipt):
             self._fall(job, word.epoch, words.Fault(Failed.code, MISFIT), now, owed=job.owed)
             return
-        if not is_whole(word.body, names_files=bool(PIPELINES[job.spec.pipeline].answers)):
-            self._fall(job, word.epoch, words.Fault(Failed.code, IN_PIECES), now, owed=job.owed)
+        if bad := flaw(job.spec, word.units, word.body):
+            self._fall(job, word.epoch, words.Fault(Failed.code, bad), now, owed=job.owed)
             return
         self.reconcile(peer, receipt.credit, receipt.wei, now)
         took_ms = now - job.attempt(word.epoch).placed_at

@@ -9,10 +9,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 from shoal.errors import Failed, Refused
-from shoal.gateway.answers import LlmAnswer
 from shoal.gateway.form import Form
 from shoal.gateway.requests import READERS, Json
 from shoal.runtime.door import JSON, encode
+from shoal.wire.answers import LlmAnswer
 from shoal.wire.pipelines import PIPELINES
 from shoal.wire.requests import LlmRequest, Side, TextToImageRequest, TextToSpeechRequest
 

@@ -14,14 +14,13 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from shoal.errors import Refused, TooLarge
-from shoal.gateway import picture
+from shoal.errors import Refused
 from shoal.gateway.form import Form
-from shoal.gateway.sound import measure
 from shoal.ids import digest
-from shoal.units import KIB, SECOND_MS
+from shoal.units import KIB
 from shoal.wire.codec import encode_payload
-from shoal.wire.pipelines import PIPELINES, MediaField, Pipeline
+from shoal.wire.count import measure
+from shoal.wire.pipelines import PIPELINES, Pipeline
 from shoal.wire.requests import EchoRequest, LlmRequest, Message
 from shoal.wire.words import JobSpec, Media, Payload
 
@@ -109,9 +108,9 @@ async def read_files(row: Pipeline, form: Form) -> tuple[tuple[Media, ...], tupl
                 continue
             raise Refused(f"the form has no file named {field.field}, or an empty one")
         if len(data) <= GLANCE_BYTES_MAX and field.kind == "audio":
-            content_type, size = _look(field, data)
+            content_type, size = measure(field, data, whole=True)
         else:  # a small picture, too, may unpack to a large one
-            content_type, size = await asyncio.to_thread(_look, field, data)
+            content_type, size = await asyncio.to_thread(measure, field, data, whole=True)
         media.append(Media(field.field, content_type, data))
         measures.append(size)
     return tuple(media), tuple(measures)
@@ -132,22 +131,9 @@ def ask(row: Pipeline, request: Any, media: Sequence[Media] = (), measures: tupl
     like = {name: default for name, default in _DEFAULTS[row.name] if getattr(request, name) == default}
     request = replace(request, **{**like, row.model_field: model})
     stream = row.streams and isinstance(request, _STREAMED) and request.stream
-    spec = JobSpec(row.name, model, row.units_max(request, measures), stream)
+    units_max, pieces_max = row.units_max(request, measures), row.pieces_max(request)
+    spec = JobSpec(row.name, model, units_max, stream, pieces_max=pieces_max)
     return Ask(row, spec, encode_payload(Payload(_encode(request), tuple(media))), session)
-
-
-def _look(field: MediaField, data: bytes) -> tuple[str, int]:
-    """A file's media type and what it measures: ms of sound, pixels of a picture."""
-    if len(data) > field.bytes_max:
-        raise TooLarge(f"the file {field.field} has {len(data)} bytes; send at most {field.bytes_max}")
-    if field.kind == "image":
-        seen = picture.measure(data, field.pixels_max)
-        return seen.content_type, seen.pixels
-    sound = measure(data)
-    if sound.duration_ms > field.duration_max_ms:
-        limit_s = field.duration_max_ms // SECOND_MS
-        raise TooLarge(f"the sound lasts {sound.duration_ms / SECOND_MS:.0f} s, the limit is {limit_s} s")
-    return sound.content_type, sound.duration_ms
 
 
 def _plain(request: LlmRequest) -> LlmRequest:

@@ -13,11 +13,12 @@ from typing import Any
 from msgspec import Struct
 
 from shoal.errors import Failed, ShoalError
-from shoal.gateway.answers import LlmAnswer, Locate, answer_text, job_value, result_value
+from shoal.gateway.answers import Locate, answer_text, job_value, result_value
 from shoal.gateway.desk import Desk, Watch
 from shoal.ids import ClientId, JobId
 from shoal.runtime.door import encode, error_value
 from shoal.units import SECOND_MS
+from shoal.wire.answers import LlmAnswer
 from shoal.work.lifecycle import ENDED, Job, Phase
 
 #: A silent stream says that it lives this often; a waiting job's place in the queue is looked at as often as that.

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from msgspec.structs import replace
 
-from shoal.errors import Busy, Cancelled, Expired, Failed, Lost, NoCapacity, Refused, Untrusted
+from shoal.errors import Busy, Cancelled, Expired, Failed, Lost, NoCapacity, Untrusted
 from shoal.ids import JobId, NodeId, digest
 from shoal.machine import (
     Absent,
@@ -41,7 +41,7 @@ from shoal.policy.selection import own_policies, policy
 from shoal.policy.views import Wish, size_class
 from shoal.units import Instant, later
 from shoal.wire import words
-from shoal.wire.codec import units_wanted
+from shoal.wire.count import flaw, objection
 from shoal.wire.pipelines import PIPELINES
 from shoal.work.queue import Need
 from shoal.work.receipt import NO_ANSWER
@@ -176,14 +176,10 @@ class OrchestratorMachine(Streams):
         """Why a job is not taken on, whoever might be free; None if it is."""
         if not self.roster.sells(need):
             return words.Fault(NoCapacity.code, f"nobody here runs {need[1]}")
-        wanted = units_wanted(word.spec, word.body) or 0
-        if wanted > word.spec.units_max:
-            why = f"this comes to {wanted} units, and the order pays for {word.spec.units_max} at most"
-            return words.Fault(Refused.code, why)
         if not self.price(need).within(word.price):
             return words.Fault(Busy.code, "the price has risen")
         unpaid = self.unpaid(peer, most)
-        return words.Fault(Busy.code, unpaid) if unpaid else None
+        return words.Fault(Busy.code, unpaid) if unpaid else objection(word.spec, word.body)
 
     def _choose(self, peer: NodeId, word: words.Job, need: Need, now: Instant) -> NodeId | None:
         """The worker for a job: where its session is at home, if that is nearly as good, and not where it failed."""
@@ -315,18 +311,24 @@ class OrchestratorMachine(Streams):
 
     def _hear_progress(self, peer: NodeId, word: words.Progress, now: Instant) -> None:
         task = self._live(peer, word.job, word.epoch, now)
-        if task is not None:
-            # Only what is delivered piece by piece waits for what was delivered before it.
-            news = self.relay(task).hear(word) if task.lease.spec.stream else replace(word, text="")
-            if news is not None:
-                self.emit(Send(task.lease.gateway, news))
+        if task is None:
+            return
+        spec = task.lease.spec
+        if spec.stream and (bad := self.relay(task).overclaim(spec, word)):
+            self._release(task, words.Fault(Failed.code, bad), now)
+            return
+        # Only what is delivered piece by piece waits for what was delivered before it.
+        news = self.relay(task).hear(word) if spec.stream else replace(word, text="")
+        if news is not None:
+            self.emit(Send(task.lease.gateway, news))
 
     def _hear_result(self, peer: NodeId, word: words.Result, now: Instant) -> None:
         task = self._live(peer, word.job, word.epoch, now)
         if task is None:
             return
-        if word.digest != digest(word.body) or word.units < 0:
-            self._release(task, words.Fault(Failed.code, "the worker's answer is damaged"), now)
+        broken = word.digest != digest(word.body) or word.units < 0
+        if bad := "the answer is damaged" if broken else flaw(task.lease.spec, word.units, word.body):
+            self._release(task, words.Fault(Failed.code, bad), now)
             return
         name, lease = task_id(word.job, word.epoch), task.lease
         if name not in self._answered:

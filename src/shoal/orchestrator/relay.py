@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from shoal.wire.words import Progress
+from shoal.wire.count import Extent, overclaim, worth
+from shoal.wire.words import JobSpec, Progress
 from shoal.work.stream import stride
 
 
@@ -22,6 +23,14 @@ class Relay:
         #: How far the pieces that went on have come; 0 while none has.
         self.passed = 0
         self._waiting: deque[Progress] = deque()
+        self._extent = Extent()
+
+    def overclaim(self, spec: JobSpec, piece: Progress) -> str:
+        """What is said of a piece that claims more units than the text is worth with it, "" of others."""
+        if not spec.pieces_max:
+            return ""
+        self._extent.take(piece.offset, piece.text)
+        return overclaim(spec, piece.units, worth(spec, self._extent.bytes))
 
     def hear(self, piece: Progress) -> Progress | None:
         """Take a piece; give it back if it may go on at once."""

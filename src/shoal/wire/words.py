@@ -40,6 +40,8 @@ class JobSpec(Part, frozen=True, array_like=True):
     """What is to be run: everything about a job but its body.
 
     Jobs of one `session` begin alike: whoever ran the last one may have half of the next one done already.
+    `pieces_max` tokens or files are the most that its answer has, and what it is worth if it has less follows from
+    that (`count.worth`); 0 if none are counted.
     """
 
     pipeline: str
@@ -47,6 +49,7 @@ class JobSpec(Part, frozen=True, array_like=True):
     units_max: int
     stream: bool = False
     session: str = ""
+    pieces_max: int = 0
 
 
 class Fault(Part, frozen=True, array_like=True):

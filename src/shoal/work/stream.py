@@ -6,7 +6,8 @@ again, and an answer that goes another way than what was shown stops the stream.
 
 from __future__ import annotations
 
-from shoal.wire.words import Progress
+from shoal.wire.count import Extent, overclaim, worth
+from shoal.wire.words import JobSpec, Progress
 
 
 def stride(window_units: int) -> int:
@@ -22,21 +23,28 @@ class Stream:
         self.units = 0
         self.diverged = False
         self._epoch = 0
-        self._cursor = 0
+        self._extent = Extent()
         self._consumed = 0
         self._consumed_max = 0
+
+    def overclaim(self, spec: JobSpec, word: Progress) -> str:
+        """What is said of a piece that claims more units than its attempt's text is worth with it, "" of others."""
+        if not spec.pieces_max:
+            return ""
+        extent = self._extent if word.epoch == self._epoch else Extent()
+        return overclaim(spec, word.units, worth(spec, extent.with_(word.offset, word.text)))
 
     def hear(self, word: Progress) -> str:
         """Take a piece of the running attempt; what of it is new. A piece after a gap is not taken."""
         if word.epoch != self._epoch:
-            self._epoch, self._cursor, self.units = word.epoch, 0, 0
-        if word.offset != self._cursor or self.diverged:
+            self._epoch, self._extent, self.units = word.epoch, Extent(), 0
+        if word.offset != self._extent.characters or self.diverged:
             return ""
         shown = self.text[word.offset : word.offset + len(word.text)]
         if not word.text.startswith(shown):
             self.diverged = True
             return ""
-        self._cursor += len(word.text)
+        self._extent.take(word.offset, word.text)
         self.units = max(self.units, word.units)
         self._consumed_max = max(self._consumed_max, self.units)
         self.text += word.text[len(shown) :]

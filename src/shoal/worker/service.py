@@ -139,6 +139,7 @@ class Service:
             await runner.loaded()
             began = self.node.clock.now()
             answer, units = await self._ask_runner(order, runner.pool)
+            units = translation.claim(order.spec, answer, units)
         except ShoalError as error:
             self._fail(order, error)
         except Exception as error:  # a runner may answer anything: this job fails, the worker lives
@@ -158,7 +159,7 @@ class Service:
         content_type, body = translation.request(row, order.job, decode_payload(order.body))
         if not order.spec.stream:
             return await self._in_steps(row, order, pool, content_type, body)
-        assembly = translation.Assembly()
+        assembly = translation.Assembly(order.spec)
         pieces = partial(self._stream, order, assembly)
         response = await pool.post(f"/{row.name}", content_type, body, on_piece=pieces)
         translation.require_good(response.status, response.body)

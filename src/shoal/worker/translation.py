@@ -14,12 +14,13 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from shoal.errors import BY_CODE, Busy, Failed, Refused
+from shoal.errors import BY_CODE, Busy, Failed, Refused, Untrusted
 from shoal.ids import JobId
+from shoal.wire.count import answer_worth, worth
 from shoal.wire.faults import error_of
 from shoal.wire.pipelines import Pipeline
 from shoal.wire.references import file_name, with_urls
-from shoal.wire.words import Fault, Media, Payload
+from shoal.wire.words import Fault, JobSpec, Media, Payload
 
 _json = msgspec.json.Encoder()
 
@@ -242,13 +243,27 @@ class Steps:
         return answer(row, "application/json", body), self._last.units
 
 
-class Assembly:
-    """Puts a streamed answer together again while its pieces pass through."""
+def claim(spec: JobSpec, answer: Payload, units: int) -> int:
+    """The units to be claimed for an answer: who claims more than it can be worth has given a bad one."""
+    if not spec.pieces_max:
+        return units
+    try:
+        return min(units, answer_worth(spec, answer))
+    except (Refused, Untrusted) as error:
+        raise Failed(f"the runner's answer cannot be used: {error}") from error
 
-    def __init__(self) -> None:
+
+class Assembly:
+    """Puts a streamed answer together again while its pieces pass through.
+
+    No piece claims more units than the text up to there is worth.
+    """
+
+    def __init__(self, spec: JobSpec) -> None:
+        self._spec = spec
         self._events = Events()
         self._text: list[str] = []
-        self._length = 0
+        self._length = self._bytes = 0
         self._last = Chunk()
         self._usage = Usage()
         self._reason = ""
@@ -271,7 +286,8 @@ class Assembly:
         offset = self._length
         self._text.append(choice.delta.content)
         self._length += len(choice.delta.content)
-        return Piece(self._usage.units, offset, choice.delta.content)
+        self._bytes += len(choice.delta.content.encode())
+        return Piece(min(self._usage.units, worth(self._spec, self._bytes)), offset, choice.delta.content)
 
     @property
     def units(self) -> int:

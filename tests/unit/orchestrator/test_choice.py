@@ -22,7 +22,7 @@ NOW = Instant(1_000_000)
 G, A, B = NodeId("g"), NodeId("a"), NodeId("b")
 PRICE = Price(1)
 BODY = encode_payload(Payload(b"{}"))
-ANSWER = encode_payload(Payload(b"answer"))
+ANSWER = encode_payload(Payload(b'"answer"'))
 RULES = Rules(prices={"echo": PRICE}, policy="fastest", breaker=Limits(failures_max=2, open_ms=1_000))
 
 

@@ -46,7 +46,7 @@ NOW = Instant(1_000_000)
 O1, G, R, R2 = NodeId("o"), NodeId("g"), NodeId("r"), NodeId("r2")
 W, W2, PURSE = NodeId("0x" + 40 * "1"), NodeId("0x" + 40 * "2"), NodeId("0x" + 40 * "9")
 BODY = encode_payload(Payload(b"{}"))
-ANSWER = encode_payload(Payload(b"answer"))
+ANSWER = encode_payload(Payload(b'"answer"'))
 #: A job brings its worker 50 wei; two of them are worth a payment.
 RULES = Rules(
     prices={"echo": Price(10)},

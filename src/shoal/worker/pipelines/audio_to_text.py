@@ -18,6 +18,8 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from shoal.errors import TooLarge, WrongMedia
+from shoal.units import SECOND_MS
+from shoal.wire.sound import measure
 from shoal.worker.pipelines.form import read_request
 from shoal.worker.pipelines.server import (
     Answer,
@@ -33,6 +35,8 @@ from shoal.worker.pipelines.server import (
 
 BODY_BYTES_MAX = 64 << 20
 AUDIO_S_MAX = 3600
+#: So much longer than was counted a sound may be: a packed one ends where its last packet does.
+UNCOUNTED_S = 1
 #: What the model listens to.
 SAMPLE_RATE_HZ = 16_000
 #: Kinds of file that hold their sound themselves: a playlist, which names other files, is not among them.
@@ -108,9 +112,17 @@ def decode(audio: bytes) -> Sound:
         with av.open(io.BytesIO(audio), mode="r", options=options, metadata_errors="ignore") as container:
             if not container.streams.audio:
                 raise WrongMedia("the file holds no sound")
-            return bounded(resample(container))
+            return bounded(resample(container), paid_s(audio))
     except (av.FFmpegError, ValueError) as error:
         raise WrongMedia("Unsupported audio format or malformed file.") from error
+
+
+def paid_s(audio: bytes) -> float:
+    """How long a sound may be, by what it was counted as: one that lies about its length is not worked on."""
+    try:
+        return measure(audio, AUDIO_S_MAX * SECOND_MS).duration_ms / SECOND_MS + UNCOUNTED_S
+    except (WrongMedia, TooLarge):  # none that an orchestrator of ours would send
+        return AUDIO_S_MAX
 
 
 def resample(container: av.container.InputContainer) -> Iterator[npt.NDArray[np.int16]]:
@@ -120,15 +132,15 @@ def resample(container: av.container.InputContainer) -> Iterator[npt.NDArray[np.
             yield piece.to_ndarray()[0]
 
 
-def bounded(pieces: Iterator[npt.NDArray[np.int16]]) -> Sound:
+def bounded(pieces: Iterator[npt.NDArray[np.int16]], seconds_max: float) -> Sound:
     """Join the pieces; stop as soon as they are too long, for a small file may hold days of silence."""
     taken: list[npt.NDArray[np.int16]] = []
     samples = 0
     for piece in pieces:
         taken.append(piece)
         samples += len(piece)
-        if samples > AUDIO_S_MAX * SAMPLE_RATE_HZ:
-            raise TooLarge(f"the sound is longer than {AUDIO_S_MAX} s; send it in parts")
+        if samples > seconds_max * SAMPLE_RATE_HZ:
+            raise TooLarge(f"the sound is longer than {AUDIO_S_MAX} s, or than it says; send it in parts")
     if not samples:
         raise WrongMedia("Unable to calculate duration of file: it holds no sound")
     return np.concatenate(taken).astype(np.float32) / np.float32(32768)

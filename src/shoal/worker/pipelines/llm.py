@@ -145,6 +145,8 @@ class Llm:
         parameters.verbosity = VERBOSITY
         parameters.cache_ram_mib = REMEMBERED_MIB
         parameters.fit_params = False
+        # What a model says to itself is counted too, and so it is said: as a part of the answer.
+        parameters.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
         parameters.n_threads_http = 1
         # The runtime insists on a listener of its own: it gets one in a private folder, soon removed.
         with tempfile.TemporaryDirectory() as private:

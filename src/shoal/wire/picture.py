@@ -1,11 +1,13 @@
 """What kind of picture a file holds and how large it is, read off its bytes: never off its name or stated type.
 
 Nothing is decoded here: no pixel of a stranger's is worth a decoder's bug in the process that keeps the accounts. But
-a file must be whole, one still picture, and must not unpack to more than its head says.
+a file must be whole, one still picture, and must not unpack to more than its head says. How large it is stands before
+its pixels: whoever only counts them reads no further, and comes to the same number.
 """
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -54,9 +56,10 @@ class Picture(Struct, frozen=True):
 
 
 class Limit(Struct, frozen=True):
-    """How large a picture may be."""
+    """How large a picture may be, and how far it is looked at: its pixels too, or no more than tells its size."""
 
     pixels_max: int
+    whole: bool
 
     def admit(self, width: int, height: int) -> None:
         """Raise `TooLarge`, or `WrongMedia` for a picture of nothing."""
@@ -74,12 +77,15 @@ def damaged(why: str) -> WrongMedia:
     return WrongMedia(f"the picture is damaged: {why}; send a whole {WANTED}")
 
 
-def measure(data: bytes, pixels_max: int) -> Picture:
-    """Kind and size of a picture. Raises `WrongMedia` if it is none or not whole, `TooLarge` above the limit."""
+def measure(data: bytes, pixels_max: int, *, whole: bool = True) -> Picture:
+    """Kind and size of a picture. Raises `WrongMedia` if it is none or not whole, `TooLarge` above the limit.
+
+    What is not asked to be `whole` is read up to its pixels: of any length, that takes no longer than a check sum.
+    """
     for mark, at, content_type, read in KINDS:
         if data.startswith(mark, at):
             try:
-                width, height = read(data, Limit(pixels_max))
+                width, height = read(data, Limit(pixels_max, whole))
             except (struct.error, IndexError) as error:
                 raise damaged("it ends too early") from error
             return Picture(content_type, width, height)
@@ -105,8 +111,12 @@ def _png(data: bytes, limit: Limit) -> tuple[int, int]:
         raise damaged("its head makes no sense")
     unpacking = _Unpacking(_png_bytes(width, height, depth * PNG_SAMPLES[colour], bool(interlaced)))
     for name, body in chunks:
+        if name == b"IDAT" and not limit.whole:
+            return width, height
         if name == b"IDAT":
             unpacking.feed(body)
+        elif name == b"IHDR":
+            raise damaged("it has two heads")
         elif name == b"acTL":
             _still(struct.unpack_from(">I", body)[0])
         elif name == b"IEND":
@@ -246,21 +256,24 @@ def _gif(data: bytes, limit: Limit) -> tuple[int, int]:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     limit.admit(width, height)
     at, frames = 13 + _palette_bytes(flags), 0
-    for _ in range(PARTS_MAX):
+    parts = iter(range(PARTS_MAX))
+    for _ in parts:
         match data[at]:
             case 0x3B:  # the end
                 if not frames:
                     raise damaged("it holds no picture")
                 return width, height
             case 0x21:  # an extension
-                at = _gif_blocks(data, at + 2)
+                at = _gif_blocks(data, at + 2, parts)
             case 0x2C:  # a frame
                 frames += 1
                 _still(frames)
                 left, top, across, down, flags = struct.unpack_from("<HHHHB", data, at + 1)
                 if left + across > width or top + down > height:
                     raise damaged("a frame of it is larger than itself")
-                at = _gif_blocks(data, at + 11 + _palette_bytes(flags))
+                if not limit.whole:
+                    return width, height
+                at = _gif_blocks(data, at + 11 + _palette_bytes(flags), itertools.count())
             case _:
                 raise damaged("a part of it makes no sense")
     raise damaged(f"it has more than {PARTS_MAX} parts")
@@ -270,11 +283,14 @@ def _palette_bytes(flags: int) -> int:
     return 3 << (1 + (flags & 7)) if flags & 0x80 else 0
 
 
-def _gif_blocks(data: bytes, at: int) -> int:
+def _gif_blocks(data: bytes, at: int, parts: Iterator[int]) -> int:
     """Where blocks that say their own length end."""
-    while length := data[at]:
+    for _ in parts:
+        length = data[at]
         at += 1 + length
-    return at + 1
+        if not length:
+            return at
+    raise damaged(f"it has more than {PARTS_MAX} parts")
 
 
 #: How each kind begins, where, what it is called, and who reads it.

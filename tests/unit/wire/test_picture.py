@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from shoal.errors import ShoalError, TooLarge, WrongMedia
-from shoal.gateway.picture import Picture, measure
+from shoal.wire.picture import Picture, measure
 
 MOST = 1_000_000
 
