@@ -31,15 +31,14 @@ from shoal.orchestrator.config import Rules
 from shoal.orchestrator.machine import OrchestratorMachine
 from shoal.units import Instant, later
 from shoal.wire import words
-from shoal.wire.codec import encode_payload
-from shoal.wire.words import JobSpec, Payload
+from shoal.wire.words import JobSpec
 from shoal.work.stream import stride
 
 G, W = NodeId("g"), NodeId("w")
 JOB = JobId("job")
 PRICE = Price(7, 3)
 UNITS = 60
-BODY = encode_payload(Payload(b"{}"))
+BODY = b"no request"
 WINDOW = 8
 DEADLINE_MS = 60_000
 RULES = Rules(prices={"llm": PRICE}, window_units_max=WINDOW, share_ppm=700_000)

@@ -11,15 +11,14 @@ from shoal.orchestrator.config import Rules
 from shoal.orchestrator.machine import OrchestratorMachine
 from shoal.units import Instant, later
 from shoal.wire import words
-from shoal.wire.codec import encode_payload
-from shoal.wire.words import JobSpec, Payload
+from shoal.wire.words import JobSpec
 from shoal.work.task import Phase
 
 NOW = Instant(1_000_000)
 G, W = NodeId("g"), NodeId("w")
 JOB = JobId("job")
 PRICE = Price(7, 2)
-BODY = encode_payload(Payload(b"{}"))
+BODY = b"no request"
 SPEC = JobSpec("llm", "m", units_max=10, stream=True)
 DEADLINE_MS = 60_000
 RULES = Rules(prices={"llm": PRICE}, share_ppm=333_333, window_units_max=4)
