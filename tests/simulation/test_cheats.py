@@ -386,10 +386,10 @@ def test_what_an_orchestrator_can_take_is_bounded(seed: int, kind: type[Orchestr
 def test_who_lies_about_our_credit_gets_no_more_of_it(kind: type[OrchestratorMachine]) -> None:
     thief = key_of("o0").id
     parted = 0
-    for seed in SEEDS:
+    for seed in range(8):
         for gateway in robbed(kind, seed).gateways:
             parted += thief in gateway.state.purse.estranged
-    assert parted >= 2
+    assert parted >= 4
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 from shoal.sim.credit import compare_payouts, compare_stakes, compare_tenders, compare_winners
 from shoal.sim.evidence import UNCHECKED, Evidence, Finding
-from shoal.sim.gateway_books import GatewayBooks, Paid
+from shoal.sim.gateway_books import GatewayBooks
+from shoal.sim.job_entries import Paid
 from shoal.sim.orchestrator_books import OrchestratorBooks, TaskEntry
 from shoal.sim.readings import compare_clients
 from shoal.sim.redeemer_books import RedeemerBooks

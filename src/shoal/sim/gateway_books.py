@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from msgspec import Struct
-
 from shoal.gateway.books import State
 from shoal.gateway.purse import Booked, Estranged, Forgiven, Tendered
 from shoal.machine import Fact, Quarantined
 from shoal.money.wei import Wei
 from shoal.sim.credit import PaidAhead, Stake, Tender
 from shoal.sim.evidence import UNCHECKED, Evidence, Finding, Journal, amounts
+from shoal.sim.job_entries import OPEN, JobEntry, Paid, Running
 from shoal.wire.words import Fault
 from shoal.work.lifecycle import (
     Abandoned,
@@ -22,80 +21,14 @@ from shoal.work.lifecycle import (
     Bound,
     Fallen,
     Hedged,
+    Job,
     Placed,
     Returned,
     Withdrawn,
 )
 from shoal.work.seal import signed_bytes
 
-OPEN = ("queued", "running")
 NO_FAULT = Fault("", "")
-
-
-class Running(Struct, frozen=True):
-    """One attempt as the facts tell it."""
-
-    epoch: int
-    orchestrator: str
-    price_wei: int
-    price_units: int
-
-
-class JobEntry(Struct):
-    """A job as the facts tell it."""
-
-    client: str
-    pipeline: str
-    model: str
-    units_max: int
-    request: str
-    limit_wei: int
-    limit_units: int
-    hold: int
-    key: str
-    at: int
-    phase: str = "queued"
-    epoch: int = 0
-    orchestrator: str = ""
-    price_wei: int = 0
-    price_units: int = 1
-    #: The second attempt that runs beside the one above, and the latest epoch that was issued.
-    hedge: Running | None = None
-    issued: int = 0
-
-    def stand_by(self, attempt: Running) -> None:
-        """This is the attempt that counts."""
-        self.epoch, self.orchestrator = attempt.epoch, attempt.orchestrator
-        self.price_wei, self.price_units = attempt.price_wei, attempt.price_units
-
-    #: What was acknowledged of the running attempt; and of the one of which most was.
-    acknowledged: int = 0
-    acknowledged_max: int = 0
-    units: int = 0
-    wei: int = 0
-    fee: int = 0
-    answer: str = ""
-
-    @property
-    def owed(self) -> int:
-        """The units that are paid however the running attempt ends, unless its orchestrator gave it up."""
-        return min(self.acknowledged, self.units_max)
-
-    def cost(self, units: int) -> int:
-        """What so many units cost."""
-        return -(-units * self.price_wei // self.price_units)
-
-
-class Paid(Struct, frozen=True):
-    """What a gateway paid for one attempt, and to whom. `worker` is "" where no receipt names one."""
-
-    orchestrator: str
-    wei: int
-    units: int
-    price_wei: int
-    price_units: int
-    request: str
-    worker: str
 
 
 class GatewayBooks:
@@ -167,11 +100,28 @@ class GatewayBooks:
                 second = job.attempt(job.hedge)
                 price = second.price
                 entry.hedge = Running(job.hedge, second.orchestrator, price.wei, price.per_units)
+            self._take_spilt(job)
             if job.key:
                 self._keys[job.client, job.key] = (job.id, job.accepted_at)
             entry.acknowledged = entry.acknowledged_max = job.acknowledged
             if job.wei:
                 self._pay(job.id, entry, job.units, job.wei, job.receipt.worker if job.receipt else "")
+
+    def _take_spilt(self, job: Job) -> None:
+        """The attempts of a job that broke off, and were paid for as far as they had come."""
+        for attempt in job.attempts:
+            if attempt.wei and not (attempt.epoch == job.epoch and job.wei):
+                price, name = attempt.price, (job.id, attempt.epoch)
+                self.spilt.add(name)
+                self.paid[name] = Paid(
+                    attempt.orchestrator,
+                    attempt.wei,
+                    attempt.units,
+                    price.wei,
+                    price.per_units,
+                    job.request,
+                    "",
+                )
 
     def _fold(self, journal: Journal) -> None:
         expected = 0

@@ -13,7 +13,8 @@ from shoal.sim.evidence import (
     Finding,
     Missing,
 )
-from shoal.sim.gateway_books import OPEN, GatewayBooks, JobEntry
+from shoal.sim.gateway_books import GatewayBooks
+from shoal.sim.job_entries import OPEN, JobEntry
 
 
 def compare_clients(

@@ -19,7 +19,9 @@ from shoal.sim.auditor import audit
 from shoal.sim.evidence import UNCHECKED, Acknowledged, ClientWord, Ended, Evidence, Finding, Journal, Missing
 from shoal.sim.journals import read_journal
 from shoal.sim.world import Faults, Plan, World
-from shoal.work.lifecycle import Accepted, Answered, Placed, Withdrawn
+from shoal.wire.words import Fault
+from shoal.work import lifecycle, task
+from shoal.work.lifecycle import Accepted, Answered, Placed, Returned, Withdrawn
 from shoal.work.task import Earned, Leased, Released
 
 Change = Callable[[Fact], list[Fact]]
@@ -94,6 +96,28 @@ LIES: dict[str, tuple[str, type[Fact], Change]] = {
     "a placement vanishes": ("I2", Placed, lambda fact: []),
     "an epoch is skipped": ("I2", Placed, lambda fact: [replace(fact, epoch=fact.epoch + 1)]),
     "a cancel pays": ("I2", Withdrawn, lambda fact: [replace(fact, units=1, wei=Wei(1))]),
+    "more is acknowledged than was received": (
+        "I2",
+        lifecycle.Acknowledged,
+        lambda fact: [replace(fact, units=fact.units + 100)],
+    ),
+    "a gateway acknowledges twice": ("I2", lifecycle.Acknowledged, lambda fact: [fact, fact]),
+    "an orchestrator hears an acknowledgement twice": ("I2", task.Acknowledged, lambda fact: [fact, fact]),
+    "what was acknowledged is not booked": (
+        "I2",
+        task.Acknowledged,
+        lambda fact: [fact, Released(fact.job, fact.epoch, "g0", Fault("expired", "too late"))],
+    ),
+    "what was not acknowledged is booked": (
+        "I2",
+        Earned,
+        lambda fact: [replace(fact, fault=Fault("expired", "too late"))],
+    ),
+    "what broke off is paid beyond what was acknowledged": (
+        "I2",
+        Answered,
+        lambda fact: [Returned(fact.job, fact.epoch, Fault("lost", "gone"), True, 9, fact.wei), fact],
+    ),
     "a lease vanishes": ("I2", Leased, lambda fact: []),
     "a slot is leased again": (
         "I5",
