@@ -26,7 +26,7 @@ class Relay:
         self._extent = Extent()
 
     def overclaim(self, spec: JobSpec, piece: Progress) -> str:
-        """What is said of a piece that claims more units than the text is worth with it, "" of others."""
+        """Note a piece; what is said of one that claims more than the text is worth with it, "" of others."""
         if not spec.pieces_max:
             return ""
         self._extent.take(piece.offset, piece.text)

@@ -133,12 +133,12 @@ class Extent:
         self.characters = 0
         self.bytes = 0
 
-    def with_(self, offset: int, text: str) -> int:
+    def bytes_with(self, offset: int, text: str) -> int:
         """How many bytes it has with this piece; of what was not heard no character has more than four."""
         new = text[max(0, self.characters - offset) :]
         return self.bytes + 4 * max(0, offset - self.characters) + len(new.encode())
 
     def take(self, offset: int, text: str) -> None:
         """This piece is a part of it."""
-        self.bytes = self.with_(offset, text)
+        self.bytes = self.bytes_with(offset, text)
         self.characters = max(self.characters, offset + len(text))

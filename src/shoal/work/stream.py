@@ -32,7 +32,7 @@ class Stream:
         if not spec.pieces_max:
             return ""
         extent = self._extent if word.epoch == self._epoch else Extent()
-        return overclaim(spec, word.units, worth(spec, extent.with_(word.offset, word.text)))
+        return overclaim(spec, word.units, worth(spec, extent.bytes_with(word.offset, word.text)))
 
     def hear(self, word: Progress) -> str:
         """Take a piece of the running attempt; what of it is new. A piece after a gap is not taken."""
