@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from chains import RpcError, anvil_path, running
+from chains import RpcError, anvil_or_skip, running
 from evm import CHAIN_ID, GAS_MAX, START_MS, Account, Evm, Reverted, Sent
 from shoal.chain.local.chain import LocalChain
 from shoal.chain.local.execution import Accounts, Call, Log
@@ -247,9 +247,7 @@ def judge(name: str) -> Iterator[Evm]:
     if name == "shoal":
         yield Embedded()
         return
-    path = anvil_path()
-    if path is None:
-        pytest.skip("anvil is not installed: `make .venvs/anvil/made` installs it with npm")
+    path = anvil_or_skip()
     with TemporaryDirectory() as folder:
         command = [path, *FLAGS, "--ipc", f"{folder}/ipc"]
         with running(command, "Listening on", "stdout"), closing(Line(f"{folder}/ipc")) as line:
