@@ -28,19 +28,10 @@ JUDGES = ("shoal", "anvil")
 #: From Prague on each block writes into a ring of hashes, which anvil hashes anew each time: a millisecond for nothing.
 #: A block that is more than half full would raise the price of gas; this one has room for three times what any test
 #: sends at once. Nobody asks what was before the last block.
-FLAGS = (
-    *(
-        "--hardfork",
-        "cancun",
-        "--chain-id",
-        str(CHAIN_ID),
-        "--timestamp",
-        str(START_MS // SECOND_MS),
-        "--no-mining",
-    ),
-    *("--base-fee", "0", "--disable-min-priority-fee", "--gas-limit", "100000000"),
-    *("--port", "0", "--accounts", "1", "--prune-history"),
-)
+FLAGS = f"""
+    --hardfork cancun --chain-id {CHAIN_ID} --timestamp {START_MS // SECOND_MS} --no-mining
+    --base-fee 0 --disable-min-priority-fee --gas-limit 100000000 --port 0 --accounts 1 --prune-history
+""".split()
 PATIENCE_S = 60
 REVERTED_CODE = 3
 
@@ -81,7 +72,7 @@ class Embedded(Evm):
         self.chain.mine(blocks)
 
     def pass_time(self, seconds: int) -> None:
-        self.now_ms += seconds * SECOND_MS
+        self.chain.increase_time(seconds)
 
     def snapshot(self) -> int:
         return self.chain.snapshot()
