@@ -146,7 +146,7 @@ class Actors(RuleBasedStateMachine):
 
 def play(machine: type[Actors], judge: Evm, part: int) -> None:
     """One part of a machine's sequences, all of them."""
-    played = type(machine.__name__, (machine,), {"judge": judge, "played": 0})
+    played: Any = type(machine.__name__, (machine,), {"judge": judge, "played": 0})
     most = settings(max_examples=SEQUENCES_A_PART, stateful_step_count=STEPS)
     run_state_machine_as_test(seed(part)(played), settings=most)
     assert played.played >= SEQUENCES_A_PART
