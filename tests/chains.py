@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from eth_keys import keys
 
 from shoal.chain.local.execution import keccak_of, sign
@@ -102,11 +103,14 @@ class Door:
         return self.number("eth_getBalance", address, "latest")
 
 
-def anvil_path() -> str | None:
-    """Where anvil is, if it is anywhere."""
+def anvil_or_skip() -> str:
+    """Where anvil is; where it is not, the test is skipped by name."""
     named = os.environ.get("SHOAL_ANVIL")
     made = sorted(ROOT.glob(".venvs/anvil/node_modules/@foundry-rs/anvil-*/bin/anvil"))
-    return named or shutil.which("anvil") or (str(made[0]) if made else None)
+    path = named or shutil.which("anvil") or (str(made[0]) if made else "")
+    if not path:
+        pytest.skip("anvil is not installed: `make .venvs/anvil/made` installs it with npm")
+    return path
 
 
 @contextmanager
@@ -144,9 +148,19 @@ def ours(home: Path, *flags: str) -> Iterator[Door]:
 
 
 @contextmanager
-def anvil(path: str) -> Iterator[Door]:
+def anvil() -> Iterator[Door]:
     """Anvil, by the same rules."""
-    command = [path, "--port", "0", "--chain-id", "31337", "--hardfork", "prague", "--accounts", "1"]
+    command = [
+        anvil_or_skip(),
+        "--port",
+        "0",
+        "--chain-id",
+        "31337",
+        "--hardfork",
+        "prague",
+        "--accounts",
+        "1",
+    ]
     command += ["--base-fee", str(BASE_FEE_WEI), "--gas-limit", "30000000"]
     with running(command, r"Listening on (\S+)", "stdout") as said:
         door = Door("anvil", f"http://{said[1]}")

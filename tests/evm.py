@@ -1,16 +1,16 @@
-"""A chain in the test's own process: deploy a contract, call it, send to it, put everything back.
+"""A chain by the few words that tests of contracts need: deploy, call, send, put everything back.
 
-    evm = Evm()
     token = evm.deploy(artifact, "Token", 18, sender=evm.accounts[0])
     token.send("transfer", evm.accounts[1].address, 5)         # raises `Reverted` with the contract's reason
     assert token.call("balanceOf", evm.accounts[1].address) == 5
 
-No HTTP and no waiting; the transactions are signed and mined, one block each. An artifact is
+The transactions are signed and mined, one block each; which chain it is, `judges.py` says. An artifact is
 `{"abi": [...], "bytecode": "0x..."}`. Addresses are "0x" and 40 small hex digits; bytes are `bytes`.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,18 +19,16 @@ from eth_abi import decode, encode
 from eth_keys import keys
 from msgspec import Struct
 
-from shoal.chain.local.blocks import Receipt
-from shoal.chain.local.chain import LocalChain
-from shoal.chain.local.execution import Call, Log, keccak_of, sign
-from shoal.chain.local.refusal import Reverted, failure
-from shoal.chain.local.shelf import Shelf
+from shoal.chain.local.execution import Log, keccak_of, sign
+from shoal.chain.local.refusal import Reverted
 
 __all__ = ["Account", "Contract", "Emitted", "Evm", "Reverted", "Sent"]
 
 ETHER = 10**18
 ACCOUNTS = 10
-START_MS = 1_700_000_000_000
+CHAIN_ID = 31_337
 GAS_MAX = 10_000_000
+START_MS = 1_700_000_000_000
 
 
 class Account(Struct, frozen=True):
@@ -53,19 +51,13 @@ class Sent(Struct, frozen=True):
     """A transaction that succeeded."""
 
     hash: bytes
-    receipt: Receipt
     block: int
+    gas_used: int
+    #: What it cost its sender beside the value that it brought.
+    fee_wei: int
+    #: The address of the contract that it made, "" if it made none.
+    created: str
     events: tuple[Emitted, ...]
-
-    @property
-    def gas_used(self) -> int:
-        """What it cost, in gas."""
-        return self.receipt.gas_used
-
-    @property
-    def fee_wei(self) -> int:
-        """What it cost its sender beside the value that it brought."""
-        return self.receipt.gas_used * self.receipt.gas_price_wei
 
 
 def account(number: int) -> Account:
@@ -74,45 +66,77 @@ def account(number: int) -> Account:
     return Account(secret, "0x" + keys.PrivateKey(secret).public_key.to_canonical_address().hex())
 
 
-class Evm:
-    """The chain, and accounts that have plenty. `base_fee_wei` 0 makes gas cost nothing, so that balances add up."""
+class Evm(ABC):
+    """The chain, and accounts that have plenty. Gas costs nothing unless it is said, so that balances add up."""
 
-    def __init__(self, *, base_fee_wei: int = 0, ether: int = 1_000_000, accounts: int = ACCOUNTS) -> None:
-        self.now_ms = START_MS
-        self.chain = LocalChain(Shelf(), lambda: self.now_ms, base_fee_wei=base_fee_wei)
-        self.accounts = tuple(account(number) for number in range(accounts))
+    def __init__(self, *, ether: int = 1_000_000) -> None:
+        self.base_fee_wei = 0
+        self.accounts = tuple(account(number) for number in range(ACCOUNTS))
         for one in self.accounts:
             self.set_balance(one.address, ether * ETHER)
         self._contracts: dict[str, Contract] = {}
 
+    # What each chain does in its own way.
+
     @property
+    @abstractmethod
     def block(self) -> int:
         """The number of the last block."""
-        return self.chain.head.number
 
+    @property
+    @abstractmethod
+    def clock_s(self) -> int:
+        """The time of the last block."""
+
+    @abstractmethod
+    def block_hash(self, number: int) -> bytes:
+        """The hash of a block that there is."""
+
+    @abstractmethod
     def balance(self, address: str) -> int:
         """In wei."""
-        return self.chain.accounts().balance_wei(_bytes(address))
 
+    @abstractmethod
     def set_balance(self, address: str, wei: int) -> None:
         """Out of thin air."""
-        self.chain.set_balance_wei(_bytes(address), wei)
 
+    @abstractmethod
+    def nonce(self, address: str) -> int:
+        """Of an account's next transaction."""
+
+    @abstractmethod
     def mine(self, blocks: int = 1) -> None:
         """Empty blocks, or with what waits."""
-        self.chain.mine(blocks)
 
+    @abstractmethod
     def pass_time(self, seconds: int) -> None:
         """Let the next block be so much later."""
-        self.now_ms += seconds * 1_000
 
+    @abstractmethod
     def snapshot(self) -> int:
         """For `revert`."""
-        return self.chain.snapshot()
 
+    @abstractmethod
     def revert(self, snapshot: int) -> None:
         """Put everything back; a snapshot serves once."""
-        assert self.chain.revert(snapshot), f"there is no snapshot {snapshot}"
+
+    @abstractmethod
+    def take(self, raw: bytes) -> Sent:
+        """Mine a signed transaction. Raises `Reverted` with the reason, or `Refused` if it could not be sent."""
+
+    @abstractmethod
+    def call(self, to: str, data: bytes, *, sender: Account | None = None, value: int = 0) -> bytes:
+        """What a call gives, without a transaction. Raises `Reverted` with the reason."""
+
+    @abstractmethod
+    def logs(self, address: str, since: int) -> list[tuple[int, Log]]:
+        """What a contract has said from a block on, each with the block."""
+
+    def view(self, to: str, data: bytes, *, sender: Account | None = None, value: int = 0) -> bytes:
+        """The same as `call`, of a function that changes nothing."""
+        return self.call(to, data, sender=sender, value=value)
+
+    # What follows from that.
 
     @contextmanager
     def undone(self) -> Iterator[None]:
@@ -130,8 +154,8 @@ class Evm:
         code = bytes.fromhex(str(artifact["bytecode"]).removeprefix("0x"))
         inputs = next((row["inputs"] for row in artifact["abi"] if row["type"] == "constructor"), ())
         sent = self.send(None, code + encode(_types(inputs), args), sender=sender, value=value)
-        assert sent.receipt.created is not None
-        return self.at("0x" + sent.receipt.created.hex(), artifact["abi"])
+        assert sent.created
+        return self.at(sent.created, artifact["abi"])
 
     def at(self, address: str, abi: Sequence[Mapping[str, Any]]) -> Contract:
         """A contract that is there already."""
@@ -148,14 +172,8 @@ class Evm:
         gas: int = GAS_MAX,
         tip: int = 0,
     ) -> Sent:
-        """Sign, send and mine. Raises `Reverted` with the reason, or `Refused` if it could not be sent."""
-        digest = self.chain.send(self.sign(to, data, sender=sender, value=value, gas=gas, tip=tip))
-        entry = self.chain.entry(digest)
-        assert entry is not None, "it waits: automine is off, or it pays too little"
-        if not entry.receipt.success:
-            raise failure(self.chain.again(digest))
-        events = tuple(self._events(entry.receipt.logs, entry.number))
-        return Sent(digest, entry.receipt, entry.number, events)
+        """Sign, send and mine. Raises what `take` raises."""
+        return self.take(self.sign(to, data, sender=sender, value=value, gas=gas, tip=tip))
 
     def sign(
         self,
@@ -172,31 +190,23 @@ class Evm:
         """A transaction as it travels."""
         who = sender or self.accounts[0]
         fields = {
-            "chain_id": self.chain.chain_id,
-            "nonce": self.chain.nonce(_bytes(who.address)) if nonce is None else nonce,
+            "chain_id": CHAIN_ID,
+            "nonce": self.nonce(who.address) if nonce is None else nonce,
             "max_priority_fee_per_gas": tip,
-            "max_fee_per_gas": self.chain.base_fee_wei + tip if fee is None else fee,
+            "max_fee_per_gas": self.base_fee_wei + tip if fee is None else fee,
             "gas": gas,
-            "to": b"" if to is None else _bytes(to),
+            "to": b"" if to is None else bytes.fromhex(to[2:]),
             "value": value,
             "data": data,
             "access_list": (),
         }
         return sign(who.secret, fields)
 
-    def call(self, to: str, data: bytes, *, sender: Account | None = None, value: int = 0) -> bytes:
-        """What a call gives, without a transaction. Raises `Reverted` with the reason."""
-        who = sender or self.accounts[0]
-        outcome = self.chain.call(Call(_bytes(who.address), _bytes(to), data, value, GAS_MAX))
-        if not outcome.success:
-            raise failure(outcome)
-        return outcome.output
-
-    def _events(self, logs: Sequence[Log], block: int) -> Iterator[Emitted]:
-        for log in logs:
-            contract = self._contracts.get("0x" + log.address.hex())
-            if contract is not None and (event := contract.read(log, block)) is not None:
-                yield event
+    def events(self, logs: Sequence[Log], block: int) -> tuple[Emitted, ...]:
+        """Of all that contracts have said, what those that were deployed here have."""
+        known = [(self._contracts.get("0x" + log.address.hex()), log) for log in logs]
+        events = [contract.read(log, block) for contract, log in known if contract is not None]
+        return tuple(event for event in events if event is not None)
 
 
 class Contract:
@@ -216,7 +226,8 @@ class Contract:
     def call(self, name: str, *args: object, sender: Account | None = None, value: int = 0) -> Any:
         """What a function gives: nothing, one value, or a tuple. Addresses are small hex."""
         row = self._function(name, args)
-        output = self.evm.call(self.address, self._data(row, args), sender=sender, value=value)
+        ask = self.evm.view if row["stateMutability"] in ("view", "pure") else self.evm.call
+        output = ask(self.address, self._data(row, args), sender=sender, value=value)
         values = decode(_types(row["outputs"]), output)
         return values[0] if len(values) == 1 else (values or None)
 
@@ -239,8 +250,7 @@ class Contract:
 
     def events(self, name: str = "", *, since: int = 0) -> list[Emitted]:
         """What it has said, from a block on."""
-        found = self.evm.chain.logs(since, self.evm.block, [_bytes(self.address)])
-        events = [self.read(one.log, one.block.number) for one in found]
+        events = [self.read(log, block) for block, log in self.evm.logs(self.address, since)]
         return [event for event in events if event is not None and name in ("", event.name)]
 
     def read(self, log: Log, block: int) -> Emitted | None:
@@ -268,10 +278,6 @@ class Contract:
 
     def _data(self, row: Mapping[str, Any], args: Sequence[object]) -> bytes:
         return keccak_of(_signature(row))[:4] + encode(_types(row["inputs"]), args)
-
-
-def _bytes(address: str) -> bytes:
-    return bytes.fromhex(address.removeprefix("0x"))
 
 
 def _signature(row: Mapping[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""Every contract on a chain in the test's own process, and tickets for them.
+"""Every contract on a chain that judges them, and tickets for them.
 
 Tickets are hashed, signed and drawn here as the rules say, with none of the code that is to keep those rules.
 """
@@ -14,9 +14,7 @@ from Crypto.Hash import keccak
 from msgspec import Struct
 from msgspec.structs import replace
 
-from evm import ETHER, GAS_MAX, Account, Contract, Evm, Reverted, account
-from shoal.chain.local.execution import Accounts, Call
-from shoal.chain.local.refusal import failure
+from evm import ETHER, Account, Contract, Evm, Reverted, account
 
 ROOT = Path(__file__).parents[1]
 #: Where contracts and what they compile to lie.
@@ -114,37 +112,11 @@ def other_form(signature: bytes) -> bytes:
     return signature[:32] + high.to_bytes(32) + bytes([55 - signature[64]])
 
 
-class Quick(Evm):
-    """A chain that is asked much: all questions between two blocks go to accounts that are opened once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._head = b""
-        self._accounts = self.chain.accounts()
-
-    def _now(self) -> Accounts:
-        if self._head != self.chain.head.hash:
-            self._head, self._accounts = self.chain.head.hash, self.chain.accounts()
-        return self._accounts
-
-    def balance(self, address: str) -> int:
-        return self._now().balance_wei(bytes.fromhex(address[2:]))
-
-    def call(self, to: str, data: bytes, *, sender: Account | None = None, value: int = 0) -> bytes:
-        """What a view gives; it must be one, for what it changed would stay until the next block."""
-        who = sender or self.accounts[0]
-        asked = Call(bytes.fromhex(who.address[2:]), bytes.fromhex(to[2:]), data, value, GAS_MAX)
-        outcome = self._now().call(asked)
-        if not outcome.success:
-            raise failure(outcome)
-        return outcome.output
-
-
 class Onchain:
     """A deployment, with its first round open, and a few who have plenty of ether and tokens."""
 
-    def __init__(self, *, pool_max: int = 3, round_blocks: int = ROUND_BLOCKS) -> None:
-        self.evm = Quick()
+    def __init__(self, evm: Evm, *, pool_max: int = 3, round_blocks: int = ROUND_BLOCKS) -> None:
+        self.evm = evm
         self.evm.mine(2)
         self.round_blocks = round_blocks
         self.owner, *self.people = self.evm.accounts

@@ -1,4 +1,4 @@
-"""What these tests share: the loop of production, and a gateway on loopback with one seller."""
+"""What these tests share: the loop of production, a gateway on loopback with one seller, and judges of contracts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from judges import JUDGES, judged
 from stage import Stage, gateway
+
+evm = pytest.fixture(judged, scope="module", params=JUDGES)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from eth.vm.forks.prague import PragueVM
 from eth_abi import decode, encode
 from eth_keys import keys
 
-from chains import ADDRESSES, BASE_FEE_WEI, ETHER, SECRETS, Door, RpcError, anvil, anvil_path, ours
+from chains import ADDRESSES, BASE_FEE_WEI, ETHER, SECRETS, Door, RpcError, anvil, ours
 from shoal.chain.local.execution import keccak_of
 
 NOBODY = "0x00000000000000000000000000000000000000bb"
@@ -21,11 +21,8 @@ TRANSFER = "0x" + keccak_of(b"Transfer(address,address,uint256)").hex()
 
 @pytest.fixture(scope="module", params=["shoal", "anvil"])
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    path = anvil_path()
     if request.param == "anvil":
-        if path is None:
-            pytest.skip("anvil is not installed: `make .venvs/anvil/made` installs it with npm")
-        with anvil(path) as door:
+        with anvil() as door:
             yield door
     else:
         with ours(tmp_path_factory.mktemp("chain")) as door:

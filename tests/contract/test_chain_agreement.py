@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from eth_abi import encode
 
-from chains import ADDRESSES, ETHER, Door, anvil, anvil_path, ours
+from chains import ADDRESSES, ETHER, Door, anvil, ours
 from shoal.chain.local.execution import keccak_of
 
 PROGRAMS = 240
@@ -32,11 +32,8 @@ SELECTORS = {
 
 @pytest.fixture(scope="module")
 def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Door, Door]]:
-    path = anvil_path()
-    if path is None:
-        pytest.skip("anvil is not installed: `make .venvs/anvil/made` installs it with npm")
     home: Path = tmp_path_factory.mktemp("chain")
-    with ours(home) as one, anvil(path) as other:
+    with ours(home) as one, anvil() as other:
         for door in (one, other):
             for address in ADDRESSES:
                 door.ask("anvil_setBalance", address, hex(1_000 * ETHER))

@@ -13,7 +13,7 @@ from eth_account import Account as EthAccount
 from eth_account.messages import encode_defunct
 from msgspec.structs import replace
 
-from evm import ETHER, account
+from evm import ETHER, Evm, account
 from onchain import Onchain, keccak256
 from shoal.errors import Refused
 from shoal.money.ticket import NO_HASH, WIN_PROB_MAX, TicketParams, address_bytes, uint256
@@ -339,8 +339,8 @@ def pay_out(chain: Onchain, sent: Sequence[tuple[TicketParams, int, bytes]], sen
     return won
 
 
-async def test_the_contract_takes_what_was_signed(tmp_path: Path) -> None:
-    chain = Onchain()
+async def test_the_contract_takes_what_was_signed(evm: Evm, tmp_path: Path) -> None:
+    chain = Onchain(evm)
     payer, payee = account(77), chain.people[0]
     keep_secret(tmp_path / "key", payer.secret)
     chain.evm.set_balance(payer.address, 10 * ETHER)

@@ -39,9 +39,9 @@ def artifact(name: str) -> dict[str, Any]:
 class Pair:
     """The contracts and the model of them, one beside the other."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, evm: Evm, seed: int) -> None:
         self.rng = Random(seed)
-        self.evm = Evm()
+        self.evm = evm
         self.people = self.evm.accounts[: SENDERS + RECIPIENTS]
         controller = self.evm.deploy(artifact("Controller"))
         self.rounds = self.evm.deploy(artifact("Rounds"), ROUND_BLOCKS)
@@ -129,8 +129,8 @@ def said(call: Any) -> str:
 class Life(Pair):
     """Whatever may happen, in an order that is drawn."""
 
-    def __init__(self, seed: int) -> None:
-        super().__init__(seed)
+    def __init__(self, evm: Evm, seed: int) -> None:
+        super().__init__(evm, seed)
         self.tickets: list[WinningTicket] = []
         self.reasons: dict[str, int] = {}
         self.nonce = 0
@@ -224,8 +224,8 @@ class Life(Pair):
                 assert self.model.claimable(NodeId(sender.address), NodeId(recipient.address)) == claimable
 
 
-def test_the_model_and_the_contracts_say_the_same() -> None:
-    life = Life(0)
+def test_the_model_and_the_contracts_say_the_same(evm: Evm) -> None:
+    life = Life(evm, 0)
     for step in range(STEPS):
         life.step()
         if step % COMPARED_EVERY == 0:

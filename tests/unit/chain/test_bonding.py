@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from evm import Account, Reverted
+from evm import Account, Evm, Reverted
 from onchain import NOBODY, Onchain, refusal
 
 FOR_EVER = 2**256 - 1
@@ -14,8 +14,8 @@ UNBONDED, PENDING, BONDED = 2, 0, 1
 
 
 @pytest.fixture(scope="module")
-def deployed() -> Onchain:
-    chain = Onchain(pool_max=3)
+def deployed(evm: Evm) -> Onchain:
+    chain = Onchain(evm, pool_max=3)
     for person in chain.people:
         chain.token.send("mint", person.address, 1_000)
         chain.token.send("approve", chain.bonding.address, FOR_EVER, sender=person)
@@ -232,8 +232,8 @@ def test_nothing_comes_in_before_the_round_is_open(chain: Onchain) -> None:
         assert refusal(chain.bonding, function, *args, sender=ann) == closed
 
 
-def test_a_hundred_fit_in() -> None:
-    chain = Onchain(pool_max=100, round_blocks=1_000)
+def test_a_hundred_fit_in(chain: Onchain) -> None:
+    chain = Onchain(chain.evm, pool_max=100, round_blocks=1_000)
     crowd = chain.crowd(101)
     for place, node in enumerate(crowd):
         chain.stake(node, 1 + place)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from evm import Contract, Reverted
+from evm import Contract, Evm, Reverted
 from onchain import NOBODY, Onchain, refusal
 
 BATCH = b"\1" * 32
@@ -14,8 +14,8 @@ MONTH_S = 30 * 24 * 3600
 
 
 @pytest.fixture(scope="module")
-def deployed() -> Onchain:
-    return Onchain()
+def deployed(evm: Evm) -> Onchain:
+    return Onchain(evm)
 
 
 @pytest.fixture

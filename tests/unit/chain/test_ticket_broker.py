@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from evm import Account, Reverted
+from evm import Account, Evm, Reverted
 from onchain import ALWAYS, NOBODY, ROUND_BLOCKS, Draw, Onchain, keccak256, other_form, refusal, sign
 
 #: Fields of a ticket that are not nought, and its hash: published vectors.
@@ -19,8 +19,8 @@ GOLDEN = {
 
 
 @pytest.fixture(scope="module")
-def deployed() -> Onchain:
-    chain = Onchain()
+def deployed(evm: Evm) -> Onchain:
+    chain = Onchain(evm)
     for node in chain.people[2:4]:
         chain.stake(node, 100)
     chain.next_round()
@@ -150,8 +150,8 @@ def test_who_is_not_active_is_paid_from_the_deposit_alone(chain: Onchain, draw: 
     assert info(chain, ann) == (0, 0, 60, 0)
 
 
-def test_without_a_pool_nobody_claims(draw: Draw, ann: Account) -> None:
-    chain = Onchain()
+def test_without_a_pool_nobody_claims(chain: Onchain, ann: Account) -> None:
+    chain = Onchain(chain.evm)
     chain.broker.send("fundReserve", value=60, sender=chain.people[0])
     assert chain.broker.call("claimableReserve", ann.address, chain.people[2].address) == 0
 

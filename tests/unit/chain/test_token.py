@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from evm import Reverted
+from evm import Evm, Reverted
 from onchain import NOBODY, Onchain, keccak256, refusal
 
 
 @pytest.fixture(scope="module")
-def deployed() -> Onchain:
-    return Onchain()
+def deployed(evm: Evm) -> Onchain:
+    return Onchain(evm)
 
 
 @pytest.fixture

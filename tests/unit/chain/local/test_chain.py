@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import shoal.chain.contracts
-from evm import ETHER, Contract, Evm, Reverted
+from evm import ETHER, Contract, Reverted
+from judges import Embedded
 from shoal.chain.local.chain import LocalChain
 from shoal.chain.local.execution import Call
 from shoal.chain.local.shelf import Shelf
@@ -25,12 +26,12 @@ def artifact(name: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def evm() -> Evm:
-    return Evm()
+def evm() -> Embedded:
+    return Embedded()
 
 
 @pytest.fixture
-def token(evm: Evm) -> Contract:
+def token(evm: Embedded) -> Contract:
     token = evm.deploy(artifact("Token"))
     token.send("setMinter", evm.accounts[0].address)
     token.send("mint", evm.accounts[0].address, 100)
@@ -51,7 +52,7 @@ def test_a_full_disk_ends_a_change_in_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_a_transfer_moves_what_it_says_and_its_fee_and_nothing_else() -> None:
-    evm = Evm(base_fee_wei=7)
+    evm = Embedded(base_fee_wei=7)
     one, other = evm.accounts[:2]
     before = evm.balance(one.address)
     sent = evm.send(other.address, value=5, sender=one, gas=21_000, tip=2)
@@ -62,7 +63,7 @@ def test_a_transfer_moves_what_it_says_and_its_fee_and_nothing_else() -> None:
     assert evm.balance("0x" + "00" * 20) == 21_000 * 2, "the tip goes to the coinbase, the base fee to nobody"
 
 
-def test_a_contract_is_deployed_called_and_heard(evm: Evm, token: Contract) -> None:
+def test_a_contract_is_deployed_called_and_heard(evm: Embedded, token: Contract) -> None:
     one, other = evm.accounts[:2]
     sent = token.send("transfer", other.address, 30)
     assert token.call("balanceOf", one.address) == 70
@@ -72,7 +73,7 @@ def test_a_contract_is_deployed_called_and_heard(evm: Evm, token: Contract) -> N
     assert token.events("Transfer", since=sent.block) == [event]
 
 
-def test_a_refusal_comes_with_the_contracts_own_words(evm: Evm, token: Contract) -> None:
+def test_a_refusal_comes_with_the_contracts_own_words(evm: Embedded, token: Contract) -> None:
     nobody = evm.accounts[2]
     with pytest.raises(Reverted) as called:
         token.call("mint", nobody.address, 1, sender=nobody)
@@ -84,7 +85,7 @@ def test_a_refusal_comes_with_the_contracts_own_words(evm: Evm, token: Contract)
     assert token.call("totalSupply") == 100
 
 
-def test_a_snapshot_puts_everything_back_once(evm: Evm, token: Contract) -> None:
+def test_a_snapshot_puts_everything_back_once(evm: Embedded, token: Contract) -> None:
     one, other = evm.accounts[:2]
     head = evm.chain.head
     snapshot = evm.snapshot()
@@ -101,7 +102,7 @@ def test_a_snapshot_puts_everything_back_once(evm: Evm, token: Contract) -> None
     assert token.call("balanceOf", other.address) == 1
 
 
-def test_older_states_can_still_be_asked(evm: Evm, token: Contract) -> None:
+def test_older_states_can_still_be_asked(evm: Embedded, token: Contract) -> None:
     one, other = evm.accounts[:2]
     before = evm.chain.head
     token.send("transfer", other.address, 30)
@@ -111,7 +112,7 @@ def test_older_states_can_still_be_asked(evm: Evm, token: Contract) -> None:
     assert int.from_bytes(evm.chain.call(call).output) == 70
 
 
-def test_an_estimate_is_enough_and_hardly_more(evm: Evm, token: Contract) -> None:
+def test_an_estimate_is_enough_and_hardly_more(evm: Embedded, token: Contract) -> None:
     one, other = evm.accounts[:2]
     data = token.data("transfer", other.address, 30)
     address = bytes.fromhex(token.address[2:])
@@ -128,7 +129,7 @@ def test_an_estimate_is_enough_and_hardly_more(evm: Evm, token: Contract) -> Non
 
 
 def test_the_same_nonce_again_must_pay_a_tenth_more() -> None:
-    evm = Evm(base_fee_wei=100)
+    evm = Embedded(base_fee_wei=100)
     evm.chain.set_automine(False)
     to = evm.accounts[1].address
     old = evm.chain.send(evm.sign(to, nonce=0, fee=1_000, tip=100, value=1))
@@ -142,7 +143,7 @@ def test_the_same_nonce_again_must_pay_a_tenth_more() -> None:
 
 
 def test_what_pays_less_than_the_base_fee_waits_until_it_falls() -> None:
-    evm = Evm(base_fee_wei=100)
+    evm = Embedded(base_fee_wei=100)
     digest = evm.chain.send(evm.sign(evm.accounts[1].address, fee=99))
     evm.mine()
     assert evm.chain.entry(digest) is None
@@ -153,7 +154,7 @@ def test_what_pays_less_than_the_base_fee_waits_until_it_falls() -> None:
 
 
 def test_better_prices_go_first_and_nonces_stay_in_order() -> None:
-    evm = Evm(base_fee_wei=100)
+    evm = Embedded(base_fee_wei=100)
     evm.chain.set_automine(False)
     poor, rich, to = evm.accounts[:3]
     sent = [
@@ -175,7 +176,7 @@ def test_better_prices_go_first_and_nonces_stay_in_order() -> None:
     ],
 )
 def test_what_could_never_be_mined_is_refused(changes: dict[str, Any], why: str) -> None:
-    evm = Evm(base_fee_wei=1)
+    evm = Embedded(base_fee_wei=1)
     evm.send(evm.accounts[1].address)
     with pytest.raises(Refused, match=why):
         evm.chain.send(evm.sign(evm.accounts[1].address, **changes))
@@ -185,13 +186,13 @@ def test_what_could_never_be_mined_is_refused(changes: dict[str, Any], why: str)
 @pytest.mark.parametrize(
     "raw", [b"", b"\x02", b"\xc0", b"\x00" * 100, b"\x02\xf8" + b"\xff" * 200, b"\x7f" * 9]
 )
-def test_bytes_that_are_no_transaction_are_refused(evm: Evm, raw: bytes) -> None:
+def test_bytes_that_are_no_transaction_are_refused(evm: Embedded, raw: bytes) -> None:
     with pytest.raises(Refused, match=r"no signed transaction|not taken"):
         evm.chain.send(raw)
 
 
 def test_a_reorganisation_puts_other_blocks_in_the_place_of_the_last() -> None:
-    evm = Evm(base_fee_wei=1)
+    evm = Embedded(base_fee_wei=1)
     to = evm.accounts[1].address
     evm.mine(3)
     lost, kept = evm.sign(to, value=1), evm.sign(to, value=2)
@@ -207,7 +208,7 @@ def test_a_reorganisation_puts_other_blocks_in_the_place_of_the_last() -> None:
     assert evm.balance(to) == 1_000_000 * ETHER + 2
 
 
-def test_blocks_hang_together(evm: Evm, token: Contract) -> None:
+def test_blocks_hang_together(evm: Embedded, token: Contract) -> None:
     evm.mine(5)
     for number in range(1, evm.block + 1):
         block, before = evm.chain.block(number), evm.chain.block(number - 1)
@@ -218,7 +219,7 @@ def test_blocks_hang_together(evm: Evm, token: Contract) -> None:
         assert evm.chain.block_of(block.hash) == block
 
 
-def test_time_moves_when_it_is_told_to(evm: Evm) -> None:
+def test_time_moves_when_it_is_told_to(evm: Embedded) -> None:
     before = evm.chain.head.timestamp_s
     assert evm.chain.increase_time(60) == 60
     evm.mine()
@@ -236,7 +237,7 @@ def path(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_it_goes_on_from_what_is_on_the_shelf(path: Path) -> None:
-    evm = Evm(base_fee_wei=3)
+    evm = Embedded(base_fee_wei=3)
     to = evm.accounts[1].address
     chain = evm.chain = LocalChain(Shelf(path), lambda: evm.now_ms, base_fee_wei=3)
     evm.set_balance(evm.accounts[0].address, ETHER)
@@ -260,7 +261,7 @@ def test_it_goes_on_from_what_is_on_the_shelf(path: Path) -> None:
 
 
 def test_an_error_in_the_middle_of_a_block_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    evm = Evm(base_fee_wei=1)
+    evm = Embedded(base_fee_wei=1)
     to = evm.accounts[1].address
     head, raw = evm.chain.head, evm.sign(to, value=1)
 
@@ -277,12 +278,12 @@ def test_an_error_in_the_middle_of_a_block_leaves_nothing_behind(monkeypatch: py
     assert evm.balance(to) == 1_000_000 * ETHER + 1
 
 
-def test_a_contract_that_calls_itself_goes_as_deep_as_its_gas(evm: Evm) -> None:
+def test_a_contract_that_calls_itself_goes_as_deep_as_its_gas(evm: Embedded) -> None:
     """Python's own stack must bear it."""
     call_itself = bytes.fromhex("5f5f5f5f5f305af1")
     copy = bytes.fromhex("60085f81600a8239f3")
-    made = evm.send(None, copy.replace(b"\x0a", bytes([len(copy)])) + call_itself).receipt.created
-    assert made is not None
+    created = evm.send(None, copy.replace(b"\x0a", bytes([len(copy)])) + call_itself).created
+    made = bytes.fromhex(created[2:])
     assert evm.chain.accounts().code(made) == call_itself
     outcome = evm.chain.call(Call(bytes(20), made, b"", 0, 30_000_000))
     assert outcome.success
