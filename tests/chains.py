@@ -68,6 +68,10 @@ class Door:
         """Sign and send; the hash."""
         return str(self.ask("eth_sendRawTransaction", "0x" + self.sign(who, to, **changes).hex()))
 
+    def mined(self, who: int, to: str | None, **changes: Any) -> dict[str, Any]:
+        """Sign, send, and wait for the block that holds it; the receipt."""
+        return self.receipt(self.send(who, to, **changes))
+
     def sign(self, who: int, to: str | None, **changes: Any) -> bytes:
         """A transaction of one of `ADDRESSES`; its nonce is the next, unless it is said."""
         fields = {

@@ -16,6 +16,9 @@ Digest = NewType("Digest", str)
 #: Names an API key without giving it away; it may stand in logs and statements.
 KeyId = NewType("KeyId", str)
 
+#: How a node's id is written, everywhere: small letters only, so that equal ids are equal texts.
+NODE_ID_PATTERN = r"^0x[0-9a-f]{40}\Z"
+
 #: 128 random bits: nobody guesses another client's job.
 JOB_ID_BYTES = 16
 

@@ -53,9 +53,9 @@ def call_of(signature: str, *values: object) -> bytes:
 def token(door: Door) -> str:
     """A token of which the first account has a hundred."""
     code = json.loads(files("shoal.chain.contracts").joinpath("Token.json").read_text())["bytecode"]
-    address = str(door.receipt(door.send(0, None, data=bytes.fromhex(code[2:])))["contractAddress"])
-    door.send(0, address, data=call_of("setMinter(address)", ADDRESSES[0]))
-    door.send(0, address, data=call_of("mint(address,uint256)", ADDRESSES[0], 100))
+    address = str(door.mined(0, None, data=bytes.fromhex(code[2:]))["contractAddress"])
+    door.mined(0, address, data=call_of("setMinter(address)", ADDRESSES[0]))
+    door.mined(0, address, data=call_of("mint(address,uint256)", ADDRESSES[0], 100))
     return address
 
 
@@ -137,7 +137,7 @@ def test_code_and_storage_can_be_read(door: Door, token: str) -> None:
 def test_a_contract_says_what_it_does_and_logs_are_found_by_all_that_is_asked(door: Door, token: str) -> None:
     first = door.number("eth_blockNumber") + 1
     for who, amount in ((ADDRESSES[1], 5), (ADDRESSES[2], 6)):
-        door.send(0, token, data=call_of("transfer(address,uint256)", who, amount))
+        door.mined(0, token, data=call_of("transfer(address,uint256)", who, amount))
     word = "0x" + "00" * 12 + ADDRESSES[2][2:]
     window = {"fromBlock": hex(first), "toBlock": "latest"}
 
@@ -177,7 +177,7 @@ def test_a_refused_call_carries_the_contracts_own_bytes(door: Door, token: str) 
 
 def test_a_refused_transaction_is_mined_pays_and_changes_nothing(door: Door, token: str) -> None:
     before = door.balance(ADDRESSES[1])
-    receipt = door.receipt(door.send(1, token, data=call_of("mint(address,uint256)", NOBODY, 1)))
+    receipt = door.mined(1, token, data=call_of("mint(address,uint256)", NOBODY, 1))
     assert receipt["status"] == "0x0"
     assert receipt["logs"] == []
     assert door.balance(ADDRESSES[1]) == before - int(receipt["gasUsed"], 16) * int(
@@ -190,7 +190,7 @@ def test_an_estimate_is_enough(door: Door, token: str) -> None:
     data = call_of("transfer(address,uint256)", NOBODY, 9)
     call = {"from": ADDRESSES[0], "to": token, "data": "0x" + data.hex()}
     estimate = door.number("eth_estimateGas", call)
-    receipt = door.receipt(door.send(0, token, data=data, gas=estimate))
+    receipt = door.mined(0, token, data=data, gas=estimate)
     assert receipt["status"] == "0x1"
     assert estimate <= int(receipt["gasUsed"], 16) * 1.1
     assert door.number("eth_estimateGas", {"from": ADDRESSES[0], "to": NOBODY, "value": "0x1"}) == 21_000
@@ -198,7 +198,7 @@ def test_an_estimate_is_enough(door: Door, token: str) -> None:
 
 def test_a_call_sees_the_state_of_the_block_that_it_names(door: Door, token: str) -> None:
     before = door.ask("eth_blockNumber")
-    door.send(0, token, data=call_of("transfer(address,uint256)", NOBODY, 9))
+    door.mined(0, token, data=call_of("transfer(address,uint256)", NOBODY, 9))
     assert ask_balance(door, token, NOBODY, before) == 0
     assert ask_balance(door, token, NOBODY) == 9
     assert door.ask("eth_getBalance", NOBODY, "earliest") == "0x0"
@@ -209,7 +209,7 @@ def test_a_call_sees_the_state_of_the_block_that_it_names(door: Door, token: str
 def test_a_snapshot_puts_everything_back(door: Door, token: str) -> None:
     head = door.ask("eth_getBlockByNumber", "latest", False)["hash"]
     snapshot = door.ask("evm_snapshot")
-    digest = door.send(0, token, data=call_of("transfer(address,uint256)", NOBODY, 9))
+    digest = door.mined(0, token, data=call_of("transfer(address,uint256)", NOBODY, 9))["transactionHash"]
     door.ask("evm_mine")
     assert door.ask("evm_revert", snapshot) is True
     assert door.ask("eth_getBlockByNumber", "latest", False)["hash"] == head
@@ -249,7 +249,7 @@ def test_what_waits_is_replaced_by_a_tenth_more_and_by_nothing_less(door: Door) 
 
 def test_a_spike_of_the_base_fee_is_paid_by_the_next_block(door: Door) -> None:
     door.ask("anvil_setNextBlockBaseFeePerGas", hex(5 * BASE_FEE_WEI))
-    receipt = door.receipt(door.send(0, NOBODY, value=1))
+    receipt = door.mined(0, NOBODY, value=1)
     assert int(receipt["effectiveGasPrice"], 16) == 5 * BASE_FEE_WEI
 
 
@@ -277,7 +277,7 @@ def test_what_pays_less_than_the_base_fee_is_not_mined_until_it_falls(door: Door
     ],
 )
 def test_what_could_never_be_mined_is_refused(door: Door, changes: dict[str, Any], why: str) -> None:
-    door.send(0, NOBODY, value=1)
+    door.mined(0, NOBODY, value=1)
     with pytest.raises(RpcError, match=why) as refused:
         door.send(0, NOBODY, **changes)
     assert refused.value.code in (-32_000, -32_003)
@@ -285,7 +285,7 @@ def test_what_could_never_be_mined_is_refused(door: Door, changes: dict[str, Any
 
 def test_a_reorganisation_puts_other_blocks_in_the_place_of_the_last(door: Door) -> None:
     door.ask("anvil_mine", "0x3")
-    lost = door.send(0, NOBODY, value=1)
+    lost = door.mined(0, NOBODY, value=1)["transactionHash"]
     door.ask("anvil_mine", "0x2")
     head = door.number("eth_blockNumber")
     before = [door.ask("eth_getBlockByNumber", hex(head - back), False)["hash"] for back in range(5)]
@@ -315,8 +315,8 @@ def test_blocks_and_time_pass_when_they_are_told_to(door: Door) -> None:
 
 
 def test_fees_have_a_history(door: Door) -> None:
-    door.send(0, NOBODY, value=1, max_priority_fee_per_gas=7)
-    door.send(0, NOBODY, value=1, max_priority_fee_per_gas=9)
+    door.mined(0, NOBODY, value=1, max_priority_fee_per_gas=7)
+    door.mined(0, NOBODY, value=1, max_priority_fee_per_gas=9)
     history = door.ask("eth_feeHistory", "0x2", "latest", [50])
     assert len(history["baseFeePerGas"]) == 3
     assert len(history["gasUsedRatio"]) == 2

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from fractions import Fraction
 
 from shoal.errors import Refused
 
 WEI_PER = {"wei": 1, "gwei": 10**9, "eth": 10**18}
 
-_AMOUNT = re.compile(r"(?P<number>[0-9]{1,40}(\.[0-9]{1,18})?) ?(?P<unit>wei|gwei|eth)")
+_AMOUNT = re.compile(r"(?P<number>[0-9]{1,40}(\.[0-9]{1,18})?) ?(?P<unit>wei|gwei|eth)?")
 
 
-def wei_of(text: str) -> int:
-    """An amount with its unit: `0.1eth`, `5 gwei`, `1000wei`. Raises `Refused` for anything else."""
+def wei_of(text: str, *, unit: str = "") -> int:
+    """An amount with its unit: `0.1eth`, `5 gwei`, `1000wei`; a bare number is of `unit`, if there is one.
+
+    Raises `Refused` for anything else, and for what is no whole number of wei.
+    """
     found = _AMOUNT.fullmatch(text.strip().lower())
-    wei = Decimal(found["number"]) * WEI_PER[found["unit"]] if found else Decimal("0.5")
-    if wei != int(wei):
+    per = WEI_PER.get(found["unit"] or unit) if found else None
+    wei = Fraction(found["number"]) * per if found and per else None
+    if wei is None or wei.denominator != 1:
         raise Refused(f"{text[:50]!r} is no amount: write a number and its unit, as 0.1eth, 5gwei or 1000wei")
     return int(wei)
 

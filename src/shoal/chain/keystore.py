@@ -34,6 +34,7 @@ def open_keystore(path: Path, passphrase: str) -> bytes:
             raise Refused(f"the passphrase does not open {path}") from error
         raise Refused(f"{path} is no keystore of version 3: {error}") from error
     except (KeyError, TypeError, AttributeError, msgspec.DecodeError, NotImplementedError) as error:
+        # The last is how eth-keyfile says that it does not know a version.
         raise Refused(f"{path} is no keystore of version 3") from error
     if len(secret) != 32:
         raise Refused(f"{path} holds no key of 32 bytes")

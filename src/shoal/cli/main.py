@@ -6,6 +6,7 @@ Every command ends with 0, or with one clear line and 1 (2 if it was typed wrong
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -84,6 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read our output has left; Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" of {error.filename}" if error.filename else ""
+        print(f"shoal {name}: the disk{where} is full: make room, then try again", file=sys.stderr)
         return FAILED
 
 

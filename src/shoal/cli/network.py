@@ -127,19 +127,22 @@ class Ports(Struct, frozen=True):
     redeemer: int = REDEEMER_PORT
 
 
-def choose_ports(gateway: int = GATEWAY_PORT, *, any_ports: bool = False, demo: bool = False) -> Ports:
-    """The usual ports. A taken one is refused, or gives way in a demo; with `any_ports` all are free ones."""
+def choose_ports(gateway: int | None = None, *, any_ports: bool = False, demo: bool = False) -> Ports:
+    """The usual ports, but for the gateway's if it is named. A taken one is refused, or gives way in a demo;
+    with `any_ports` all that are not named are free ones."""
     free = _free_ports()
 
     def choose(port: int, what: str, cure: str) -> int:
-        if any_ports or (demo and not is_free(port)):
+        if (any_ports and port != gateway) or (demo and not is_free(port)):
             return next(free)
         if not is_free(port):
             raise Refused(f"port {port}, meant for {what}, is taken: end what uses it, or {cure}")
         return port
 
     return Ports(
-        choose(gateway, "the gateway", "name another with --gateway-port"),
+        choose(
+            GATEWAY_PORT if gateway is None else gateway, "the gateway", "name another with --gateway-port"
+        ),
         tuple(choose(port, "an orchestrator", "say --any-ports") for port in ORCHESTRATOR_PORTS),
         tuple(choose(port, "an orchestrator's operator", "say --any-ports") for port in OPERATOR_PORTS),
         choose(GATEWAY_OPERATOR_PORT, "the gateway's operator", "say --any-ports"),

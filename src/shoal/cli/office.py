@@ -7,10 +7,10 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from shoal.chain.amounts import wei_of
 from shoal.cli.client import Client
 from shoal.cli.network import GATEWAY_OPERATOR_PORT, HOST, NETWORK_FILE
 from shoal.cli.terminal import gwei
@@ -19,7 +19,6 @@ from shoal.runtime.config import home
 from shoal.units import HOUR_MS, MINUTE_MS, SECOND_MS
 
 TOKEN_FILE = "operator.token"  # noqa: S105 - the file's name
-WEI = {"": 1, "wei": 1, "gwei": 10**9, "eth": 10**18}
 TIMES_MS = {"s": SECOND_MS, "m": MINUTE_MS, "h": HOUR_MS, "d": 24 * HOUR_MS}
 #: How the limits are called on the command line, in JSON, and for people.
 LIMITS = {
@@ -57,7 +56,7 @@ def limits(options: argparse.Namespace) -> dict[str, int | None]:
     """The limits that were typed."""
     given = {name: getattr(options, name) for name in LIMITS if getattr(options, name) is not None}
     return {
-        name: None if text == "none" else amount(text) if name.startswith("wei") else count(text)
+        name: None if text == "none" else wei_of(text, unit="wei") if name.startswith("wei") else count(text)
         for name, text in given.items()
     }
 
@@ -70,15 +69,6 @@ def said(limits: Mapping[str, int | None]) -> str:
         if most is not None
     ]
     return ", ".join(told)
-
-
-def amount(text: str) -> int:
-    """An amount in wei: `1000`, `5gwei`, `0.1eth`."""
-    found = re.fullmatch(r"(\d{1,60}(?:\.\d{1,18})?)\s*(wei|gwei|eth)?", text.strip().lower())
-    wei = Decimal(found[1]) * WEI[found[2] or ""] if found else Decimal("0.5")
-    if wei != int(wei):
-        raise Refused(f"an amount is a whole number of wei, or as 5gwei or 0.1eth, not {text[:50]!r}")
-    return int(wei)
 
 
 def count(text: str) -> int:

@@ -46,6 +46,11 @@ EXAMPLE = """\
   shoal up --demo               # see one at work, and end
   shoal up --pipelines echo     # without any model"""
 
+#: What a newcomer is told to try, by the first of these that runs: what follows `shoal run PIPELINE`, and a body.
+FIRST_CALLS = {
+    "llm": ('"Name three fish."', '{"messages": [{"role": "user", "content": "Name three fish."}]}'),
+    "echo": ("hello", '{"text": "hello"}'),
+}
 LOOK_S = 0.2
 READY_S = 180.0
 INTERRUPTED = 130
@@ -54,9 +59,7 @@ INTERRUPTED = 130
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where, what, and how many."""
     parser.add_argument("--home", type=Path, metavar="DIR", help="its folder ($SHOAL_HOME/networks/local)")
-    parser.add_argument(
-        "--gateway-port", type=int, default=GATEWAY_PORT, metavar="PORT", help="(%(default)s)"
-    )
+    parser.add_argument("--gateway-port", type=int, metavar="PORT", help=f"({GATEWAY_PORT})")
     parser.add_argument("--any-ports", action="store_true", help="take any free ports, not the usual ones")
     parser.add_argument("--workers", type=int, default=WORKERS, metavar="N", help="how many (%(default)s)")
     parser.add_argument(
@@ -140,7 +143,7 @@ async def _run(
             )
             page.line("stopping; for a network that keeps running: shoal up")
             return code
-        _welcome(network, options, console)
+        _welcome(network, options, _pipelines(options), console)
         await keep_showing(network, supervisor, told, page)
         page.line("stopping; jobs that run may come to their end (Ctrl-C again does not wait for them)")
     console.print("stopped; nothing is left running")
@@ -188,7 +191,9 @@ async def _until(
     return True
 
 
-def _welcome(network: Network, options: argparse.Namespace, console: Console) -> None:
+def _welcome(
+    network: Network, options: argparse.Namespace, pipelines: tuple[str, ...], console: Console
+) -> None:
     url = network.gateway.url
     if options.json is not None:
         nodes = [
@@ -199,10 +204,10 @@ def _welcome(network: Network, options: argparse.Namespace, console: Console) ->
         )
     console.print(f"\nThe gateway listens on {url}. In another terminal:")
     elsewhere = "" if network.home == _local_home() else f" --gateway {url}"
-    console.print(f'  shoal run llm "Name three fish."{elsewhere}', markup=False)
-    console.print(
-        f"  curl {url}/llm -H 'Content-Type: application/json' \\\n"
-        """    -d '{"messages": [{"role": "user", "content": "Name three fish."}]}'""",
-        markup=False,
-    )
+    for pipeline in [name for name in FIRST_CALLS if name in pipelines][:1] or pipelines[:1]:
+        words, body = FIRST_CALLS.get(pipeline, ("--help", ""))
+        console.print(f"  shoal run {pipeline} {words}{elsewhere}", markup=False)
+        if body:
+            curl = f"  curl {url}/{pipeline} -H 'Content-Type: application/json' \\\n    -d '{body}'"
+            console.print(curl, markup=False)
     console.print(f"  shoal jobs{elsewhere}\nCtrl-C stops everything.\n", markup=False)

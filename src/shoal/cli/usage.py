@@ -1,6 +1,7 @@
 """Say what was used and charged, by key, pipeline, model and day; ends with 1 if it does not add up to the ledger.
 
-As a client (`$SHOAL_API_KEY`) what is yours; with --all, as the gateway's operator, everybody's.
+As a client (`$SHOAL_API_KEY`) what is yours; with --all, or where an operator's door, home or a tenant is named,
+as the gateway's operator, everybody's.
 """
 
 from __future__ import annotations
@@ -30,19 +31,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", metavar="LIST", help="some of tenant,key,pipeline,model,day (all of them)")
     parser.add_argument("--gateway", metavar="URL", help="($SHOAL_URL, else the network of `shoal up`)")
     parser.add_argument("--all", action="store_true", help="everybody's, as the operator")
-    parser.add_argument("--tenant", default="", metavar="NAME", help="with --all: only this one's")
+    parser.add_argument("--tenant", default="", metavar="NAME", help="as the operator: only this one's")
     office.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Ask and print."""
     wanted = {"from": options.first, "to": options.last, "by": options.by}
-    if options.all:
+    everybody = bool(options.all or options.tenant or options.operator or options.home)
+    if everybody:
         wanted["tenant"] = options.tenant
     query = urlencode({name: text for name, text in wanted.items() if text})
     value = (
         office.door(options).get(f"/usage?{query}")
-        if options.all
+        if everybody
         else gateway(options.gateway).get(f"/v1/usage?{query}")
     ).json()
     if options.json:

@@ -84,6 +84,8 @@ class Books(Machine[State]):
         #: What is paid ahead; and who makes the tickets, if there is a chain to pay on.
         self.purse = Purse(rules, self.ledger)
         self.payer = payer
+        #: What it knew: kept while there is no chain, for when there is one again.
+        self._payer_book = PayerBook()
         self.accounts = Accounts(rules)
         self.queue = FairQueue(
             jobs_max=rules.queue_jobs_max, jobs_per_client_max=rules.queue_jobs_per_client_max
@@ -287,7 +289,7 @@ class Books(Machine[State]):
     def dump(self) -> State:
         """Everything durable."""
         keys = tuple((client, key, use) for (client, key), use in self.keys.uses.items())
-        payer = PayerBook() if self.payer is None else self.payer.dump()
+        payer = self._payer_book if self.payer is None else self.payer.dump()
         jobs, ended = tuple(self.jobs.values()), tuple(self._ended)
         return State(jobs, ended, keys, self.ledger.dump(), self.purse.dump(), payer, self.accounts.dump())
 
@@ -297,6 +299,7 @@ class Books(Machine[State]):
         self._ended = deque(state.ended)
         self.ledger.load(state.book)
         self.purse.load(state.purse)
+        self._payer_book = state.payer
         if self.payer is not None:
             self.payer.load(state.payer)
         self.accounts.load(state.accounts, self.ledger, self.jobs)

@@ -14,11 +14,11 @@ from msgspec.structs import replace
 
 from shoal.errors import Refused
 from shoal.gateway.config import Rules, Settings
-from shoal.ids import NodeId
+from shoal.ids import NODE_ID_PATTERN, NodeId
 
 T = TypeVar("T")
 
-Node = Annotated[str, Meta(pattern="^0x[0-9a-f]{40}$")]
+Node = Annotated[str, Meta(pattern=NODE_ID_PATTERN)]
 #: Whole wei, however many: no chain is asked.
 Stakes = dict[Node, Annotated[int, Meta(ge=0)]]
 Reputations = dict[Node, Annotated[float, Meta(ge=0, le=1)]]

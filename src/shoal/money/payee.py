@@ -363,16 +363,6 @@ class Payee:
         if fact.block > self._block:
             self._forget(fact.block)
 
-    def wants_new_params(self, params: TicketParams, sender: NodeId, view: ChainView, funds: Funds) -> bool:
-        """True when it is time to give this sender others: these expire soon, their nonces run out, or its funds
-        do not cover them any more."""
-        return (
-            params.expiration_block - max(view.block, self._block) < self.rules.params_blocks_low
-            or self.rules.nonces_max - self._nonces(sender, params).count < self.rules.nonces_low
-            or self._fault_of_round(params, view) is not None
-            or self._room(sender, view, funds).fault(params.face_wei, 0) is not None
-        )
-
     def pending(self, sender: NodeId) -> tuple[WinningTicket, ...]:
         """Winners of this sender that are neither redeemed nor given up."""
         known = self._senders.get(sender)

@@ -35,9 +35,7 @@ class PayeeRules(Struct, frozen=True, kw_only=True):
     face_wei_max: int = 0
     #: For how many blocks parameters hold.
     params_blocks: int = 40
-    #: New parameters are due when fewer than so many blocks or nonces are left.
-    params_blocks_low: int = 10
-    nonces_low: int = 150
+    #: For how many tickets.
     nonces_max: int = 600
     #: A deposit of so many times the pending winners covers them all.
     deposit_pending_ratio: int = 3

@@ -12,7 +12,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from shoal.errors import Refused
-from shoal.ids import NodeId
+from shoal.ids import NODE_ID_PATTERN, NodeId
 from shoal.money.keccak import keccak256
 
 WORD_BYTES = 32
@@ -27,7 +27,7 @@ Uint256 = Annotated[bytes, Meta(min_length=WORD_BYTES, max_length=WORD_BYTES)]
 Hash = Annotated[bytes, Meta(min_length=WORD_BYTES, max_length=WORD_BYTES)]
 #: r, s and v, which is 27 or 28.
 Signature = Annotated[bytes, Meta(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)]
-Address = Annotated[NodeId, Meta(pattern=r"^0x[0-9a-f]{40}\Z", max_length=42)]
+Address = Annotated[NodeId, Meta(pattern=NODE_ID_PATTERN, max_length=42)]
 Nonce = Annotated[int, Meta(ge=0, le=NONCE_MAX)]
 #: A number of a block or a round.
 Height = Annotated[int, Meta(ge=0, le=2**63 - 1)]

@@ -56,6 +56,8 @@ class Books(Machine[State]):
         #: Payments ahead; and who judges their tickets, if there is a chain to be paid on.
         self.till = Till()
         self.payee = payee
+        #: What it knew: kept while there is no chain, for when there is one again.
+        self._payee_book = PayeeBook()
         self.payroll = Payroll(self.ledger)
         self.leases = Leases()
         self.holdings = Holdings()
@@ -171,7 +173,7 @@ class Books(Machine[State]):
 
     def dump(self) -> State:
         """Everything durable."""
-        payee = PayeeBook() if self.payee is None else self.payee.dump()
+        payee = self._payee_book if self.payee is None else self.payee.dump()
         tasks, ended = tuple(self.tasks.values()), tuple(self._ended)
         return State(tasks, ended, self.ledger.dump(), self.till.dump(), payee, self.payroll.dump())
 
@@ -182,6 +184,7 @@ class Books(Machine[State]):
         self.ledger.load(state.book)
         self.till.load(state.till)
         self.payroll.load(state.payroll)
+        self._payee_book = state.payee
         if self.payee is not None:
             self.payee.load(state.payee)
         for name, task in self.tasks.items():

@@ -87,9 +87,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     #: The operator's own door; only ever on this computer. Empty for none.
     operator_addr: str = "127.0.0.1:7935"
     #: Who may come in, by node id, besides `rules.redeemer`. Empty: everybody on this computer.
-    gateways: tuple[str, ...] = ()
-    workers: tuple[str, ...] = ()
-    redeemers: tuple[str, ...] = ()
+    gateways: tuple[NodeId, ...] = ()
+    workers: tuple[NodeId, ...] = ()
+    redeemers: tuple[NodeId, ...] = ()
     #: Where it is paid ahead by whoever is not trusted. Without one everybody is.
     chain: ChainSettings = ChainSettings()
     #: What it asks of tickets.

@@ -146,9 +146,10 @@ class Payments(Books):
             self.emit(Send(peer, words.Terms(None, NOTHING_AHEAD)))
         elif self._sees(word.sender) is not None:
             self._name_terms(peer, word)
-        else:
+        elif self._asking.get(peer, word).sender == word.sender:
             self._asking[peer] = word
             self.emit(Watch(word.sender))
+        # Else it waits for another sender's money: one look at the chain at a time for each gateway, which asks again.
 
     def _name_terms(self, gateway: NodeId, asked: words.TermsAsked) -> None:
         assert self.payee is not None

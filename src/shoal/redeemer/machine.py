@@ -200,13 +200,20 @@ class RedeemerMachine(Books):
             elif later(standing.broadcast_at, self.rules.rebroadcast_ms) <= now:
                 self._broadcast(intent, now)
 
+    def _hooks_with_room(self, intent: str) -> tuple[str, ...]:
+        """Who is told of a redemption: nobody, and loudly, while too many notices wait already."""
+        if self._hooks and len(self.untold) >= self.rules.notices_max:
+            self.emit(Alarm(f"no webhook is told of {intent}: {len(self.untold)} notices wait already"))
+            return ()
+        return self._hooks
+
     def _settle(self, intent: Intent, found: Mined, now: Instant) -> None:
         """A transaction of this intent lies deep enough."""
         attempt = next(a for a in intent.attempts if a.transaction == found.transaction)
         fee_wei = uint256(found.fee_wei)
         brought = found.wei > 0 or not isinstance(intent.what, Redeem)
         if found.good and brought and not attempt.void:
-            hooks = self._hooks if len(self.untold) < self.rules.notices_max else ()
+            hooks = self._hooks_with_room(intent.id)
             wei = uint256(found.wei)
             self.decide(Confirmed(intent.id, found.transaction, found.block, wei, fee_wei, hooks), now)
             self._ended(intent.id)

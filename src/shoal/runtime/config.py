@@ -17,8 +17,12 @@ from msgspec import Struct
 from platformdirs import user_data_path
 
 from shoal.errors import Refused
+from shoal.ids import NodeId
+from shoal.money.address import address_of
 
 T = TypeVar("T", bound=Struct)
+
+_OF_NODES = (NodeId, tuple[NodeId, ...], dict[NodeId, int], dict[NodeId, float])
 
 #: Parts per million: all of it.
 WHOLE_PPM = 1_000_000
@@ -87,12 +91,41 @@ def read_settings(
             _put(values, key, text, key.variable(role), sources)
         if (text := (flags or {}).get(key.name)) is not None:
             _put(values, key, text, key.flag, sources)
+        _spell_nodes(values, key, sources.get(key.name) or sources.get(key.path[0]) or role)
     try:
         found = msgspec.convert(values, settings)
     except msgspec.ValidationError as error:
         raise Refused(_explain(str(error), settings, role, sources, file)) from error
     _require_in_bounds(found, sources, role)
     return found
+
+
+def _spell_nodes(values: dict[str, Any], key: Key, source: str) -> None:
+    """Write the ids of nodes as nodes write them: wallets mix in capitals, and ids are compared letter by letter."""
+    if key.type not in _OF_NODES:
+        return
+    table: Any = values
+    for name in key.path[:-1]:
+        table = table.get(name, {}) if isinstance(table, dict) else {}
+    found = table.get(key.path[-1]) if isinstance(table, dict) else None
+
+    def spelled(node: object) -> object:
+        if not isinstance(node, str):
+            return node  # `convert` will say what is wrong with it
+        try:
+            return address_of(node)
+        except Refused as error:
+            raise Refused(f"{source}: {key.name}: {error.message}") from None
+
+    match found:
+        case str() if found:
+            table[key.path[-1]] = spelled(found)
+        case list() | tuple():
+            table[key.path[-1]] = [spelled(node) for node in found]
+        case dict():
+            table[key.path[-1]] = {spelled(node): value for node, value in found.items()}
+        case _:
+            pass
 
 
 def _require_in_bounds(settings: Struct, sources: Mapping[str, str], role: str) -> None:
@@ -149,9 +182,9 @@ def _put(values: dict[str, Any], key: Key, text: str, source: str, sources: dict
 def _parse(key: Key, text: str, source: str) -> Any:
     """What a text from outside a file means: itself, a list with commas, or JSON."""
     try:
-        if key.type in (str, Path):
+        if key.type in (str, Path, NodeId):
             return text
-        if key.type == tuple[str, ...] and not text.startswith("["):
+        if key.type in (tuple[str, ...], tuple[NodeId, ...]) and not text.startswith("["):
             return [part.strip() for part in text.split(",") if part.strip()]
         if key.type in (int, float, bool):
             return msgspec.convert(text, key.type, strict=False)

@@ -20,7 +20,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from shoal.errors import Refused, Untrusted
-from shoal.ids import NodeId
+from shoal.ids import NODE_ID_PATTERN, NodeId
 from shoal.runtime.keys import SIGNATURE_BYTES, NodeKey, verify
 from shoal.wire.codec import Coder
 
@@ -48,7 +48,7 @@ class Hello(Greeting, frozen=True):
 
     version: int
     role: Annotated[str, Meta(pattern=r"^[a-z][a-z-]{0,31}\Z")]
-    node: Annotated[str, Meta(pattern=r"^0x[0-9a-f]{40}\Z")]
+    node: Annotated[str, Meta(pattern=NODE_ID_PATTERN)]
     boot: Annotated[str, Meta(min_length=1, max_length=64)]
     nonce: Annotated[bytes, Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
 

@@ -23,6 +23,7 @@ from msgspec import Struct
 from shoal.errors import Broken, Refused, ShoalError
 from shoal.ids import Digest, NodeId
 from shoal.machine import Effect, Event, Machine
+from shoal.money.address import address_of
 from shoal.runtime import host as hosting
 from shoal.runtime.clock import SystemClock
 from shoal.runtime.journal import Journal
@@ -56,7 +57,7 @@ class Address(Struct, frozen=True):
         host, colon, port = place.rpartition(":")
         if not colon or not port.isdigit() or int(port) >= 65_536:
             raise Refused(f"{text!r} is no address; write host:port or host:port#0xnode")
-        return cls(host.strip("[]") or "127.0.0.1", int(port), NodeId(node.lower()) if node else None)
+        return cls(host.strip("[]") or "127.0.0.1", int(port), address_of(node) if node else None)
 
 
 class VolatileJournal:

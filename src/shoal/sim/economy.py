@@ -101,9 +101,7 @@ def draw_stakes(rng: Random, *, calm: bool) -> Stakes:
         ev_multiple=rng.choice((2, 10)),
         gas_price_usual_wei=climate.price_wei,
         params_blocks=params_blocks,
-        params_blocks_low=params_blocks // 3,
         nonces_max=nonces_max,
-        nonces_low=nonces_max // 4,
         float_wei_max=10**14,
     )
     return Stakes(

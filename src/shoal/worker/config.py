@@ -69,7 +69,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     orchestrators: tuple[str, ...]
     runners: tuple[RunnerSettings, ...]
     #: Where it is paid: an address, "" for its own.
-    payout: str = ""
+    payout: NodeId = NodeId("")
     #: Where it sees that it was paid. Without one it takes an orchestrator's word.
     chain: ChainSettings = ChainSettings()
     rules: Rules = Rules()

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from shoal.errors import Failed, ShoalError
-from shoal.ids import JobId, NodeId
+from shoal.ids import JobId
 from shoal.machine import Effect
 from shoal.runtime.chance import draw
 from shoal.runtime.errand import Abandoned, Errand
@@ -60,7 +60,7 @@ class Service:
         self._sockets = new_sockets(Path(settings.home))
         self._starts = Starts(Path(settings.home) / "starts.json")
         self.node = Node("worker", Path(settings.home), self._build, self._perform, awaited=False)
-        payout = NodeId(settings.payout or self.node.key.id)
+        payout = settings.payout or self.node.key.id
         self._cashier = Cashier(Path(settings.home), settings.chain, payout, self.node.post_soon)
 
     async def start(self) -> None:
@@ -90,7 +90,7 @@ class Service:
             self._settings.rules,
             node=key.id,
             verify=verify,
-            payout=NodeId(self._settings.payout),
+            payout=self._settings.payout,
             draw=draw,
             sees_chain=not self._settings.chain.off,
         )

@@ -32,6 +32,16 @@ def test_anything_else_is_refused(text: str) -> None:
         wei_of(text)
 
 
-@given(st.integers(0, 10**30))
+def test_a_bare_number_is_of_the_unit_that_is_usual() -> None:
+    assert (wei_of("7", unit="wei"), wei_of("0", unit="gwei"), wei_of("1.5 gwei", unit="wei")) == (
+        7,
+        0,
+        15 * 10**8,
+    )
+    with pytest.raises(Refused, match="is no amount"):
+        wei_of("0.5", unit="wei")
+
+
+@given(st.integers(0, 10**57))
 def test_what_is_shown_can_be_typed(wei: int) -> None:
     assert wei_of(eth(wei) + "eth") == wei

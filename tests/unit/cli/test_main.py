@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from shoal.cli import policies
 from shoal.cli.main import COMMANDS, main
 from shoal.wire.pipelines import PIPELINES
 
@@ -97,3 +99,14 @@ def test_what_fails_ends_with_1_and_one_line(
     monkeypatch.chdir(tmp_path)
     assert main(words) == 1
     assert capsys.readouterr().err == line
+
+
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(options: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "/there")
+
+    monkeypatch.setattr(policies, "run", full)
+    assert main(["policies"]) == 1
+    assert (
+        capsys.readouterr().err == "shoal policies: the disk of /there is full: make room, then try again\n"
+    )

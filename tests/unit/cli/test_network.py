@@ -77,6 +77,9 @@ def test_ports_are_refused_or_replaced() -> None:
         with pytest.raises(Refused, match=f"port {port}, meant for the gateway, is taken"):
             choose_ports(port)
         assert choose_ports(port, demo=True).gateway != port
+        with pytest.raises(Refused, match="is taken"):
+            choose_ports(port, any_ports=True)
+    assert choose_ports(port, any_ports=True).gateway == port, "who names a port gets that one"
     chosen = choose_ports(any_ports=True)
     every = (chosen.gateway, *chosen.orchestrators, *chosen.operators)
     assert len(set(every)) == 5

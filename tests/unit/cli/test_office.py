@@ -110,20 +110,6 @@ def test_what_fails_is_one_line(
     assert said.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "wei"),
-    [("0", 0), ("7", 7), ("7 wei", 7), ("5gwei", 5 * 10**9), ("0.1eth", 10**17), ("1.5 ETH", 15 * 10**17)],
-)
-def test_amounts_are_typed_as_people_say_them(text: str, wei: int) -> None:
-    assert office.amount(text) == wei
-
-
-@pytest.mark.parametrize("text", ["", "-1", "0.5", "1e18", "1.5wei", "0.0000000001gwei", "5 bitcoin"])
-def test_what_is_no_amount_is_refused(text: str) -> None:
-    with pytest.raises(Refused, match="whole number of wei"):
-        office.amount(text)
-
-
 @pytest.mark.parametrize(("text", "ms"), [("90s", 90_000), ("2h", 7_200_000), ("30d", 30 * 86_400_000)])
 def test_times_are_typed_short(text: str, ms: int) -> None:
     assert office.duration_ms(text) == ms

@@ -96,12 +96,9 @@ def test_free_work_has_tickets_that_nobody_sends() -> None:
 def test_six_hundred_tickets_and_not_one_more() -> None:
     one = payee()
     params = one.params(PAYER.id, EV_WEI, VIEW, FUNDS)
-    assert not one.wants_new_params(params, PAYER.id, VIEW, FUNDS)
     assert pay(one, params, range(1, 451)).fault is None
-    assert not one.wants_new_params(params, PAYER.id, VIEW, FUNDS)
     last = pay(one, params, range(451, 621))
     assert (last.credit_wei, last.fault) == (150 * EV_WEI, Fault.NONCES)
-    assert one.wants_new_params(params, PAYER.id, VIEW, FUNDS)
 
 
 def test_one_payment_is_no_longer_than_the_limit() -> None:
@@ -113,8 +110,6 @@ def test_one_payment_is_no_longer_than_the_limit() -> None:
 def test_parameters_are_good_until_their_block() -> None:
     one = payee()
     params = one.params(PAYER.id, EV_WEI, VIEW, FUNDS)
-    assert one.wants_new_params(params, PAYER.id, at_block(VIEW, params.expiration_block - 9), FUNDS)
-    assert not one.wants_new_params(params, PAYER.id, at_block(VIEW, params.expiration_block - 10), FUNDS)
     last = at_block(VIEW, params.expiration_block - 1)
     assert pay(one, params, range(1, 2), view=last).fault is None
     assert pay(one, params, range(2, 3), view=at_block(VIEW, last.block + 1)).fault == Fault.PARAMS_EXPIRED
@@ -164,7 +159,6 @@ def test_pending_winners_hold_back_what_they_will_take() -> None:
     judged = pay(one, params, range(1, 10), funds=funds)
     assert (len(judged.winners), judged.fault) == (3, Fault.FLOAT)
     assert one.pending_wei(PAYER.id) == 3 * EV_WEI
-    assert one.wants_new_params(params, PAYER.id, VIEW, funds)
     first = one.pending(PAYER.id)[0]
     one.take(WinnerSettled(PAYER.id, first.ticket_hash))
     assert pay(one, params, range(10, 12), funds=funds).credit_wei == EV_WEI

@@ -61,6 +61,15 @@ def test_terms_are_named_once_their_sender_s_money_was_seen() -> None:
     assert terms.params.ev_wei == EV_WEI
 
 
+def test_a_gateway_has_one_sender_at_a_time_looked_up() -> None:
+    orchestrator = machine(*MET)
+    assert orchestrator.handle(asks(), NOW) == [Watch(PAYER.id)]
+    assert orchestrator.handle(asks(stranger(1)), NOW) == []
+    assert orchestrator.handle(asks(), NOW) == [Watch(PAYER.id)], "it may say it again"
+    assert len(sent(orchestrator.handle(seen(), NOW))) == 1
+    assert orchestrator.handle(asks(stranger(1)), NOW) == [Watch(stranger(1))]
+
+
 def test_a_payment_is_booked_once_and_answered_each_time() -> None:
     orchestrator = machine(*MET, seen())
     (terms,) = sent(orchestrator.handle(asks(), NOW))

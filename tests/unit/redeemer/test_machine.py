@@ -25,6 +25,7 @@ from shoal.redeemer.intent import (
     Signed,
     redeem_id,
 )
+from shoal.redeemer.rules import Rules
 from shoal.units import Instant
 from shoal.wire import words
 from shoal.wire.words import Payee
@@ -459,6 +460,18 @@ def test_a_webhook_that_is_not_in_the_settings_any_more_is_forgotten() -> None:
     made.hooks = ("new",)
     made.restart()
     assert made.machine.untold == {}
+
+
+def test_too_many_untold_notices_are_not_added_to_and_somebody_hears_of_it() -> None:
+    made = Desk(ModelChain(), Rules(notices_max=1), hooks=("bad",))
+    made.post_answer = lambda post: Posted(post.notice.id, post.hook, "no")
+    other = winner(2)
+    made.hear(WINNER)
+    made.hear(words.Winner(other, "llm"))
+    made.tick()
+    made.tick(8, mine=1)
+    assert list(made.machine.untold) in ([NAME], [redeem_id(other.ticket_hash)])
+    assert len([alarm for alarm in made.alarms if "1 notices wait already" in alarm]) == 1
 
 
 # Its journal

@@ -8,6 +8,7 @@ import pytest
 
 from shoal.errors import Refused
 from shoal.gateway.config import Settings, Tenant
+from shoal.orchestrator.config import Settings as Orchestrator
 from shoal.runtime.config import home, read_settings
 
 TOML = """
@@ -61,6 +62,39 @@ def test_what_does_not_fit_is_refused_by_its_name(tmp_path: Path, text: str, nam
 def test_a_number_that_makes_no_sense_is_refused_by_its_name(flag: str, value: str, bounds: str) -> None:
     with pytest.raises(Refused, match=rf"{flag}: {value} is out of bounds, it takes {bounds}"):
         read_settings(Settings, role="gateway", environment={}, flags={"home": "/x", flag: value})
+
+
+#: With its checksum, from EIP-55.
+NODE = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+
+
+def test_a_node_is_the_same_however_its_id_is_spelled(tmp_path: Path) -> None:
+    file = tmp_path / "orchestrator.toml"
+    file.write_text(f'home = "x"\ngateways = ["{NODE}"]\n[rules]\ntrusted = ["{NODE}"]\nredeemer = "{NODE}"')
+    flags = {"workers": f"{NODE}, {NODE.lower()}"}
+    found = read_settings(Orchestrator, role="orchestrator", environment={}, file=file, flags=flags)
+    node = NODE.lower()
+    assert (found.gateways, found.workers) == ((node,), (node, node))
+    assert (found.rules.trusted, found.rules.redeemer) == ((node,), node)
+    stakes = {"home": "x", "rules.stakes": f'{{"{NODE}": 7}}'}
+    assert read_settings(Settings, role="gateway", environment={}, flags=stakes).rules.stakes == {node: 7}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("0x12", "is no address"),
+        ("ab" * 20, "is no address"),
+        ("0x" + "g" * 40, "is no address"),
+        (NODE + "\n1", "is no address"),
+        (NODE.replace("Ae", "ae", 1), "a wrong checksum"),
+    ],
+)
+def test_what_is_no_node_is_refused_by_its_key(text: str, why: str) -> None:
+    with pytest.raises(Refused, match=f"rules.redeemer: .* {why}"):
+        read_settings(
+            Orchestrator, role="orchestrator", environment={}, flags={"home": "x", "rules.redeemer": text}
+        )
 
 
 def test_tenants_are_tables_of_a_file(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from shoal.chain.local.door import chain_door
 from shoal.chain.local.keeper import Keeper, note
 from shoal.chain.local.methods import Methods
 from shoal.chain.local.shelf import Shelf
-from shoal.errors import Broken
+from shoal.errors import Broken, ShoalError
 from shoal.runtime.clock import SystemClock
 from shoal.runtime.http import Server, bind
 from shoal.runtime.node import Address, heed_signals
@@ -80,7 +80,8 @@ class Service:
         try:
             self.chain.mine()
         except Exception as error:
-            log.exception("no block could be made")
+            if not isinstance(error, ShoalError):  # those say themselves what it is
+                log.exception("no block could be made")
             if not self.failed.done():
                 self.failed.set_result(error)
             return

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from shoal.chain.local.blocks import Block, Receipt
-from shoal.errors import Refused
+from shoal.errors import Failed, Refused
 
 #: What is written here; a file of another version is refused.
 VERSION = 1
@@ -102,16 +102,12 @@ class Shelf:
     """Blocks, states, waiting transactions and a few numbers."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Without a path it lasts as long as this object. Raises `Refused` for a file of another version."""
-        self._database = sqlite3.connect(path or ":memory:", isolation_level=None)
-        execute = self._database.execute
-        execute("PRAGMA journal_mode = WAL")
-        execute("PRAGMA synchronous = NORMAL")
-        version = execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, VERSION):
-            raise Refused(f"{path} was written by another version ({version}); move it away for a new chain")
-        if not version:
-            self._database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+        """Without a path it lasts as long as this object. Raises `Refused` for a file of another version, `Failed` if
+        the disk takes or gives nothing."""
+        self._name = path or ":memory:"
+        with self._disk_named():
+            self._database = sqlite3.connect(self._name, isolation_level=None)
+            self._prepare()
         self.nodes = Nodes(self._database)
         #: Let go of the file; at the latest when nobody has this shelf any more.
         self.close = finalize(self, self._database.close)
@@ -119,14 +115,16 @@ class Shelf:
     @contextmanager
     def change(self) -> Iterator[None]:
         """All that is written inside is kept at its end; nothing of it is if an error comes out of there."""
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._database.execute("COMMIT")
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            self.nodes.forget()
-            raise
+        with self._disk_named():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:  # a full disk has ended it
+                    self._database.execute("ROLLBACK")
+                self.nodes.forget()
+                raise
 
     def head(self) -> Block | None:
         """The last block."""
@@ -201,6 +199,27 @@ class Shelf:
     def put_note(self, name: str, value: int) -> None:
         """Note a number."""
         self._database.execute("INSERT OR REPLACE INTO note VALUES (?, ?)", (name, value))
+
+    def _prepare(self) -> None:
+        execute = self._database.execute
+        execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA synchronous = NORMAL")
+        version = execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, VERSION):
+            raise Refused(
+                f"{self._name} was written by another version ({version}); move it away for a new chain"
+            )
+        if not version:
+            self._database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+
+    @contextmanager
+    def _disk_named(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise Failed(
+                f"{self._name} cannot be used ({error}): see that its disk is well and has room"
+            ) from error
 
     def _block(self, query: str, values: tuple[object, ...]) -> Block | None:
         row = self._database.execute(query, values).fetchone()

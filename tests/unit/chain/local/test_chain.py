@@ -14,7 +14,7 @@ from evm import ETHER, Contract, Evm, Reverted
 from shoal.chain.local.chain import LocalChain
 from shoal.chain.local.execution import Call
 from shoal.chain.local.shelf import Shelf
-from shoal.errors import Refused
+from shoal.errors import Failed, Refused
 
 CONTRACTS = Path(shoal.chain.contracts.__path__[0])
 
@@ -35,6 +35,19 @@ def token(evm: Evm) -> Contract:
     token.send("setMinter", evm.accounts[0].address)
     token.send("mint", evm.accounts[0].address, 100)
     return token
+
+
+def test_a_full_disk_ends_a_change_in_one_clear_line(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "chain.sqlite3")
+    (used,) = shelf._database.execute("PRAGMA page_count").fetchone()
+    shelf._database.execute(f"PRAGMA max_page_count = {used}")
+    with pytest.raises(Failed, match=r"chain.sqlite3 cannot be used \(.*is full\)"), shelf.change():
+        shelf.put_waiting(b"1" * 32, bytes(100_000))
+    assert shelf.waiting() == []
+    shelf._database.execute("PRAGMA max_page_count = 1000")
+    with shelf.change():
+        shelf.put_waiting(b"1" * 32, bytes(100_000))
+    assert len(shelf.waiting()) == 1
 
 
 def test_a_transfer_moves_what_it_says_and_its_fee_and_nothing_else() -> None:
