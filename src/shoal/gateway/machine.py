@@ -79,6 +79,8 @@ IN_PIECES = "the answer is not of its pipeline's form, or names a file that did 
 class GatewayMachine(Placement):
     """Decides over the books, by what it knows of its orchestrators."""
 
+    __slots__ = ("_verify",)
+
     def __init__(
         self,
         rules: Rules,
