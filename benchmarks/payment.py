@@ -10,10 +10,7 @@ machine favours neither. Processor time is that of each process; what the chain 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,14 +22,11 @@ from pathlib import Path
 from statistics import mean, median
 
 from benchmarks.figures import Bound, Estimate, estimate
-from benchmarks.look import Look
-from benchmarks.peers.peer import REPOSITORY
-from benchmarks.peers.shoal import BODY
-from benchmarks.race import expect
 from benchmarks.report import ROUNDS_MIN, machine, table, write_block
 from benchmarks.samples import append
+from benchmarks.sides import Window, used_by, window
 from benchmarks.town import free_ports
-from benchmarks.twin import Twin, used_by
+from benchmarks.twin import Twin
 from shoal.cli.economy import USUAL
 from shoal.sim.credit import Stake
 from shoal.sim.evidence import Evidence
@@ -42,33 +36,11 @@ CLIENTS = (1, 16, 64)
 TURNS = ("trust", "prepaid", "prepaid", "trust")
 BACK = ("prepaid", "trust", "trust", "prepaid")
 AIM = Bound(0.3, at_least=False)
-WARM_S = 0.3
 REST_S = 4.0
 #: Before the first round, so that code is warm and trust has begun to grow.
 BEGIN_S = 2.0
 BEGIN_CLIENTS = 16
 GWEI = 10**9
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """What one network did for so many clients in one window."""
-
-    run: str
-    round: int
-    side: str
-    clients: int
-    answered: int
-    errors: int
-    examples: list[str]
-    jobs_s: float
-    p50_ms: float
-    p99_ms: float
-    #: Microseconds of processor a job, by node.
-    cpu_us: dict[str, float]
-    client_us: float
-    #: What neither network nor the measuring used, in cores.
-    foreign_cores: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,48 +60,6 @@ class Ahead:
     ticket_wei: int
 
 
-def window(
-    twin: Twin, others: Sequence[int], run: str, round_: int, side: str, clients: int, s: float
-) -> Window:
-    """Let the client ask for so long; add up who used the processors meanwhile."""
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.load",
-        "--to",
-        twin.address,
-        "--path",
-        "/echo",
-        "--body",
-        BODY,
-    ]
-    command += ["--contains", "--clients", str(clients), "--seconds", str(s), "--warm-s", str(WARM_S)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=REPOSITORY) as load:
-        assert load.stdout is not None
-        expect(load.stdout.readline(), b"begin\n")
-        look, before = Look.now(), twin.used()
-        expect(load.stdout.readline(), b"end\n")
-        after = twin.used()
-        used = Look.now().since(look, crew=twin.pids(), ours=[load.pid, os.getpid(), *others])
-        tally = json.loads(load.stdout.readline())
-    jobs = max(1, tally["answered"])
-    return Window(
-        run=run,
-        round=round_,
-        side=side,
-        clients=clients,
-        answered=tally["answered"],
-        errors=tally["errors"],
-        examples=tally["examples"],
-        jobs_s=tally["answered"] / tally["seconds"],
-        p50_ms=tally["p50_us"] / 1e3,
-        p99_ms=tally["p99_us"] / 1e3,
-        cpu_us={name: ns / jobs / 1e3 for name, ns in used_by(before, after).items()},
-        client_us=tally["cpu_us"] / jobs,
-        foreign_cores=used.foreign_ns / used.wall_ns,
-    )
-
-
 def at_rest(twins: dict[str, Twin]) -> dict[str, dict[str, float]]:
     """Milliseconds of processor a second of every node while nobody asks for anything."""
     before = {side: twin.used() for side, twin in twins.items()}
@@ -144,14 +74,13 @@ def rounds(
     twins: dict[str, Twin], run: str, count: int, seconds: float, loads: Sequence[int]
 ) -> list[Window]:
     """All windows, each kept as a line of JSON too."""
-    for side, twin in twins.items():
-        window(twin, [], run, -1, side, BEGIN_CLIENTS, BEGIN_S)
+    for side in twins:
+        window(twins, run, -1, side, BEGIN_CLIENTS, BEGIN_S)
     windows = []
     for round_ in range(count):
         for clients in loads:
             for side in TURNS if round_ % 2 == 0 else BACK:
-                others = [pid for name, twin in twins.items() if name != side for pid in twin.pids()]
-                seen = window(twins[side], others, run, round_, side, clients, seconds)
+                seen = window(twins, run, round_, side, clients, seconds)
                 append("payment", [asdict(seen)])
                 windows.append(seen)
         last = windows[-len(TURNS) * len(loads) :]
@@ -250,7 +179,7 @@ def cpu_table(windows: Sequence[Window], rest: dict[str, dict[str, float]]) -> s
     for name in names:
 
         def taken(each: Window, name: str = name) -> float:
-            return sum(each.cpu_us.values()) if name == "all" else each.cpu_us.get(name, 0.0)
+            return each.all_cpu_us if name == "all" else each.cpu_us.get(name, 0.0)
 
         row = [name]
         for clients in loads:

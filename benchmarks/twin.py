@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -18,7 +17,8 @@ from msgspec.structs import replace
 
 from benchmarks.peers.peer import REPOSITORY
 from benchmarks.peers.shoal import QUEUE_JOBS, SLOTS
-from benchmarks.processes import Crew, Program, Usage, usage, used_ns
+from benchmarks.processes import Program
+from benchmarks.sides import Side
 from shoal.cli.economy import Economy
 from shoal.cli.founding import prepare
 from shoal.cli.layout import as_toml, lay_out
@@ -28,49 +28,32 @@ from shoal.runtime.history import read_history
 from shoal.sim.evidence import Journal
 from shoal.sim.journals import read_journal
 
-READY_S = 60.0
-POLL_S = 0.1
 ORCHESTRATOR = "orchestrator-1"
 
 
-class Twin:
+class Twin(Side):
     """A network in a folder; without an economy it has no chain."""
 
     def __init__(self, folder: Path, ports: Iterator[int], economy: Economy | None) -> None:
         folder.mkdir()
         self._economy = economy
         self.network = _laid_out(folder, ports, economy)
-        self._crews = {node.name: Crew(node.home) for node in self.network.nodes}
-        self._pids: dict[str, list[int]] = {}
-        self.address = self.network.gateway.url.removeprefix("http://")
+        address = self.network.gateway.url.removeprefix("http://")
+        super().__init__(address, {node.name: node.home for node in self.network.nodes})
 
     def __enter__(self) -> Self:
         try:
             if self._economy is not None:
-                self._start("chain")
-                self._await(lambda: no_chain(self.network))
+                self._start_roles("chain")
+                self.wait_until(lambda: no_chain(self.network))
                 asyncio.run(prepare(self.network, self._economy))
-            self._start("redeemer", "orchestrator", "worker", "gateway")
-            self._await(lambda: missing(self.network))
+            self._start_roles("redeemer", "orchestrator", "worker", "gateway")
+            self.wait_until(lambda: missing(self.network))
         except BaseException:
             self.__exit__()
             raise
-        self._pids = {name: crew.pids() for name, crew in self._crews.items()}
+        self.is_ready()
         return self
-
-    def __exit__(self, *_: object) -> None:
-        for crew in reversed(self._crews.values()):
-            crew.stop()
-
-    # Watching
-
-    def pids(self) -> list[int]:
-        """All its processes, as they were once it was ready."""
-        return [pid for pids in self._pids.values() for pid in pids]
-
-    def used(self) -> dict[str, Usage]:
-        """Processor time so far, by node; a worker's runner is its own."""
-        return {name: usage(pids) for name, pids in self._pids.items()}
 
     def journal(self) -> Journal:
         """The gateway's facts from the first on. Only while it runs: at its end they make way for a snapshot."""
@@ -78,27 +61,10 @@ class Twin:
         with read_history(node.home / "journal.sqlite3") as history:
             return read_journal(node.id, node.role, history)
 
-    # Starting
-
-    def _start(self, *roles: str) -> None:
+    def _start_roles(self, *roles: str) -> None:
         for node in self.network.nodes:
             if node.role in roles:
-                self._crews[node.name].start(_program(node))
-
-    def _await(self, lacking: Callable[[], str]) -> None:
-        until = time.monotonic() + READY_S
-        while lacks := lacking():
-            for crew in self._crews.values():
-                if fallen := crew.fallen():
-                    raise RuntimeError(fallen)
-            if time.monotonic() > until:
-                raise RuntimeError(f"not ready within {READY_S} s: {lacks}")
-            time.sleep(POLL_S)
-
-
-def used_by(before: dict[str, Usage], after: dict[str, Usage]) -> dict[str, int]:
-    """Processor time of each node between two looks."""
-    return {name: used_ns(before[name], seen) for name, seen in after.items()}
+                self.start(node.name, _program(node))
 
 
 def _program(node: Node) -> Program:

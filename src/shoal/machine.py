@@ -161,7 +161,13 @@ class Machine(ABC, Generic[State]):
     asks for effects (`emit`). Facts change the state only in `handlers` of
     their own, which depend on earlier facts alone and raise before they change
     anything.
+
+    Its attributes are slots, and a subclass that lives long names its own: a
+    house has more of them than Python's dictionaries of attributes share keys
+    for (thirty), and beyond that each is looked up by its name's hash.
     """
+
+    __slots__ = ("_out", "_tick_ms", "_ticking")
 
     #: The facts this machine journals, the Struct that `dump` gives, and what follows each event.
     facts: ClassVar[tuple[type[Fact], ...]]

@@ -70,6 +70,23 @@ class State(Struct, frozen=True):
 class Books(Machine[State]):
     """All jobs with their leases and holds."""
 
+    __slots__ = (
+        "_ended",
+        "_payer_book",
+        "accounts",
+        "hedges",
+        "jobs",
+        "keys",
+        "leases",
+        "ledger",
+        "payer",
+        "purse",
+        "queue",
+        "rules",
+        "streams",
+        "workers",
+    )
+
     facts = (
         *(Accepted, Placed, Hedged, Fallen, Returned, Answered, Abandoned, Withdrawn, Quarantined),
         *(Tendered, Booked, Estranged, Forgiven),

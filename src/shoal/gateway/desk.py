@@ -6,6 +6,8 @@ Nothing is said to a client before it is on disk.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 from shoal.errors import Cancelled, Failed, NotFound
 from shoal.gateway.accounts import AccountAsked, AccountFact, Decided
@@ -92,6 +94,13 @@ class Desk:
         self._decisions: dict[JobId, Later[Decided]] = {}
         self._watches: dict[JobId, list[Watch]] = {}
         self._consumed: dict[JobId, int] = {}
+        #: What follows each effect of a gateway's own.
+        self._performs: dict[type[Effect], Callable[[Any], None]] = {
+            Notice: self._notice,
+            Reply: self._reply,
+            Decided: self._decide,
+            Streamed: self._stream,
+        }
 
     def now(self) -> Instant:
         """This node's instant."""
@@ -211,25 +220,27 @@ class Desk:
 
     def perform(self, effect: Effect) -> None:
         """Pass on what the machine wants said; all that it rests on is on disk."""
-        match effect:
-            case Notice():
-                if (watches := self._watches.get(effect.job)) is not None:
-                    ended = self.machine.jobs.get(effect.job) if effect.ended else None
-                    for watch in tuple(watches):  # who hears the end goes on at once, and watches no more
-                        watch.tell(ended)
-            case Reply():
-                reply = self._replies.get(effect.asked)
-                if reply is not None:
-                    reply.set(effect)
-            case Decided():
-                decision = self._decisions.get(effect.asked)
-                if decision is not None:
-                    decision.set(effect)
-            case Streamed():
-                for watch in self._watches.get(effect.job, ()):
-                    watch.tell()
-            case _:
-                raise AssertionError(f"a gateway has no {type(effect).__name__}")
+        self._performs[type(effect)](effect)
+
+    def _notice(self, effect: Notice) -> None:
+        if (watches := self._watches.get(effect.job)) is not None:
+            ended = self.machine.jobs.get(effect.job) if effect.ended else None
+            for watch in tuple(watches):  # who hears the end goes on at once, and watches no more
+                watch.tell(ended)
+
+    def _reply(self, effect: Reply) -> None:
+        reply = self._replies.get(effect.asked)
+        if reply is not None:
+            reply.set(effect)
+
+    def _decide(self, effect: Decided) -> None:
+        decision = self._decisions.get(effect.asked)
+        if decision is not None:
+            decision.set(effect)
+
+    def _stream(self, effect: Streamed) -> None:
+        for watch in self._watches.get(effect.job, ()):
+            watch.tell()
 
     def _pass_on_consumed(self, job_id: JobId) -> None:
         units = self._consumed.pop(job_id, None)

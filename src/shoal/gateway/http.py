@@ -127,13 +127,14 @@ class Doors:
     # One pipeline, asked as Livepeer's API has it
 
     def _run(self, row: Pipeline) -> Handler:
+        kind = row.answers.partition("/")[0]
+
         async def run(request: Request) -> Reply | Feed:
             visitor = self._clients.identify(request, SUBMIT)
             begun = await self._begin(request, visitor, await self._read(row, request))
             if begun.spec.stream:
                 return await self._stream(begun, streams.LIVEPEER)
             job = await self._finish(begun)
-            kind = row.answers.partition("/")[0]
             if kind and request.header(b"accept").startswith(f"{kind}/"):
                 return self._write(job, lambda answer: file_reply(job, answer))
             return self._write(job, lambda answer: answer_reply(job, answer, _locate(request)))
@@ -396,7 +397,8 @@ class Doors:
         """Submit, and watch both the job and the client."""
         # Who waits no longer than so has no use for a later answer, unless it can come back for it.
         patient = asked.spec.stream or b"idempotency-key" in request.headers
-        fields = Wants(deadline_ms=0 if patient else wants.wait_ms(request.headers))
+        wait_ms = 0 if patient else wants.wait_ms(request.headers)
+        fields = Wants(deadline_ms=wait_ms) if wait_ms else wants.NOTHING
         order = self._order(request, visitor, asked, fields)
         desk = self._desk
         watch = desk.watch(order.job)
@@ -462,6 +464,11 @@ def _locate(request: Request) -> Locate:
     """How this client is told of files: by an address at the name by which it found us, or inline if it likes."""
     if request.query("files") == "inline":
         return partial(data_url, "")
+    return lambda job, media: file_url(_origin(request), job, media)
+
+
+def _origin(request: Request) -> str:
+    """The name by which a client found us, "" if it does not say."""
     scheme = "https" if request.header(b"x-forwarded-proto") == "https" else "http"
     host = request.header(b"host")
-    return partial(file_url, f"{scheme}://{host}" if host else "")
+    return f"{scheme}://{host}" if host else ""

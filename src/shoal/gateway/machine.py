@@ -78,6 +78,8 @@ MISFIT = "the orchestrator's receipt does not fit its answer"
 class GatewayMachine(Placement):
     """Decides over the books, by what it knows of its orchestrators."""
 
+    __slots__ = ("_strides", "_verify")
+
     def __init__(
         self,
         rules: Rules,

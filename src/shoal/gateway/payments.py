@@ -39,6 +39,20 @@ PUT_DOWN = "put money down: shoal wallet fund --deposit AMOUNT --reserve AMOUNT"
 class Payments(Books):
     """The books, and what is paid ahead."""
 
+    __slots__ = (
+        "_asked",
+        "_differs",
+        "_funds_seen",
+        "_pipelines",
+        "_said",
+        "_signing",
+        "_terms",
+        "_wanted",
+        "chain",
+        "funds",
+        "unpaid_because",
+    )
+
     def __init__(self, rules: Rules, payer: Payer | None) -> None:
         """Without a `payer` nobody is dealt with who wants to be paid ahead."""
         super().__init__(rules, payer)

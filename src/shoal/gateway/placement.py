@@ -56,6 +56,8 @@ HARDLY = "it would hardly be done in time now, and others wait; allow more time,
 class Placement(Payments):
     """The books, and whom the jobs in them go to."""
 
+    __slots__ = ("_demands", "_look_at", "_parts", "_policies", "_still", "homes", "retries", "sellers")
+
     def __init__(self, rules: Rules, payer: Payer | None = None) -> None:
         super().__init__(rules, payer)
         self.sellers = Sellers(rules, self.held, self._placed_at)
@@ -236,10 +238,10 @@ class Placement(Payments):
         self, job: Job, size: int, now: Instant, sooner: dict[int, Iterator[Finish]]
     ) -> Placed | Finish | None:
         """A job bound to a free slot; or where it ends sooner than on any of those; or None if no free slot fits it."""
-        chosen, home = self._choose(job, size, now)
+        recipe = self.policy_of(job.preference.policy)
+        chosen, home = self._choose(job, recipe, size, now)
         if chosen is None:
             return None
-        recipe = self.policy_of(job.preference.policy)
         if recipe.patience_ppm and self.sellers.is_slow(chosen, job.need, size):
             if size not in sooner:
                 sooner[size] = self.sellers.sooner(chosen, job.need, size, now)
@@ -281,10 +283,9 @@ class Placement(Payments):
         others = self.queue.position(job.id) + 1 < self.queue.count(job.need)
         return pace is not None and others and now + pace.mean_ms > job.deadline
 
-    def _choose(self, job: Job, size: int, now: Instant) -> tuple[Candidate | None, NodeId]:
+    def _choose(self, job: Job, recipe: Policy, size: int, now: Instant) -> tuple[Candidate | None, NodeId]:
         """Who gets a job now, if anybody; and where its session is at home."""
         home = self.homes.home((job.spec.session,), now) if job.spec.session else NodeId("")
-        recipe = self.policy_of(job.preference.policy)
         while True:
             pool = self.sellers.pool(job.need, size)
             chosen = choose(recipe, pool, wish_of(job, job.next_epoch, home, now, pool))
@@ -326,12 +327,13 @@ class Placement(Payments):
             due_ms = pace.mean_ms + self.rules.hedge_spreads * pace.spread_ms
             if now - first.placed_at < due_ms or now + pace.least_ms > job.deadline:
                 return
-        chosen, home = self._choose(job, size_class(job.spec.units_max), now)
+        recipe = self.policy_of(job.preference.policy)
+        chosen, home = self._choose(job, recipe, size_class(job.spec.units_max), now)
         if chosen is not None and chosen.node != first.orchestrator:
-            name = self.policy_of(job.preference.policy).name
             version = self.sellers.views.version
             self.retries.withdraw()
-            self.decide(Hedged(job.id, job.next_epoch, chosen.node, chosen.price, name, version, home), now)
+            hedged = Hedged(job.id, job.next_epoch, chosen.node, chosen.price, recipe.name, version, home)
+            self.decide(hedged, now)
             self.sellers.chosen(chosen.node, job.need)
             self.emit(Notice(job.id))
 

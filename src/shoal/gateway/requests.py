@@ -66,15 +66,26 @@ class Json(Generic[T]):
 
 READERS: dict[str, Json[Any]] = {row.name: Json(row.request, row.example) for row in PIPELINES.values()}
 
+_encode = msgspec.json.Encoder().encode
+
+
+def _has_likes(default: Any) -> bool:
+    """True if what is read may be equal to this default and still another object."""
+    return msgspec.json.decode(_encode(default)) is not default
+
+
+#: The defaults that the encoder does not know again when a client has written them out.
 _DEFAULTS: dict[str, list[tuple[str, Any]]] = {
-    row.name: [(f.name, f.default) for f in msgspec.structs.fields(row.request) if not f.required]
+    row.name: [
+        (field.name, field.default)
+        for field in msgspec.structs.fields(row.request)
+        if not field.required and _has_likes(field.default)
+    ]
     for row in PIPELINES.values()
 }
 
 #: Requests that may ask for their answer piece by piece.
 _STREAMED = (LlmRequest, EchoRequest)
-
-_encode = msgspec.json.Encoder().encode
 
 
 def _body_bytes_max(row: Pipeline) -> int:

@@ -87,18 +87,13 @@ _HEADERS: tuple[tuple[str, str, Callable[[str, str], Any]], ...] = (
     ("Shoal-Hedge", "hedge", _yes_or_no),
     ("Shoal-Session", "session", _text(SESSION_CHARACTERS_MAX)),
 )
-_KEYS = tuple((name.lower().encode(), name, field, read) for name, field, read in _HEADERS)
-_NOTHING = Wants()
+_READ_AS = {name.lower().encode(): (name, field, read) for name, field, read in _HEADERS}
+NOTHING = Wants()
 
 
-def said(headers: Mapping[bytes, bytes], fields: Wants = _NOTHING) -> Wants:
+def said(headers: Mapping[bytes, bytes], fields: Wants = NOTHING) -> Wants:
     """What a request wants by its headers, and else by its fields."""
-    given = {
-        field: read(headers[key].decode("latin-1").strip(), name)
-        for key, name, field, read in _KEYS
-        if key in headers
-    }
-    wants = replace(fields, **given) if given else fields
+    wants = fields if _READ_AS.keys().isdisjoint(headers) else replace(fields, **_given(headers))
     if wants.deadline_ms < 0:
         raise Refused("a deadline lies ahead: deadline_ms is at least 1")
     if wants.priority not in PRIORITIES and wants.priority:
@@ -109,6 +104,14 @@ def said(headers: Mapping[bytes, bytes], fields: Wants = _NOTHING) -> Wants:
             "send as many jobs of one node each, or name a model that one node holds"
         )
     return wants
+
+
+def _given(headers: Mapping[bytes, bytes]) -> dict[str, Any]:
+    return {
+        field: read(headers[key].decode("latin-1").strip(), name)
+        for key, (name, field, read) in _READ_AS.items()
+        if key in headers
+    }
 
 
 def in_form(form: Form) -> Wants:

@@ -47,6 +47,22 @@ class State(Struct, frozen=True):
 class Books(Machine[State]):
     """All tasks with their leases and holds."""
 
+    __slots__ = (
+        "_answered",
+        "_charged",
+        "_ended",
+        "_payee_book",
+        "_relays",
+        "holdings",
+        "leases",
+        "ledger",
+        "payee",
+        "payroll",
+        "rules",
+        "tasks",
+        "till",
+    )
+
     facts = (
         *(Leased, Earned, Released, Quarantined, Paid, WinnerSettled, PayoutPlanned, PayoutEnded),
         Acknowledged,

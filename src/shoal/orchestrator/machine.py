@@ -56,6 +56,8 @@ EPOCHS_MAX = 8
 class OrchestratorMachine(Streams):
     """Decides over the books, by what it knows of its workers."""
 
+    __slots__ = ("_heartbeat_due", "_homes", "_news", "_untold", "gateways", "roster", "shares")
+
     def __init__(self, rules: Rules, *, node: NodeId, sign: Sign, payee: Payee | None = None) -> None:
         """A `payee` judges tickets: then whoever is not trusted pays ahead."""
         super().__init__(rules, payee, node=node, sign=sign)

@@ -50,6 +50,8 @@ class Conduct(Struct):
 class Payments(Books):
     """The books, and what is paid ahead."""
 
+    __slots__ = ("_asking", "_conducts", "_funds", "chain")
+
     def __init__(self, rules: Rules, payee: Payee | None) -> None:
         """Without a `payee` everybody is trusted as far as `gateway_credit_wei` goes."""
         super().__init__(rules, payee)

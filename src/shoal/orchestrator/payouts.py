@@ -37,6 +37,8 @@ CONFIRMED, REFUSED = "confirmed", "refused"
 class Payouts(Payments):
     """What is paid ahead, and what is paid out."""
 
+    __slots__ = ("_floats", "_pay_at", "_sign", "_state_at", "_stated_at", "node", "payouts", "redeemers")
+
     def __init__(self, rules: Rules, payee: Payee | None, *, node: NodeId, sign: Sign) -> None:
         super().__init__(rules, payee)
         self.node = node

@@ -27,6 +27,8 @@ from shoal.work.task import Leased, Task
 class Receipts(Payouts):
     """The books and payments, and what is signed of them for others."""
 
+    __slots__ = ("_closed", "_gathering", "_sent", "_sent_before", "_unsealed")
+
     def __init__(self, rules: Rules, payee: Payee | None, *, node: NodeId, sign: Sign) -> None:
         super().__init__(rules, payee, node=node, sign=sign)
         self._gathering = False

@@ -279,9 +279,10 @@ class Host:
             self._act(effect)
 
     def _on_durable(self, number: int) -> None:
-        pending, barriers = self._pending, self._barriers
+        pending, barriers, acts = self._pending, self._barriers, self._acts
         while self._alive and pending and pending[0][0] <= number:
-            self._act(pending.popleft()[1])
+            effect = pending.popleft()[1]
+            acts.get(type(effect), self._perform)(effect)
         while self._alive and barriers and barriers[0][0] <= number:
             barriers.popleft()[1]()
 

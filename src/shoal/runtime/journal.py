@@ -92,8 +92,8 @@ class Batch:
 
     def keep(self, name: Digest, body: bytes, expires: Instant) -> None:
         """One body more, or a later expiry of one that is here."""
-        _, before = self.bodies.get(name, (body, expires))
-        self.bodies[name] = (body, max(before, expires))
+        known = self.bodies.get(name)
+        self.bodies[name] = (body, expires if known is None else max(known[1], expires))
         self.size_bytes += len(body)
 
     def join(self, other: Batch) -> None:

@@ -102,6 +102,16 @@ class Line:
         self.clock = max(self.clock, turn.place[0])
         self._forget(turn.flow)
 
+    def pass_by(self, turn: Turn) -> None:
+        """A job goes to a slot and has not waited: as `charge` and then `spend`, after which nothing is behind it."""
+        flow = turn.flow
+        turn.since = max(self.clock, flow.since)
+        turn.start = max(self.clock, flow.end)
+        flow.since = turn.since + turn.span
+        flow.end = self.clock = turn.end
+        if flow.last is None:
+            self.flows.pop(flow.key, None)
+
     def leave(self, turn: Turn) -> None:
         """A job goes unserved, as if it had never come: those behind it move up by what it would have taken."""
         behind, flow, given = turn.behind, turn.flow, turn.span
@@ -207,7 +217,9 @@ class FairQueue:
         """Let a job wait that costs so much work; or again, where it stood before it was served."""
         turn = self._served.pop(job, None)
         if turn is None:
-            turn = self._begin(job, need, (client, priority), _span(cost, weight, priority), deadline)
+            turn = self._turn(need, (client, priority), _span(cost, weight, priority))
+            turn.line.charge(turn)
+            self._enter(job, turn, deadline)
         else:  # what its attempt took is spent, and what the next one takes comes on top
             turn.returned = True
             turn.line.served -= 1
@@ -230,8 +242,10 @@ class FairQueue:
         deadline: Instant | None = None,
     ) -> None:
         """A job comes and is served at once: as `push` and then `remove`, but it never waits."""
-        turn = self._begin(job, need, (client, priority), _span(cost, weight, priority), deadline)
-        self._serve(job, turn)
+        turn = self._turn(need, (client, priority), _span(cost, weight, priority))
+        turn.line.pass_by(turn)
+        self._enter(job, turn, deadline)
+        self._hand_out(job, turn)
 
     def needs(self) -> tuple[Need, ...]:
         """What the waiting jobs need."""
@@ -286,7 +300,8 @@ class FairQueue:
         """A job is being served: it either comes back with `push` or leaves."""
         turn = self._step_out(job)
         turn.line.step_out(turn)
-        self._serve(job, turn)
+        self._hand_out(job, turn)
+        turn.line.spend(turn)
 
     def leave(self, job: JobId) -> None:
         """A job will not be back, whether it was served or waits. Who has not been served has spent nothing."""
@@ -321,24 +336,22 @@ class FairQueue:
                 due.append(turn.place)
         return [job for _, _, job in sorted(due, key=itemgetter(1), reverse=True)]
 
-    def _begin(
-        self, job: JobId, need: Need, key: tuple[ClientId, str], span: int, deadline: Instant | None
-    ) -> Turn:
+    def _turn(self, need: Need, key: tuple[ClientId, str], span: int) -> Turn:
         line = self._lines.get(need)
         if line is None:
             line = self._lines[need] = Line(need)
-        turn = Turn(line, line.flows.get(key) or Flow(key), span)
-        line.charge(turn)
+        return Turn(line, line.flows.get(key) or Flow(key), span)
+
+    def _enter(self, job: JobId, turn: Turn, deadline: Instant | None) -> None:
+        """Give a job that is charged its place."""
         self._count += 1
         turn.place = (turn.end, self._count, job)
         if deadline is not None:
             heappush(self._deadlines, (deadline, job))
-        return turn
 
-    def _serve(self, job: JobId, turn: Turn) -> None:
+    def _hand_out(self, job: JobId, turn: Turn) -> None:
         self._served[job] = turn
         turn.line.served += 1
-        turn.line.spend(turn)
 
     def _step_out(self, job: JobId) -> Turn:
         turn = self._waiting.pop(job)
