@@ -279,10 +279,9 @@ class Host:
             self._act(effect)
 
     def _on_durable(self, number: int) -> None:
-        pending, barriers, acts = self._pending, self._barriers, self._acts
+        pending, barriers, act = self._pending, self._barriers, self._act
         while self._alive and pending and pending[0][0] <= number:
-            effect = pending.popleft()[1]
-            acts.get(type(effect), self._perform)(effect)
+            act(pending.popleft()[1])
         while self._alive and barriers and barriers[0][0] <= number:
             barriers.popleft()[1]()
 
