@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
@@ -40,6 +41,9 @@ class Limits(Struct, frozen=True):
     connections: int = 10_000
     #: Requests that a client may send before it has the answer of the first.
     waiting: int = 256
+    #: Requests that are served in one turn of the loop. What these cause is committed and sent in the next, and
+    #: others work on it while the rest of a crowd is looked at.
+    served_at_once: int = 16
     head_bytes: int = 64 * KIB
     #: How long may pass before the next request; until a head is whole; for so much more of a body that is waited
     #: for; until more comes of what is dropped; without a client taking any of what is sent to it.
@@ -69,7 +73,8 @@ class Hall:
     """Where the connections of one server are."""
 
     def __init__(self, serve: Callable[[Request, Answer], None], limits: Limits) -> None:
-        self.serve = serve
+        self._serve = serve
+        self._asked: deque[tuple[Request, Answer]] = deque()
         self.limits = limits
         self.intake = Intake()
         self._here: set[Guest] = set()
@@ -84,6 +89,18 @@ class Hall:
         }
         self._loop = asyncio.get_running_loop()
         self._speaking: list[Guest] = []
+
+    def serve(self, request: Request, answer: Answer) -> None:
+        """Have a request answered, in its turn."""
+        if not self._asked:
+            self._loop.call_soon(self._serve_some)
+        self._asked.append((request, answer))
+
+    def _serve_some(self) -> None:
+        for _ in range(min(self.limits.served_at_once, len(self._asked))):
+            self._serve(*self._asked.popleft())
+        if self._asked:
+            self._loop.call_soon(self._serve_some)
 
     def enter(self, caller: Guest) -> bool:
         """A client is here; False if there is no room for it."""
