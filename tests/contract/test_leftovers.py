@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sized
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 from msgspec.structs import replace
 
 from shoal.gateway.config import Rules as GatewayRules
@@ -36,13 +37,21 @@ BODY = encode_payload(Payload(b"{}"))
 NEED = ("echo", "echo")
 
 
+def parts(thing: object) -> dict[str, object]:
+    """A thing's attributes, in slots or not."""
+    slots = [name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
+    return {name: getattr(thing, name) for name in slots if hasattr(thing, name)} | getattr(
+        thing, "__dict__", {}
+    )
+
+
 def sizes(thing: object, name: str = "", depth: int = 3) -> Iterator[tuple[str, int]]:
     """How much every container in this holds, and in what this is made of."""
-    for key, part in vars(thing).items():
+    for key, part in parts(thing).items():
         where = f"{name}.{key}"
         if isinstance(part, Sized) and not isinstance(part, str | bytes):
             yield where, len(part)
-        if depth and type(part).__module__.startswith("shoal.") and hasattr(part, "__dict__"):
+        if depth and type(part).__module__.startswith("shoal.") and not isinstance(part, Struct):
             yield from sizes(part, where, depth - 1)
 
 

@@ -33,6 +33,7 @@ from shoal.wire.words import Payload
 from shoal.worker.pipelines.server import WAITING_MAX
 from shoal.worker.translation import Assembly, claim
 
+SAID = {"role": "assistant", "content": "hm"}
 SENTENCE = "The quick brown fox jumps over the lazy dog, and nobody pays for work that did not arrive."
 
 
@@ -207,6 +208,7 @@ def test_sampling_is_honoured(llm: Runner) -> None:
         (b"{}", "messages"),
         (b'{"messages": []}', "messages"),
         (b'{"messages": [{"role": "wizard", "content": "hi"}]}', "role"),
+        (json.dumps({"messages": [*user("hi"), *2 * [SAID]]}).encode(), "2 or more assistant messages"),
         (b'{"messages": [{"role": "user", "content": "hi"}], "max_tokens": 0}', "max_tokens"),
         (b'{"messages": [{"role": "user", "content": "hi"}], "top_p": "x"}', "top_p"),
         (

@@ -125,7 +125,7 @@ class Caller(asyncio.Protocol):
         except (httptools.HttpParserError, Refused) as error:
             self._misunderstand(error)
         if self._waiting:
-            self._next()
+            self._hall.begin_soon(self)
         else:
             self._look()
 
@@ -138,7 +138,7 @@ class Caller(asyncio.Protocol):
         """It takes again."""
         self._flowing.set()
         self._look()
-        self._next()
+        self.begin()
 
     # What the parser says
 
@@ -267,7 +267,7 @@ class Caller(asyncio.Protocol):
 
     # Answering
 
-    def _next(self) -> None:
+    def begin(self) -> None:
         """Begin with the next request, if there is one and nothing before it is open."""
         if self._waiting and self._answering is None and self._flowing.is_set() and not self._lost:
             call = self._waiting.popleft()
@@ -330,7 +330,7 @@ class Caller(asyncio.Protocol):
         if self._leaving or not call.keeps:
             self._hang_up()
         elif self._waiting:
-            self._loop.call_soon(self._next)  # one a turn: who asks for much at once must not keep the others
+            self._loop.call_soon(self.begin)  # one a turn: who asks for much at once must not keep the others
         else:
             self._look()
 

@@ -41,8 +41,8 @@ class Limits(Struct, frozen=True):
     connections: int = 10_000
     #: Requests that a client may send before it has the answer of the first.
     waiting: int = 256
-    #: Requests that are served in one turn of the loop. What these cause is committed and sent in the next, and
-    #: others work on it while the rest of a crowd is looked at.
+    #: Callers whose requests are begun with in one turn of the loop: what follows from these is committed and sent
+    #: before the rest of a crowd is looked at, so that others work on it meanwhile.
     served_at_once: int = 16
     head_bytes: int = 64 * KIB
     #: How long may pass before the next request; until a head is whole; for so much more of a body that is waited
@@ -59,6 +59,9 @@ class Limits(Struct, frozen=True):
 class Guest(Protocol):
     """One connection."""
 
+    def begin(self) -> None:
+        """Have the next request served, if there is one and nothing before it is open."""
+
     def flush(self) -> None:
         """Write out what has been said."""
 
@@ -73,8 +76,7 @@ class Hall:
     """Where the connections of one server are."""
 
     def __init__(self, serve: Callable[[Request, Answer], None], limits: Limits) -> None:
-        self._serve = serve
-        self._asked: deque[tuple[Request, Answer]] = deque()
+        self.serve = serve
         self.limits = limits
         self.intake = Intake()
         self._here: set[Guest] = set()
@@ -89,18 +91,8 @@ class Hall:
         }
         self._loop = asyncio.get_running_loop()
         self._speaking: list[Guest] = []
-
-    def serve(self, request: Request, answer: Answer) -> None:
-        """Have a request answered, in its turn."""
-        if not self._asked:
-            self._loop.call_soon(self._serve_some)
-        self._asked.append((request, answer))
-
-    def _serve_some(self) -> None:
-        for _ in range(min(self.limits.served_at_once, len(self._asked))):
-            self._serve(*self._asked.popleft())
-        if self._asked:
-            self._loop.call_soon(self._serve_some)
+        self._begun = 0
+        self._crowd: deque[Guest] = deque()
 
     def enter(self, caller: Guest) -> bool:
         """A client is here; False if there is no room for it."""
@@ -125,6 +117,21 @@ class Hall:
             for caller in tuple(self._here):
                 caller.abort()
             await self._empty.wait()
+
+    def begin_soon(self, caller: Guest) -> None:
+        """Let this caller's next request be served: now, or after those who are before it in a crowd."""
+        if not self._begun:
+            self._loop.call_soon(self._next_turn)
+        if self._begun < self.limits.served_at_once:
+            self._begun += 1
+            caller.begin()
+        else:
+            self._crowd.append(caller)
+
+    def _next_turn(self) -> None:
+        self._begun = 0
+        for _ in range(min(len(self._crowd), self.limits.served_at_once)):
+            self.begin_soon(self._crowd.popleft())
 
     def flush_soon(self, caller: Guest) -> None:
         """Let this caller's words out at the end of this turn, with those of all others.

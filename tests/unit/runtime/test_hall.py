@@ -6,10 +6,7 @@ import asyncio
 
 import pytest
 
-from shoal.runtime.body import Body, Intake
-from shoal.runtime.door import Answer, Presence, Request
 from shoal.runtime.hall import Hall, Limits
-
 
 pytestmark = pytest.mark.anyio
 
@@ -19,23 +16,38 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def request(path: str) -> Request:
-    return Request("GET", path, "", {}, Body(Intake()), Presence())
+class Guest:
+    """One of a crowd: what it asks for has something follow from it."""
+
+    def __init__(self, name: str, told: list[str]) -> None:
+        self.name = name
+        self.told = told
+
+    def begin(self) -> None:
+        self.told.append(self.name)
+        asyncio.get_running_loop().call_soon(self.told.append, "what follows")
+
+    def flush(self) -> None: ...
+
+    def leave(self) -> None: ...
+
+    def abort(self) -> None: ...
 
 
-async def test_a_crowd_is_served_in_groups_and_in_its_order() -> None:
-    served: list[str] = []
-
-    def serve(request: Request, answer: Answer) -> None:
-        served.append(request.path)
-        asyncio.get_running_loop().call_soon(served.append, "what follows")
-
-    hall = Hall(serve, Limits(served_at_once=2))
+async def test_a_crowd_is_begun_with_in_groups_and_in_its_order() -> None:
+    told: list[str] = []
+    hall = Hall(lambda request, answer: None, Limits(served_at_once=2))
     for number in range(5):
-        hall.serve(request(str(number)), lambda reply: None)
-    assert served == []
+        hall.begin_soon(Guest(str(number), told))
+    assert told == ["0", "1"], "whoever is among the first does not wait at all"
+    told.clear()
     follows = ["what follows"] * 2
-    for turn in (["0", "1"], [*follows, "2", "3"], [*follows, "4"], follows[:1]):
-        await asyncio.sleep(0)
-        assert served == turn
-        served.clear()
+    await asyncio.sleep(0)
+    hall.begin_soon(Guest("late", told))
+    assert sorted(told) == ["2", "3", *follows]
+    told.clear()
+    await asyncio.sleep(0)
+    assert sorted(told) == ["4", "late", *follows], "nobody passes by"
+    await asyncio.sleep(0)
+    hall.begin_soon(Guest("alone", told))
+    assert told[-1] == "alone"

@@ -181,7 +181,10 @@ class Llm:
                 return True
             return piece is not None and emit(piece)
 
-        self._model.handle_chat_completions(sampling(request), take)
+        try:
+            self._model.handle_chat_completions(sampling(request), take)
+        except ValueError as error:  # this is how the runtime says that such a chat makes no sense
+            raise Refused(f"the model's runtime says: {error}") from error
         if raised:
             raise raised[0]
 
