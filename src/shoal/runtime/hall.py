@@ -120,13 +120,15 @@ class Hall:
 
     def begin_soon(self, caller: Guest) -> None:
         """Let this caller's next request be served: now, or after those who are before it in a crowd."""
-        if not self._begun:
-            self._loop.call_soon(self._next_turn)
-        if self._begun < self.limits.served_at_once:
-            self._begun += 1
-            caller.begin()
-        else:
+        if self._begun >= self.limits.served_at_once:
             self._crowd.append(caller)
+            return
+        caller.begin()
+        self._begun += 1
+        if (
+            self._begun == 1
+        ):  # not before it has begun: what that asked of the loop comes before the next turn
+            self._loop.call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
         self._begun = 0
