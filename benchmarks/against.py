@@ -1,11 +1,12 @@
 """Are we slower than we were? Two networks of one run: the source as it lies here, and that of an earlier commit.
 
-    python -m benchmarks.against COMMIT [--rounds N] [--clients N] [--seconds S] [--lost PART] [--json]
+    python -m benchmarks.against COMMIT [--rounds N] [--clients N] [--seconds S] [--lost PART] [--python FILE] [--json]
 
 Both live all the time, on journals of their own, and are asked in short windows: a pair a round, whose order is
 drawn. What a window says of a busy machine its pair says too, so only the ratio within a pair is used. A pair in which
 strangers used much of the processors is set aside and taken again, as in the race (`benchmarks/race.py`). The
-commit's source runs under this environment's interpreter and libraries; its own `requirements/` are not looked at.
+commit's source runs under this environment's interpreter and libraries, unless `--python` names that of another: its
+own `requirements/` are not looked at.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ Pair = Mapping[str, Window]
 class Version(Side):
     """A network that runs one version of the source."""
 
-    def __init__(self, source: Path, folder: Path) -> None:
+    def __init__(self, source: Path, folder: Path, python: str = sys.executable) -> None:
         folder.mkdir()
         programs, address = shoal.network(Room(folder), "echo", "echo", slots=shoal.SLOTS)
         names = ("orchestrator", "worker", "gateway")
@@ -62,13 +63,15 @@ class Version(Side):
         for home in homes.values():
             home.mkdir(mode=0o700)
         super().__init__(address, homes)
-        self._programs = dict(zip(names, programs, strict=True))
-        self._source = source
+        self._programs = {
+            name: Program((python, *program.command[1:]), {**program.env, "PYTHONPATH": str(source)})
+            for name, program in zip(names, programs, strict=True)
+        }
 
     def __enter__(self) -> Self:
         try:
             for name, program in self._programs.items():
-                self.start(name, Program(program.command, {**program.env, "PYTHONPATH": str(self._source)}))
+                self.start(name, program)
             self.wait_until(self._wrong)
         except BaseException:
             self.__exit__()
@@ -254,6 +257,12 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--lost", type=float, default=0.10, metavar="PART", help="of jobs/s that may be lost (%(default)s)"
     )
+    parser.add_argument(
+        "--python",
+        default=sys.executable,
+        metavar="FILE",
+        help="the interpreter that runs the commit's source",
+    )
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON instead of a table")
     return parser.parse_args(argv)
 
@@ -273,7 +282,8 @@ def main() -> None:
     ):
         room = Path(folder)
         sources = {OURS: REPOSITORY / "src", THEIRS: unpack(commit, room)}
-        sides = {name: up.enter_context(Version(sources[name], room / name)) for name in SIDES}
+        pythons = {OURS: sys.executable, THEIRS: asked.python}
+        sides = {name: up.enter_context(Version(sources[name], room / name, pythons[name])) for name in SIDES}
         say("both networks are ready")
         pairs = take(plan, run, sides)
     found = outcome(pairs, plan.lost)
