@@ -7,6 +7,7 @@ end everything comes out again, though nobody opens a round any more. `make escr
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from functools import cache
 from typing import Any, ClassVar
 
@@ -139,9 +140,9 @@ class Actors(RuleBasedStateMachine):
         finally:
             self.evm.revert(self.start)
 
+    @abstractmethod
     def leave(self) -> None:
         """Take everything out."""
-        raise NotImplementedError
 
 
 def play(machine: type[Actors], judge: Evm, part: int) -> None:

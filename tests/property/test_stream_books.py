@@ -44,7 +44,7 @@ from shoal.units import Instant, later
 from shoal.wire import words
 from shoal.wire.codec import encode_payload
 from shoal.wire.words import JobSpec, Payload
-from shoal.work.lifecycle import ENDED
+from shoal.work.lifecycle import ENDED, Acknowledged
 from shoal.work.task import Phase
 
 G, O1, W = NodeId("g"), NodeId("o"), NodeId("w")
@@ -284,8 +284,8 @@ class Deal:
         assert not self.gateway.outbox
         acknowledged: dict[int, int] = {}
         for fact, _ in self.gateway.facts:
-            if type(fact).__name__ == "Acknowledged":
-                acknowledged[fact.epoch] = fact.units  # type: ignore[attr-defined]
+            if isinstance(fact, Acknowledged):
+                acknowledged[fact.epoch] = fact.units
         for attempt in job.attempts:
             task = tasks.get(f"{JOB}/{attempt.epoch}")
             done = job.phase.value == "done" and attempt.epoch == job.epoch

@@ -287,7 +287,9 @@ class OrchestratorMachine(Streams):
         self.close_soon(lease, share, None if fault is not None else wei)
         if fault is not None:
             self.seal_soon(task, words.Failure(lease.job, lease.epoch, fault), units, NO_ANSWER, 0)
-        if task.phase is LEASED:
+        if task.phase is not LEASED:
+            self.seal_again(task, units)
+        else:
             self._announce(but=None if self._contended(task.need) else lease.gateway)
 
     def _hear_demand(self, peer: NodeId, word: words.Demand, now: Instant) -> None:

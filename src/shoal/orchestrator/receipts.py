@@ -19,7 +19,7 @@ from shoal.orchestrator.config import Rules
 from shoal.orchestrator.payouts import Payouts, Sign
 from shoal.units import Instant
 from shoal.wire import words
-from shoal.work.receipt import Terms
+from shoal.work.receipt import NO_ANSWER, Terms
 from shoal.work.seal import seal
 from shoal.work.task import Leased, Task
 
@@ -44,11 +44,21 @@ class Receipts(Payouts):
         self, task: Task, word: words.Result | words.Failure, units: int, answer: Digest, run_ms: int
     ) -> None:
         """Say how an attempt has ended once its receipt is signed, with the others of this moment."""
+        self._unsealed.append((task.lease.gateway, word, self._unsigned(task, units, answer, run_ms)))
+        self.gather()
+
+    def seal_again(self, task: Task, units: int) -> None:
+        """Its gateway pays for an attempt after we said that it gave no answer: its worker is shown what is paid."""
+        lease = task.lease
+        said = self._receipt(lease.job, lease.epoch)
+        if said is None or not said.answer:
+            (receipt,) = seal([self._unsigned(task, units, NO_ANSWER, 0)], self._sign)
+            self._sent[lease.job, lease.epoch] = receipt
+
+    def _unsigned(self, task: Task, units: int, answer: Digest, run_ms: int) -> words.Receipt:
         lease = task.lease
         terms = Terms(lease.job, lease.epoch, self.node, lease.spec, lease.price, lease.request)
-        receipt = terms.receipt(lease.worker, units, answer, run_ms, credit=self.credit(lease.gateway))
-        self._unsealed.append((lease.gateway, word, receipt))
-        self.gather()
+        return terms.receipt(lease.worker, units, answer, run_ms, credit=self.credit(lease.gateway))
 
     def gather(self) -> None:
         """Have `say_gathered` called once all that comes in this moment has been handled."""

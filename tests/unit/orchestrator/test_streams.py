@@ -111,3 +111,20 @@ def test_what_a_seller_gives_up_itself_costs_nothing() -> None:
     orchestrator.handle(Heard(G, words.Cancel(JOB, 1)), NOW)
     assert booked(orchestrator)[0] is Phase.RELEASED
     assert not any(orchestrator.ledger.balances.values())
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_worker_is_shown_what_was_paid_for_after_its_time(at_once: bool) -> None:
+    late = later(NOW, DEADLINE_MS + 2 * RULES.lease_ms)
+    orchestrator = machine(*HALF_HEARD[:-1])
+    orchestrator.handle(Tick(), late)
+    if not at_once:
+        orchestrator.handle(Gathered(), late)
+    orchestrator.handle(Heard(G, words.Cancel(JOB, 1, 6, PRICE.cost(6))), late)
+    orchestrator.handle(Gathered(), late)
+    (shown,) = [
+        e.word for e in orchestrator.handle(Heard(W, words.ReceiptAsked(JOB, 1)), late) if isinstance(e, Send)
+    ]
+    assert isinstance(shown, words.ReceiptShown)
+    assert shown.receipt is not None
+    assert (shown.receipt.units, shown.receipt.wei) == (6, PRICE.cost(6))

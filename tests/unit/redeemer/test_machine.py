@@ -11,7 +11,6 @@ from shoal.ids import NodeId
 from shoal.machine import Connected, Fact, Heard
 from shoal.money.ticket import uint256
 from shoal.redeemer.books import PAYOUTS
-from shoal.redeemer.events import Posted
 from shoal.redeemer.intent import (
     MOVES,
     Attempt,
@@ -25,7 +24,6 @@ from shoal.redeemer.intent import (
     Signed,
     redeem_id,
 )
-from shoal.redeemer.rules import Rules
 from shoal.units import Instant
 from shoal.wire import words
 from shoal.wire.words import Payee
@@ -405,81 +403,12 @@ def test_words_that_are_not_for_a_redeemer_are_untrusted() -> None:
         made.post(Heard(NodeId("g"), WINNER))
 
 
-# Webhooks
-
-
-def confirmed(made: Desk) -> None:
-    made.hear(WINNER)
-    made.tick()
-    made.tick(8, mine=1)
-
-
-def test_a_redemption_is_told_to_every_webhook_once() -> None:
-    made = Desk(ModelChain(), hooks=("one", "two"))
-    confirmed(made)
-    made.restart()
-    made.tick(3)
-    assert sorted(post.hook for post in made.posts) == ["one", "two"]
-    notice = made.posts[0].notice
-    assert (notice.pipeline, notice.wei, notice.id) == ("llm", uint256(TICKET.face_wei), NAME)
-
-
-def test_a_webhook_that_fails_is_tried_again_and_holds_up_nobody() -> None:
-    made = Desk(ModelChain(), hooks=("bad", "good"))
-    made.post_answer = lambda post: Posted(post.notice.id, post.hook, "no" if post.hook == "bad" else "")
-    confirmed(made)
-    made.tick(10)
-    tries = [post.hook for post in made.posts]
-    assert tries.count("good") == 1
-    assert 3 <= tries.count("bad") <= 6, "twice as long between any two"
-    made.restart()
-    made.post_answer = lambda post: Posted(post.notice.id, post.hook)
-    made.tick()
-    assert made.machine.untold == {}
-    assert made.alarms == []
-
-
-def test_a_webhook_is_given_up_after_a_day_or_at_once_if_it_is_gone() -> None:
-    made = Desk(ModelChain(), hooks=("bad",))
-    made.post_answer = lambda post: Posted(post.notice.id, post.hook, "no")
-    confirmed(made)
-    made.tick(200, ms=600_000)
-    assert made.machine.untold == {}
-    assert made.alarms == [f"webhook bad is not told of {NAME}: no"]
-    gone = Desk(ModelChain(), hooks=("bad",))
-    gone.post_answer = lambda post: Posted(post.notice.id, post.hook, "it answers 404", gone=True)
-    confirmed(gone)
-    assert len(gone.posts) == 1
-    assert gone.machine.given_up == 1
-
-
-def test_a_webhook_that_is_not_in_the_settings_any_more_is_forgotten() -> None:
-    made = Desk(ModelChain(), hooks=("old",))
-    made.post_answer = lambda post: Posted(post.notice.id, post.hook, "no")
-    confirmed(made)
-    made.hooks = ("new",)
-    made.restart()
-    assert made.machine.untold == {}
-
-
-def test_too_many_untold_notices_are_not_added_to_and_somebody_hears_of_it() -> None:
-    made = Desk(ModelChain(), Rules(notices_max=1), hooks=("bad",))
-    made.post_answer = lambda post: Posted(post.notice.id, post.hook, "no")
-    other = winner(2)
-    made.hear(WINNER)
-    made.hear(words.Winner(other, "llm"))
-    made.tick()
-    made.tick(8, mine=1)
-    assert list(made.machine.untold) in ([NAME], [redeem_id(other.ticket_hash)])
-    assert len([alarm for alarm in made.alarms if "1 notices wait already" in alarm]) == 1
-
-
 # Its journal
 
 
 def test_a_snapshot_brings_everything_back() -> None:
     made = desk()
-    confirmed(made)
+    made.see_through(WINNER)
     made.hear(BATCH)
     made.hear(words.Winner(winner(2), "llm"))
     made.tick()
