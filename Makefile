@@ -17,7 +17,7 @@ demo: .venv/demo   ## a whole network on this computer, answering real requests
 	@.venv/bin/shoal up --demo
 
 test: .venv/dev .venvs/contracts/made .venvs/proto/made ## every test, two at a time
-	@.venv/bin/python -m pytest -n 2
+	@.venv/bin/python -m pytest -n 2 --dist worksteal
 
 check: .venv/dev   ## style, types, imports and unit tests: what a commit must pass
 	@.venv/bin/ruff check .

@@ -103,7 +103,7 @@ def test_a_transaction_of_the_old_form_is_taken_too(door: Door) -> None:
 
 def test_a_transaction_is_found_in_its_block(door: Door, token: str) -> None:
     data = call_of("transfer(address,uint256)", NOBODY, 1)
-    digest = door.send(0, token, data=data, max_priority_fee_per_gas=2)
+    digest = door.mined(0, token, data=data, max_priority_fee_per_gas=2)["transactionHash"]
     alone = door.ask("eth_getTransactionByHash", digest)
     number = alone["blockNumber"]
     block = door.ask("eth_getBlockByNumber", number, True)

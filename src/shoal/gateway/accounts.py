@@ -301,8 +301,6 @@ class Accounts:
         self._require_room("keys", len(self.keys), self._rules.api_keys_max)
         if fact.hash in self._by_hash or fact.key in self.keys:
             raise Conflict(f"there is a key {fact.key} already")
-        if fact.expires_at and fact.expires_at <= now:
-            raise Refused("a key expires in the future")
         if fact.maker:  # it may have been revoked while its wish was on its way
             self.key_named(fact.maker).require_good(now)
 

@@ -56,13 +56,17 @@ def accounts(*facts: AccountFact, rules: Rules | None = None) -> Accounts:
         (KEY, Conflict, "a key key_1 already"),
         (replace(KEY, key=KeyId("key_2")), Conflict, "already"),
         (replace(KEY, key=KeyId("key_2"), hash=b"2", tenant=ClientId("x")), NotFound, "no tenant"),
-        (replace(KEY, key=KeyId("key_2"), hash=b"2", expires_at=NOW), Refused, "in the future"),
         (KeyRevoked(KeyId("key_9")), NotFound, "no key"),
     ],
 )
 def test_what_makes_no_sense_is_no_fact(fact: AccountFact, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         accounts(ADA, KEY).require(fact, NOW)
+
+
+def test_a_key_that_expires_while_its_wish_is_on_its_way_is_made_and_good_for_nothing() -> None:
+    with pytest.raises(Unauthorized, match="expired"):
+        accounts(ADA, replace(KEY, expires_at=NOW)).key_named("key_1").require_good(NOW)
 
 
 def test_what_stands_in_the_settings_is_changed_there() -> None:
