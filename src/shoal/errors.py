@@ -128,6 +128,13 @@ class NoCapacity(Failed):
     http_status = 503
 
 
+class Unpaid(Failed):
+    """By its books that node has not been paid for this; it may be there in a moment, and others may take the job."""
+
+    code = "unpaid"
+    http_status = 503
+
+
 class Expired(Failed):
     """The deadline passed before an answer came; allow more time or try later."""
 

@@ -429,6 +429,17 @@ def test_closing_tells_the_other_side_at_once(run: Run, caplog: pytest.LogCaptur
     assert f"the peer hung up: 'worker {WORKER.id} is stopping'" in caplog.text
 
 
+def test_what_was_said_last_is_heard_before_the_parting(run: Run) -> None:
+    async def scene() -> None:
+        worker, orchestrator, _ = await pair()
+        assert worker.peers.send(ORCHESTRATOR.id, beat(1))
+        worker.link(ORCHESTRATOR.id).end(Refused("enough"))
+        await orchestrator.expect(Heard(WORKER.id, beat(1)), Disconnected(WORKER.id))
+        await close(worker, orchestrator)
+
+    run(scene)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "example.org"])  # noqa: S104
 def test_nobody_listens_elsewhere_without_keys(run: Run, host: str) -> None:
     async def scene() -> None:

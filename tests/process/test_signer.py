@@ -140,7 +140,7 @@ def test_a_gateway_pays_through_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("SHOAL_GATEWAY_SIGNER_TOKEN", TOKEN)
     home = tmp_path / "signer"
     key = NodeKey.load_or_create(home / "key")
-    with up(tmp_path) as network:
+    with up(tmp_path, "--workers", "1") as network:
         chain_file = network.home / "networks/local/chain/chain.json"
         asyncio.run(fund(key, chain_file))
         gateway = next(node["id"] for node in network.note["nodes"] if node["role"] == "gateway")

@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,18 @@ NODES = (
 SLOTS = sum(PLACES[number].speed.slots for number in range(WORKERS))
 
 
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One for all who leave it as they found it: whatever is killed in it, in the end it stops clean."""
+    with up(tmp_path_factory.mktemp("network")) as running:
+        yield running
+        assert running.stop() == 0
+        assert living(running.home) == []
+
+
 @pytest.fixture
-def network(tmp_path: Path) -> Iterator[Up]:
+def fresh(tmp_path: Path) -> Iterator[Up]:
+    """One of one's own."""
     with up(tmp_path) as running:
         yield running
 
@@ -39,6 +50,11 @@ def settled(network: Up) -> bool:
     return not ledger["holds_wei"] and not any(report["holds_wei"] or report["leases"] for report in reports)
 
 
+def charged(network: Up) -> int:
+    """All that its tenants were ever charged."""
+    return int(books(network)[0]["charged_wei"])
+
+
 def assert_sums(network: Up, charged_wei: int) -> None:
     """What was charged was earned, and what was earned was shared."""
     until(lambda: settled(network), "no money is held")
@@ -49,19 +65,19 @@ def assert_sums(network: Up, charged_wei: int) -> None:
         assert report["own_wei"] + report["worker_wei"] == report["earned_wei"]
 
 
-def test_it_answers_and_leaves_nothing_running(network: Up) -> None:
-    job = network.buyer.ended(network.buyer.submit("echo", {"text": "hello"})["id"])
-    assert network.buyer.result(job["id"]).json()["text"] == "hello"
+def test_it_answers_and_leaves_nothing_running(fresh: Up) -> None:
+    job = fresh.buyer.ended(fresh.buyer.submit("echo", {"text": "hello"})["id"])
+    assert fresh.buyer.result(job["id"]).json()["text"] == "hello"
     # Itself, its nodes, and one runner for each worker.
-    until(lambda: len(living(network.home)) == 1 + len(NODES) + WORKERS, "every process runs")
-    assert network.stop() == 0
-    assert living(network.home) == []
-    assert "nothing is left running" in network.lines[-1]
+    until(lambda: len(living(fresh.home)) == 1 + len(NODES) + WORKERS, "every process runs")
+    assert fresh.stop() == 0
+    assert living(fresh.home) == []
+    assert "nothing is left running" in fresh.lines[-1]
 
 
-def test_ctrl_c_stops_it_too(network: Up) -> None:
-    assert network.stop(signal.SIGINT) == 0
-    assert living(network.home) == []
+def test_ctrl_c_stops_it_too(fresh: Up) -> None:
+    assert fresh.stop(signal.SIGINT) == 0
+    assert living(fresh.home) == []
 
 
 def test_a_second_one_says_that_it_runs_already(network: Up) -> None:
@@ -97,10 +113,13 @@ def test_a_network_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("victim", ["gateway", "orchestrator-1", "orchestrator-2", "worker-1", "worker-2"])
 def test_killing_any_process_loses_no_job_and_pays_nobody_twice(network: Up, victim: str) -> None:
-    asked = [
-        network.buyer.submit("echo", {"text": str(number), "sleep_ms": 1_000}, key=f"key {number}")
-        for number in range(3 * SLOTS)
-    ]
+    before_wei = charged(network)
+
+    def ask(number: int) -> dict[str, Any]:
+        key = f"{victim} {number}"
+        return network.buyer.submit("echo", {"text": key, "sleep_ms": 1_000}, key=key)
+
+    asked = [ask(number) for number in range(3 * SLOTS)]
     until(lambda: any(j["state"] == "done" for j in network.buyer.jobs(len(asked))), "a job is done")
     network.kill(victim)
     assert "SIGKILL" in network.said(f"{victim} was killed")
@@ -110,26 +129,24 @@ def test_killing_any_process_loses_no_job_and_pays_nobody_twice(network: Up, vic
 
     until(ended, "every job is done")
     for number, job in enumerate(asked):
-        assert network.buyer.result(job["id"]).json()["text"] == str(number)
-        again = network.buyer.submit("echo", {"text": str(number), "sleep_ms": 1_000}, key=f"key {number}")
-        assert again["id"] == job["id"]
-    assert_sums(network, sum(network.buyer.job(job["id"])["charged_wei"] for job in asked))
-    assert network.stop() == 0
-    assert living(network.home) == []
+        assert network.buyer.result(job["id"]).json()["text"] == f"{victim} {number}"
+        assert ask(number)["id"] == job["id"]
+    assert_sums(network, before_wei + sum(network.buyer.job(job["id"])["charged_wei"] for job in asked))
 
 
-def test_a_killed_worker_leaves_no_folder_behind(network: Up) -> None:
-    link = network.home / "networks" / "local" / "worker-1" / "sockets"
+def test_a_killed_worker_leaves_no_folder_behind(fresh: Up) -> None:
+    link = fresh.home / "networks" / "local" / "worker-1" / "sockets"
     left = link.readlink()
-    network.kill("worker-1")
+    fresh.kill("worker-1")
     until(lambda: link.is_symlink() and link.readlink() != left, "the worker is back")
     made = link.readlink()
     assert (left.exists(), made.exists()) == (False, True)
-    assert network.stop() == 0
+    assert fresh.stop() == 0
     assert not made.exists()
 
 
 def test_a_worker_killed_with_a_job_earns_nothing_for_it(network: Up) -> None:
+    before_wei, shares = charged(network), shared(network)
     job = network.buyer.submit("echo", {"text": "x", "sleep_ms": 2_000})
     until(lambda: network.buyer.job(job["id"])["state"] == "running", "the job runs")
     names = {node["id"]: node["name"] for node in network.note["nodes"]}
@@ -148,15 +165,17 @@ def test_a_worker_killed_with_a_job_earns_nothing_for_it(network: Up) -> None:
     assert ended["state"] == "done"
     assert len(ended["attempts"]) == 2
     assert ended["attempts"][0]["error"]["code"] == "lost"
-    assert_sums(network, ended["charged_wei"])
-    reports = (network.status("orchestrator-1"), network.status("orchestrator-2"))
-    shares = {
-        names[worker["node"]]: worker["share_wei"]
-        for report in reports
-        for worker in report["workers"]
-        if worker["share_wei"]
-    }
-    assert list(shares) == [names[ended["worker"]]]
+    assert_sums(network, before_wei + ended["charged_wei"])
+    assert [node for node, wei in shared(network).items() if wei > shares.get(node, 0)] == [ended["worker"]]
+
+
+def shared(network: Up) -> dict[str, int]:
+    """What each worker's share of all that was earned is."""
+    found: Counter[str] = Counter()
+    for report in books(network)[1]:
+        for worker in report["workers"]:
+            found[worker["node"]] += worker["share_wei"]
+    return found
 
 
 def test_a_killed_up_takes_its_network_along_and_the_next_goes_on(tmp_path: Path) -> None:

@@ -16,13 +16,13 @@ from shoal.cli.client import Client, Json
 from shoal.cli.network import Network
 from shoal.cli.page import Page
 from shoal.cli.terminal import duration, gwei
-from shoal.errors import Busy, Failed, NoCapacity
+from shoal.errors import Failed
+from shoal.policy.retries import TURNED_AWAY
 from shoal.worker.models import find
 
 #: A job's end reaches the orchestrators' books a moment after its client.
 BOOKED_S = 30.0
 LOOK_S = 0.05
-TURNED_AWAY = (Busy.code, NoCapacity.code)
 
 
 class Attempt(Struct, frozen=True):

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from msgspec.structs import replace
 
-from shoal.errors import Expired, Failed, Lost, Refused, Untrusted
+from shoal.errors import Expired, Failed, Lost, Refused, Unpaid, Untrusted
 from shoal.errors import Quarantined as QuarantinedError
 from shoal.gateway.accounts import AccountAsked, Accounts, Decided
 from shoal.gateway.config import Rules
@@ -212,6 +212,10 @@ class GatewayMachine(Placement):
         super().take_tickets(event, now)
         self.place(now)
 
+    def _hear_credited(self, peer: NodeId, word: words.Credited, now: Instant) -> None:
+        super().hear_credited(peer, word, now)
+        self.place(now)
+
     # Orchestrators
 
     def _on_connected(self, event: Connected, now: Instant) -> None:
@@ -377,6 +381,8 @@ class GatewayMachine(Placement):
         Unless it said itself that it failed, its orchestrator is `owed` what was acknowledged.
         """
         peer = job.attempt(epoch).orchestrator
+        if fault.code == Unpaid.code:
+            self.turned_down(peer, job.attempt(epoch).price.cost(job.spec.units_max), now)
         if not began(fault):
             self.sellers.turned_away(peer, job.need, now)
         elif retryable(fault):
@@ -446,6 +452,7 @@ class GatewayMachine(Placement):
 
     _HEARD: ClassVar[Mapping[type[Value], Callable[..., None]]] = {
         **Placement.payment_words,
+        words.Credited: _hear_credited,
         words.Capacity: _hear_capacity,
         words.Lease: _hear_lease,
         words.Heartbeat: _hear_heartbeat,

@@ -42,6 +42,7 @@ class Payments(Books):
     __slots__ = (
         "_asked",
         "_differs",
+        "_doubted",
         "_funds_seen",
         "_pipelines",
         "_said",
@@ -68,6 +69,8 @@ class Payments(Books):
         self._pipelines: dict[NodeId, str] = {}
         #: The largest job that waits for credit there.
         self._wanted: dict[NodeId, Wei] = {}
+        #: Who said that our credit does not cover a job for which it is enough by our books, and when.
+        self._doubted: dict[NodeId, Instant] = {}
         #: Since when an orchestrator's word of our credit has been too low.
         self._differs: dict[NodeId, Instant] = {}
         #: Why somebody is not paid though we want to deal with them.
@@ -159,11 +162,33 @@ class Payments(Books):
         Who cannot be is not looked at by anybody else: so whatever got lost on the way to a payment is made up for.
         """
         for node, wei in list(self._wanted.items()):
-            if self.purse.affords(node, wei):
+            if not self.purse.affords(node, wei):
+                self.pay(node, now)
+            elif not self._doubts(node, now):
                 del self._wanted[node]
                 self.relieved(node)
-            else:
-                self.pay(node, now)
+
+    def turned_down(self, node: NodeId, wei: Wei, now: Instant) -> None:
+        """By its books an orchestrator is not paid for a job of this price: leave it alone until it may be.
+
+        It may not have booked yet what was sent: it looks for a stranger's money on chain first, as it does for
+        everybody's once it is restarted. Or it holds for a job that we know the end of.
+        """
+        self._doubted[node] = now
+        self._wanted[node] = max(wei, self._wanted.get(node, Wei(0)))
+        self.strapped(node)
+
+    def _doubts(self, node: NodeId, now: Instant) -> bool:
+        since = self._doubted.get(node)
+        if since is None:
+            return False
+        if not self.purse.unheard(node) and now >= later(since, self.rules.busy_pause_ms):
+            del self._doubted[node]
+            return False
+        return True
+
+    def strapped(self, node: NodeId) -> None:
+        """Our credit with an orchestrator is not enough: nobody needs to look there."""
 
     def relieved(self, node: NodeId) -> None:
         """There is credit again: whoever waits for it may look."""
@@ -267,12 +292,14 @@ class Payments(Books):
         self._terms[peer] = self.payer.completed(word.params, self.chain)
         self.pay(peer, now)
 
-    def _hear_credited(self, peer: NodeId, word: words.Credited, now: Instant) -> None:
+    def hear_credited(self, peer: NodeId, word: words.Credited, now: Instant) -> None:
+        """It has booked a payment: all of it, or not."""
         sent = self.purse.is_unheard(peer, word.number)
         if sent is None:
             self.emit(Retire(tender_key(peer, word.number)))
             return
         self.decide(Booked(peer, word.number, Wei(max(0, min(word.wei, sent)))), now)
+        self._doubted.pop(peer, None)
         if word.wei >= sent:
             return
         self._terms.pop(peer, None)
@@ -315,7 +342,6 @@ class Payments(Books):
 
     payment_words: ClassVar[Mapping[type[Value], Callable[..., None]]] = {
         words.Terms: _hear_terms,
-        words.Credited: _hear_credited,
     }
 
     fact_handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {

@@ -294,7 +294,11 @@ class Placement(Payments):
             cost = chosen.price.cost(job.spec.units_max)
             if self.affords(chosen.node, cost, job.spec.pipeline, now):
                 return chosen, home
-            self.sellers.short(chosen.node, True)
+            self.strapped(chosen.node)
+
+    def strapped(self, node: NodeId) -> None:
+        """Our credit with an orchestrator is not enough: it is not chosen."""
+        self.sellers.short(node, True)
 
     def relieved(self, node: NodeId) -> None:
         """There is credit again with an orchestrator: it can be chosen."""

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from msgspec.structs import replace
 
-from shoal.errors import Busy, Cancelled, Expired, Failed, Lost, NoCapacity, Untrusted
+from shoal.errors import Busy, Cancelled, Expired, Failed, Lost, NoCapacity, Unpaid, Untrusted
 from shoal.ids import JobId, NodeId, digest
 from shoal.machine import (
     Absent,
@@ -99,6 +99,7 @@ class OrchestratorMachine(Streams):
         self.gateways.discard(event.peer)
         self._news.leave(event.peer)
         self.shares.leave(event.peer)
+        self.forget_waiting(event.peer)
         self.part(event)
         if self.roster.disconnect(event.peer):
             until = later(now, self.rules.reconnect_ms)
@@ -181,7 +182,7 @@ class OrchestratorMachine(Streams):
         if not self.price(need).within(word.price):
             return words.Fault(Busy.code, "the price has risen")
         unpaid = self.unpaid(peer, most)
-        return words.Fault(Busy.code, unpaid) if unpaid else objection(word.spec, word.body)
+        return words.Fault(Unpaid.code, unpaid) if unpaid else objection(word.spec, word.body)
 
     def _choose(self, peer: NodeId, word: words.Job, need: Need, now: Instant) -> NodeId | None:
         """The worker for a job: where its session is at home, if that is nearly as good, and not where it failed."""

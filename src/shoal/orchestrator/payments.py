@@ -50,7 +50,7 @@ class Conduct(Struct):
 class Payments(Books):
     """The books, and what is paid ahead."""
 
-    __slots__ = ("_asking", "_conducts", "_funds", "chain")
+    __slots__ = ("_asking", "_conducts", "_funds", "_tendered", "chain")
 
     def __init__(self, rules: Rules, payee: Payee | None) -> None:
         """Without a `payee` everybody is trusted as far as `gateway_credit_wei` goes."""
@@ -59,6 +59,8 @@ class Payments(Books):
         self._funds: dict[NodeId, Funds] = {}
         #: Who has asked for terms before their sender's money was looked at.
         self._asking: dict[NodeId, words.TermsAsked] = {}
+        #: ... and who has paid before that: the last payment of each, which waits for it.
+        self._tendered: dict[NodeId, words.Tender] = {}
         #: How gateways have dealt with answers since we started.
         self._conducts: dict[NodeId, Conduct] = {}
 
@@ -129,7 +131,7 @@ class Payments(Books):
 
     def _on_chain_seen(self, event: ChainSeen, now: Instant) -> None:
         self.chain = event.view
-        self._name_terms_asked()
+        self._take_up_waiting(now)
 
     def _on_funds_seen(self, event: FundsSeen, now: Instant) -> None:
         assert self.payee is not None
@@ -137,16 +139,25 @@ class Payments(Books):
         self._funds[event.sender] = event.funds
         if len(self._funds) > self.payee.rules.senders_max:  # anybody may ask for terms in anybody's name
             del self._funds[next(iter(self._funds))]
-        self._name_terms_asked()
+        self._take_up_waiting(now)
 
     def _sees(self, sender: NodeId) -> Funds | None:
         """A sender's money, once both the chain and that were looked at; until then nothing is judged by it."""
         return self._funds.get(sender) if self.chain.round_hash != NO_HASH else None
 
-    def _name_terms_asked(self) -> None:
+    def _take_up_waiting(self, now: Instant) -> None:
         for gateway, asked in [item for item in self._asking.items() if self._sees(item[1].sender)]:
             del self._asking[gateway]
             self._name_terms(gateway, asked)
+        for gateway, tender in list(self._tendered.items()):
+            if self._sees(tender.payment.sender):
+                del self._tendered[gateway]
+                self._hear_tender(gateway, tender, now)
+
+    def forget_waiting(self, gateway: NodeId) -> None:
+        """It is gone; what it paid it says again when it is back."""
+        self._asking.pop(gateway, None)
+        self._tendered.pop(gateway, None)
 
     def _hear_terms_asked(self, peer: NodeId, word: words.TermsAsked, now: Instant) -> None:
         if self.payee is None:
@@ -178,7 +189,8 @@ class Payments(Books):
             return
         payment = word.payment
         funds = self._sees(payment.sender)
-        if funds is None:  # we were restarted since terms were named: it is said again, and judged by then
+        if funds is None:  # we were restarted since terms were named
+            self._tendered[peer] = word
             self.emit(Watch(payment.sender))
             return
         judged = self.payee.judge(payment.params, payment.sender, payment.tickets, self.chain, funds)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from shoal.errors import BY_CODE, Busy, Lost, NoCapacity, ShoalError
+from shoal.errors import BY_CODE, Busy, Lost, NoCapacity, ShoalError, Unpaid
 from shoal.money.wei import MILLION
 from shoal.wire.words import Fault
 
 #: Attempts that began and failed, after which a job is given up.
 ATTEMPTS_MAX = 3
+#: What is said before an attempt costs anything.
+TURNED_AWAY = (Busy.code, NoCapacity.code, Unpaid.code)
 
 
 def retryable(fault: Fault) -> bool:
@@ -17,7 +19,7 @@ def retryable(fault: Fault) -> bool:
 
 def began(fault: Fault) -> bool:
     """False if the attempt was turned away before it cost anything: it does not count."""
-    return fault.code not in (Busy.code, NoCapacity.code)
+    return fault.code not in TURNED_AWAY
 
 
 def counts(fault: Fault) -> bool:

@@ -130,9 +130,10 @@ class Connection(asyncio.Protocol):
         """Take what has come; a peer that breaks a rule is let go."""
         self.heard_at = self._loop.time()
         words: list[Heard] = []
+        farewell: Farewell | None = None
         error: ShoalError | None = None
         try:
-            self._read(data, words)
+            farewell = self._read(data, words)
         except (Untrusted, Refused, Busy) as broken:
             error = broken
         # Outside of the `try`: what goes wrong in there is not the peer's fault.
@@ -141,6 +142,8 @@ class Connection(asyncio.Protocol):
             post(word)
         if error is not None:
             self.end(error)
+        elif farewell is not None:
+            self._part(farewell)
 
     def eof_received(self) -> None:
         """The other side says no more; the transport closes itself."""
@@ -248,17 +251,18 @@ class Connection(asyncio.Protocol):
 
     # The rest is its own affair.
 
-    def _read(self, data: bytes, words: list[Heard]) -> None:
-        """Add every word in `data` to `words`, also if something after it is no good."""
+    def _read(self, data: bytes, words: list[Heard]) -> Farewell | None:
+        """Add every word in `data` to `words`, also if something after it is no good; the farewell that ends it."""
         for kind, body in self._reader.feed(data):
             if self.ended:
-                return
+                break
             if kind != _WHOLE:
-                self._part(handshake.decode_farewell(body))
-            elif self.peer is not None:
+                return handshake.decode_farewell(body)
+            if self.peer is not None:
                 words.append(Heard(self._node, decode(body)))
             else:
                 self._prove(body)
+        return None
 
     def _prove(self, body: memoryview) -> None:
         self._say(self._shake.receive(body))

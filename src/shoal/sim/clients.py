@@ -10,10 +10,10 @@ from random import Random
 
 from msgspec import Struct
 
-from shoal.errors import Busy, NoCapacity
 from shoal.gateway.events import Reply, Streamed, Submitted
 from shoal.ids import JOB_ID_BYTES, ClientId, JobId, digest, job_id
 from shoal.money.wei import Price
+from shoal.policy.retries import TURNED_AWAY
 from shoal.runtime.virtual import Call
 from shoal.sim.evidence import Acknowledged, ClientWord, Consumed, Ended, Missing, TurnedAway
 from shoal.sim.houses import GatewayNode, View, answer_to
@@ -124,7 +124,7 @@ class Client:
             return
         assert reply.fault is not None
         self.log.append(TurnedAway(self.name, ask.wish.key, digest(ask.wish.body), reply.fault.code))
-        if reply.fault.code in (Busy.code, NoCapacity.code) and self.patient and ask.sends < 8:
+        if reply.fault.code in TURNED_AWAY and self.patient and ask.sends < 8:
             ask.sends += 1  # the reply of the earlier request is of no use any more
             self._after(self._rng.randint(200, 3_000), lambda: self._send(ask))
         else:

@@ -19,6 +19,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     tick_ms: int = 250
     #: An answer that nobody settled is dropped this long after the job's deadline.
     answer_keep_ms: int = 60 * SECOND_MS
+    #: A worker that stops waits this long for an orchestrator that is gone, which gives the jobs to others meanwhile.
+    reconnect_ms: int = 5 * SECOND_MS
     #: Closed jobs that are remembered, so that a repeated or overtaken order does not run again.
     closed_max: int = 1_000
     answer_bytes_max: int = 256 * MIB

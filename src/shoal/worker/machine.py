@@ -104,7 +104,7 @@ class Stop(Effect, frozen=True):
 
 
 class Drained(Effect, frozen=True):
-    """Nothing is left to do here: every answer has been settled or cancelled."""
+    """Nothing is left to do here: every answer is settled or cancelled, or whoever is to settle it is gone."""
 
 
 class Phase(StrEnum):
@@ -169,6 +169,7 @@ class WorkerMachine(Payments):
         self._spoken: dict[tuple[JobId, int], int] = {}
         self.answered = 0
         self._orchestrators: set[NodeId] = set()
+        self._parted: dict[NodeId, Instant] = {}
         #: What was closed of late: an order that comes after its own end is not run.
         self._closed: dict[tuple[NodeId, JobId, int], None] = {}
         self._draining = False
@@ -178,12 +179,14 @@ class WorkerMachine(Payments):
 
     def _on_connected(self, event: Connected, now: Instant) -> None:
         self._orchestrators.add(event.peer)
+        self._parted.pop(event.peer, None)
         self.emit(Send(event.peer, self._offers(event.peer)))
         self.ask_for_account(event.peer, now)
         self._heartbeat_due = Instant(0)
 
     def _on_disconnected(self, event: Disconnected, now: Instant) -> None:
         self._orchestrators.discard(event.peer)
+        self._parted[event.peer] = now
 
     def _on_heard(self, event: Heard, now: Instant) -> None:
         listen = self._HEARD.get(type(event.word))
@@ -418,9 +421,14 @@ class WorkerMachine(Payments):
     def handle(self, event: Event, now: Instant) -> Sequence[Effect | Fact]:
         """Decide what follows; a worker that drains says when nothing is left."""
         out = super().handle(event, now)
-        if self._draining and not self.tasks:
+        if self._draining and not any(self._awaits(task.orchestrator, now) for task in self.tasks.values()):
             self.emit(Drained())
         return out
+
+    def _awaits(self, orchestrator: NodeId, now: Instant) -> bool:
+        """Whether a draining worker waits for what this one has to say of its jobs."""
+        parted = self._parted.get(orchestrator)
+        return parted is None or now < later(parted, self.rules.reconnect_ms)
 
     handlers: ClassVar[Mapping[type[Event], Callable[..., None]]] = {
         **Payments.payment_handlers,

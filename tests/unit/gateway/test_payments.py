@@ -172,6 +172,30 @@ def test_what_it_booked_is_booked_here_and_said_no_more() -> None:
     assert of(Retire, again)
 
 
+UNPAID = words.Failure(JOB, 1, Fault("unpaid", "your credit does not cover this"))
+
+
+def test_who_has_not_booked_what_was_sent_gets_no_job_until_it_has() -> None:
+    gateway = machine(*MET, submitted())
+    paid(gateway)
+    assert not of(Placed, gateway.handle(Heard(O, UNPAID), NOW))
+    capacity = words.Capacity((Quote("echo", "echo", 8, 0, PRICE),), prepaid=True)
+    assert not of(Placed, gateway.handle(Heard(O, capacity), NOW)), "it has room, that is not it"
+    assert not of(Placed, gateway.handle(Tick(), later(NOW, 30_000)))
+    outcome = gateway.handle(Heard(O, words.Credited(1, HOLD)), later(NOW, 30_000))
+    assert [each.epoch for each in of(Placed, outcome) if isinstance(each, Placed)] == [2]
+    gateway.check()
+
+
+def test_who_holds_more_of_our_credit_than_we_know_is_asked_again_after_a_moment() -> None:
+    gateway = machine(*MET, submitted())
+    paid(gateway)
+    gateway.handle(Heard(O, words.Credited(1, HOLD)), NOW)
+    assert not of(Placed, gateway.handle(Heard(O, UNPAID), NOW))
+    assert not of(Placed, gateway.handle(Tick(), later(NOW, RULES.busy_pause_ms - 1)))
+    assert of(Placed, gateway.handle(Tick(), later(NOW, RULES.busy_pause_ms)))
+
+
 def test_what_it_did_not_book_is_lost_and_said() -> None:
     gateway = machine(*MET, submitted())
     paid(gateway)

@@ -273,7 +273,7 @@ TURNED_AWAY: list[tuple[str, Rules, list[Event], words.Job]] = [
     ("no_capacity", RULES, MET[:3], order()),
     ("busy", RULES, STORIES["leased"], order(JobId("next"))),
     ("busy", RULES, MET, order(price=Price(3))),
-    ("busy", Rules(prices={"echo": PRICE}, gateway_credit_wei=Wei(34)), MET, order()),
+    ("unpaid", Rules(prices={"echo": PRICE}, gateway_credit_wei=Wei(34)), MET, order()),
 ]
 
 

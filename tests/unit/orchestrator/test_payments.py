@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from shoal.ids import NodeId
-from shoal.machine import Connected, Effect, Event, Fact, Heard, Send
+from shoal.machine import Connected, Disconnected, Effect, Event, Fact, Heard, Send
 from shoal.money.funds import ChainSeen, FundsSeen
 from shoal.money.ticket import Payment
 from shoal.money.wei import Wei
@@ -72,16 +72,35 @@ def test_a_gateway_has_one_sender_at_a_time_looked_up() -> None:
 
 def test_a_payment_is_booked_once_and_answered_each_time() -> None:
     orchestrator = machine(*MET, seen())
-    (terms,) = sent(orchestrator.handle(asks(), NOW))
-    assert isinstance(terms, words.Terms)
-    assert terms.params is not None
-    tickets = signed(PAYER, payer().issue(terms.params, 3))
-    tender = Heard(G, words.Tender(1, Payment(terms.params, PAYER.id, tickets)))
-    first, again = orchestrator.handle(tender, NOW), orchestrator.handle(tender, NOW)
+    first, again = orchestrator.handle(tender(), NOW), orchestrator.handle(tender(), NOW)
     assert any(isinstance(each, Paid) for each in first)
     assert not any(isinstance(each, Paid) for each in again)
     assert sent(first) == sent(again) == [words.Credited(1, Wei(3 * EV_WEI))]
     assert orchestrator.credit(G) == 3 * EV_WEI
+
+
+def tender() -> Heard:
+    """Three tickets, on terms that an orchestrator named before it was restarted."""
+    (terms,) = sent(machine(*MET, seen()).handle(asks(), NOW))
+    assert isinstance(terms, words.Terms)
+    assert terms.params is not None
+    tickets = signed(PAYER, payer().issue(terms.params, 3))
+    return Heard(G, words.Tender(1, Payment(terms.params, PAYER.id, tickets)))
+
+
+def test_a_payment_that_comes_before_its_sender_s_money_was_seen_is_booked_when_it_is() -> None:
+    orchestrator = machine(*MET)
+    assert orchestrator.handle(tender(), NOW) == [Watch(PAYER.id)]
+    assert orchestrator.handle(seen(stranger(1)), NOW) == []
+    assert sent(orchestrator.handle(seen(), NOW)) == [words.Credited(1, Wei(3 * EV_WEI))]
+    assert sent(orchestrator.handle(seen(), NOW)) == []
+
+
+def test_what_a_gateway_paid_that_is_gone_again_waits_for_its_return() -> None:
+    orchestrator = machine(*MET, tender(), Disconnected(G))
+    assert orchestrator.handle(seen(), NOW) == []
+    orchestrator.handle(Connected(G, "gateway", "boot"), NOW)
+    assert sent(orchestrator.handle(tender(), NOW)) == [words.Credited(1, Wei(3 * EV_WEI))]
 
 
 @pytest.mark.parametrize("strangers", [9, 10, 50])

@@ -244,6 +244,17 @@ def test_a_draining_worker_takes_nothing_and_says_when_it_is_done() -> None:
     assert isinstance(outcome[-1], Drained)
 
 
+@pytest.mark.parametrize("story", ["running", "answered"])
+def test_a_draining_worker_waits_for_an_orchestrator_that_is_gone_but_not_for_long(story: str) -> None:
+    worker = machine(*STORIES[story], Draining(), Disconnected(O1))
+    before = later(NOW, RULES.reconnect_ms - 1)
+    assert "Drained" not in told(worker.handle(Tick(), before))
+    worker.handle(Connected(O1, "orchestrator", "boot"), before)
+    assert "Drained" not in told(worker.handle(Tick(), later(NOW, RULES.reconnect_ms)))
+    worker.handle(Disconnected(O1), NOW)
+    assert "Drained" in told(worker.handle(Tick(), later(NOW, RULES.reconnect_ms)))
+
+
 def test_an_order_that_was_said_to_be_lost_is_not_run_when_it_comes_late() -> None:
     worker = machine(*MET)
     answers = worker.handle(Heard(O1, words.Heartbeat((words.Held(JOB, 1),))), NOW)
