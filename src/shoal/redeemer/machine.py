@@ -309,8 +309,8 @@ class RedeemerMachine(Books):
         if standing.verdict != why:
             standing.verdict, standing.verdict_head = why, view.head
         if view.head - standing.verdict_head < self.rules.confirmations:
-            standing.again_at = now
-        elif intent.phase is Phase.WAITING:
+            return
+        if intent.phase is Phase.WAITING:
             before = f"; before that: {standing.held}" if standing.held else ""
             self._refuse(intent.id, why + before, now)
         else:  # its transaction would only burn gas; an empty one in its place burns less

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from modelchain import ETHER, GAS, GWEI, ROUND_BLOCKS, ModelChain, address, winner
 from redeeming import ORCHESTRATOR, RULES, Desk
@@ -269,6 +270,15 @@ def test_a_used_one_is_refused() -> None:
     made.tick(12, mine=1)
     assert (states(made)[-1], made.said[-1].why) == ("refused", "ticket is used")
     assert made.sent == []
+
+
+def test_those_that_the_contract_rejects_are_found_out_side_by_side() -> None:
+    made = Desk(ModelChain(), replace(RULES, weighed_max=1, again_ms=15_000))
+    for number in (1, 2, 3):
+        made.chain.rob(Redeem(winner(number), ""))
+        made.hear(words.Winner(winner(number), "llm"))
+    made.tick(12, mine=1)
+    assert states(made)[-3:] == ["refused"] * 3, "one after the other takes seven blocks each"
 
 
 def test_what_passes_is_waited_for() -> None:
