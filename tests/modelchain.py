@@ -124,7 +124,8 @@ class ModelChain:
         if self.down:
             return Weighed(effect.id, fault="it is down")
         if why := self._rejects(effect.what, self.state, self.round):
-            return Weighed(effect.id, fault=why, rejected=True)
+            mined = effect.nonce is not None and self.state.nonce > effect.nonce
+            return Weighed(effect.id, fault=why, rejected=not mined)
         return Weighed(effect.id, GAS, self._pays(effect.what))
 
     def broadcast(self, effect: Broadcast) -> Sent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from shoal.chain.bindings import TicketBroker
 from shoal.cli.payouts import lines
 from shoal.money.ticket import uint256
 from shoal.redeemer.archive import read_books
-from shoal.redeemer.events import Broadcast
+from shoal.redeemer.events import Broadcast, Weigh
+from shoal.redeemer.intent import Redeem, redeem_id
 from shoal.redeemer.statement import statement
 from shoal.runtime.door import Door, Reply, Request
 from shoal.runtime.http import Server, bind
@@ -82,6 +84,17 @@ async def test_a_reorganisation_of_six_blocks_takes_nothing_away(world: World) -
     await world.office.until_state("confirmed")
     assert await world.reader.balance_wei(RECIPIENT.id) == FACE_WEI
     assert await world.reader.nonce(REDEEMER.id) == 1
+
+
+async def test_what_its_own_transaction_has_used_is_no_reason_against_it(world: World) -> None:
+    winner = await world.winner(1)
+    world.say(winner)
+    await world.office.until_state("confirmed")
+    redeem = Redeem(winner.winning, winner.pipeline)
+    weigh = partial(Weigh, redeem_id(winner.winning.ticket_hash), redeem)
+    own, strange = [await world.service._lookout.weigh(weigh(nonce)) for nonce in (0, None)]
+    assert (own.rejected, strange.rejected) == (False, True)
+    assert own.fault == strange.fault == "ticket is used"
 
 
 async def test_a_stuck_transaction_is_replaced(world: World) -> None:

@@ -103,10 +103,15 @@ class Look(Effect, frozen=True):
 
 
 class Weigh(Effect, frozen=True):
-    """Find out what doing this now would take and bring."""
+    """Find out what doing this now would take and bring.
+
+    `nonce` is that of its transaction, if one is on its way: once that is mined, it is no wonder if the chain will not
+    have the same again.
+    """
 
     id: str
     what: What
+    nonce: int | None = None
 
 
 class Broadcast(Effect, frozen=True):

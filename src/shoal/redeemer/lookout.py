@@ -53,10 +53,12 @@ class Lookout:
         """What an intent would take and bring, if its transaction were the next one."""
         try:
             await self._learn_chain()
-            gas = await self._gas(effect.what)
-            return Weighed(effect.id, gas, await self._brings_wei(effect.what))
-        except Reverted as error:
-            return Weighed(effect.id, fault=error.message, rejected=True)
+            try:
+                gas = await self._gas(effect.what)
+                return Weighed(effect.id, gas, await self._brings_wei(effect.what))
+            except Reverted as error:
+                mined = effect.nonce is not None and await self._reader.nonce(self._account) > effect.nonce
+                return Weighed(effect.id, fault=error.message, rejected=not mined)
         except ShoalError as error:
             return Weighed(effect.id, fault=error.message)
 

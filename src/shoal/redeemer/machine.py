@@ -191,6 +191,10 @@ class RedeemerMachine(Books):
         """What the chain says about the transactions of one intent."""
         standing = self._standing(intent.id)
         standing.mined = found = which(intent, mined)
+        if found is not None:
+            standing.verdict = (
+                ""  # whatever the contract said: it took it, and if it is undone, will be asked anew
+            )
         if found is not None and view.head - found.block >= self.rules.confirmations:
             self._settle(intent, found, now)
         elif intent.phase is Phase.SENT and found is None:
@@ -257,7 +261,8 @@ class RedeemerMachine(Books):
                 self.guard(JobId(intent.id), partial(self._sign_fill, intent, intent.what, view, now), now)
             else:
                 standing.weighing = True
-                self.emit(Weigh(intent.id, intent.what))
+                nonce = intent.last.nonce if intent.phase is Phase.SENT else None
+                self.emit(Weigh(intent.id, intent.what, nonce))
 
     def _ready(self, intent: Intent, view: Looked, now: Instant) -> bool:
         standing = self._standing(intent.id)

@@ -319,7 +319,8 @@ class RedeemerNode(Node):
         try:
             broker.check(effect.what.winning)
         except Rejected as rejection:
-            self.post(Weighed(effect.id, fault=str(rejection), rejected=True))
+            mined = effect.nonce is not None and self.chain.head.nonces.get(self.name, 0) > effect.nonce
+            self.post(Weighed(effect.id, fault=str(rejection), rejected=not mined))
         else:
             self.post(Weighed(effect.id, REDEEM_GAS, broker.pays(effect.what.winning)))
 
