@@ -77,14 +77,14 @@ class Payments(Books):
         return self.payee is not None and gateway not in self.rules.trusted
 
     def unpaid(self, gateway: NodeId, wei: Wei) -> str:
-        """Why a gateway gets no job that may cost so much; "" if it does."""
+        """Why a gateway gets no job that may cost so much; "" if it does. A client may come to read it."""
         free = self.ledger.available(account(gateway))
         if not self.prepaid(gateway):
-            return "" if wei <= free else "you owe too much already"
+            return "" if wei <= free else "its gateway owes too much here already"
         if wei > free - self.rules.gateway_credit_wei:
-            return "your credit does not cover this"
+            return "its gateway's credit here does not cover this"
         if self.is_taken_from(gateway):
-            return "most of what was answered to you since we started was never paid"
+            return "most of what was answered to its gateway since we started was never paid"
         return ""
 
     # What is left

@@ -192,9 +192,8 @@ class RedeemerMachine(Books):
         standing = self._standing(intent.id)
         standing.mined = found = which(intent, mined)
         if found is not None:
-            standing.verdict = (
-                ""  # whatever the contract said: it took it, and if it is undone, will be asked anew
-            )
+            # The contract has taken it, whatever it said; if that is undone, it is asked anew.
+            standing.verdict = ""
         if found is not None and view.head - found.block >= self.rules.confirmations:
             self._settle(intent, found, now)
         elif intent.phase is Phase.SENT and found is None:

@@ -169,6 +169,7 @@ class WorkerMachine(Payments):
         self._spoken: dict[tuple[JobId, int], int] = {}
         self.answered = 0
         self._orchestrators: set[NodeId] = set()
+        #: Who was here and is gone, and since when.
         self._parted: dict[NodeId, Instant] = {}
         #: What was closed of late: an order that comes after its own end is not run.
         self._closed: dict[tuple[NodeId, JobId, int], None] = {}

@@ -172,7 +172,7 @@ def test_what_it_booked_is_booked_here_and_said_no_more() -> None:
     assert of(Retire, again)
 
 
-UNPAID = words.Failure(JOB, 1, Fault("unpaid", "your credit does not cover this"))
+UNPAID = words.Failure(JOB, 1, Fault("unpaid", "its gateway's credit here does not cover this"))
 
 
 def test_who_has_not_booked_what_was_sent_gets_no_job_until_it_has() -> None:
