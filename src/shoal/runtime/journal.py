@@ -8,13 +8,11 @@ named. A commit that fails is never tried again: the journal ends there.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import queue
 import sqlite3
 import threading
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
@@ -23,12 +21,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from shoal.errors import Broken, Failed, Refused, ShoalError, TooLarge
+from shoal.errors import Broken, Failed, ShoalError, TooLarge
 from shoal.ids import Digest
 from shoal.runtime import blockstore, history
 from shoal.runtime.blockstore import Blockstore, Recent, sync_folder
 from shoal.runtime.clock import stopwatch_s
 from shoal.runtime.history import damage_named, hash_commit, hash_snapshot, lay_down
+from shoal.runtime.owner import Owner
 from shoal.units import KIB, MIB, SECOND_MS, Instant, later
 
 log = logging.getLogger(__name__)
@@ -38,12 +37,17 @@ ADD_SNAPSHOT = "INSERT INTO snapshots (number, chain, state, hash) VALUES (?, ?,
 ADD_FORMAT = "INSERT INTO meta (name, value) VALUES ('format', ?)"
 FORGET_SNAPSHOTS = "DELETE FROM snapshots"
 FORGET_COMMITS = "DELETE FROM commits WHERE first <= ?"
+CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 
 PAGE_BYTES = 4 * KIB
+#: So many pages of the log go to a small commit: the ends of two tables, and what it adds to them.
+COMMIT_PAGES = 3
 #: The weight of the newest commit in the mean time of a commit.
 MEAN_WEIGHT = 0.05
 #: One commit counts for at most so many quick ones: a stall that does not come again says nothing about the disk.
 STALL_QUICKS = 4
+#: While the log is due to go over, commits have the disk to themselves for so long between one step of it and the next.
+PAUSE_MS = 5
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,45 +113,6 @@ class Batch:
         return bool(self.count or self.bodies or self.state is not None)
 
 
-class Owner:
-    """The file beside a journal that says who writes it, and how far it has come.
-
-    The lock keeps a second process out. The mark follows each commit and is
-    never synced: after a crash it may lag behind the journal, but a journal
-    that lags behind its mark has lost facts that somebody acted on.
-    """
-
-    _LINE = "pid {pid:>10} wrote facts up to {number:>20}"
-    _LINE_BYTES = len(_LINE.format(pid=0, number=0)) + len(" 01234567\n")
-
-    def __init__(self, path: Path) -> None:
-        self.path = path.with_name(path.name + ".owner")
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.pread(self._file, self._LINE_BYTES, 0)[4:14].decode(errors="replace").strip()
-            os.close(self._file)
-            raise Refused(
-                f"journal {path} is already open by pid {pid or '?'}: stop that process first"
-            ) from None
-        self.marked = self._read()
-        self.mark(self.marked)
-
-    def mark(self, number: int) -> None:
-        """Facts up to this one are on disk."""
-        line = self._LINE.format(pid=os.getpid(), number=number).encode()
-        os.pwrite(self._file, b"%s %08x\n" % (line, zlib.crc32(line)), 0)
-
-    def close(self) -> None:
-        """Let another process write the journal."""
-        os.close(self._file)
-
-    def _read(self) -> int:
-        line, _, check = os.pread(self._file, self._LINE_BYTES, 0).rpartition(b" ")
-        return int(line[-20:]) if check == b"%08x\n" % zlib.crc32(line) else 0
-
-
 def _open(path: Path, config: Config) -> sqlite3.Connection:
     """The connection that writes. Makes the journal if there is none."""
     if not path.exists():
@@ -200,12 +165,16 @@ def _lay_out(log_path: Path, size_bytes: int) -> None:
 class Writer:
     """The one thread that writes. It takes batches and reports how far it came, or why it ended."""
 
-    def __init__(self, db: sqlite3.Connection, blocks: Blockstore, config: Config) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, aside: sqlite3.Connection, blocks: Blockstore, config: Config
+    ) -> None:
+        """Commits go through `db`; what goes on beside them, through `aside`."""
         self.number, self.chain = 0, history.GENESIS
         self.queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
-        #: Held by whoever uses the connection.
+        #: Held by whoever uses `db`.
         self.hands = threading.Lock()
         self._db = db
+        self._aside = aside
         self._blocks = blocks
         self._config = config
         self._unsaved_bytes = 0
@@ -216,17 +185,20 @@ class Writer:
         more = True
         while more:
             batch = Batch()
-            wait_ms = 0 if self.unsaved else max(0, sweep_at - now())
+            wait_ms = max(0, sweep_at - now())
+            if self._unsaved:
+                wait_ms = min(wait_ms, PAUSE_MS)
             taken, more = self._take(batch, wait_ms / SECOND_MS)
             with self.hands:
                 if taken:
                     self.commit(batch)
                     written(self.number, taken)
-                if self.unsaved and not self._blocks.settle(self._db):
-                    self._checkpoint()
+                due = self._unsaved and not self._blocks.settle(self._db)
                 if more and now() >= sweep_at:
                     others = self._sweep(now())
                     sweep_at = now() if others else later(now(), self._config.bodies.sweep_interval_ms)
+            if due and (self.queue.empty() or self._unsaved_bytes >= 2 * self._config.checkpoint_bytes):
+                self._checkpoint()
 
     def _take(self, batch: Batch, timeout_s: float) -> tuple[int, bool]:
         """Gather what queued while the last commit ran: how many batches, and whether more may come."""
@@ -253,7 +225,7 @@ class Writer:
             self._db.execute("COMMIT")
         else:
             self._write(batch)  # One statement is its own transaction: fewer changes of threads.
-        self._unsaved_bytes += batch.size_bytes + PAGE_BYTES
+        self._unsaved_bytes += batch.size_bytes + COMMIT_PAGES * PAGE_BYTES
 
     def _write(self, batch: Batch) -> None:
         if batch.count:
@@ -277,13 +249,19 @@ class Writer:
         return others
 
     @property
-    def unsaved(self) -> bool:
+    def _unsaved(self) -> bool:
         """True if the write-ahead log is due to go over into the database."""
         return self._unsaved_bytes >= self._config.checkpoint_bytes
 
     def _checkpoint(self) -> None:
-        self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        self._unsaved_bytes = 0
+        """Bring the log over: nearly all of it while commits go on, then, without any, what these added.
+
+        Only a log of which nothing is left to bring over begins anew.
+        """
+        self._aside.execute(CHECKPOINT).fetchone()
+        with self.hands:
+            self._aside.execute(CHECKPOINT).fetchone()
+            self._unsaved_bytes = 0
 
 
 class Haste:
@@ -295,7 +273,7 @@ class Haste:
     """
 
     def __init__(self, config: Config) -> None:
-        self._quick_s = config.quick_ms / SECOND_MS
+        self.quick_s = config.quick_ms / SECOND_MS
         self._pause = config.slow_commits
         self._slow_left = 0
         self._mean_s = 0.0
@@ -304,13 +282,13 @@ class Haste:
         if self._slow_left:
             self._slow_left -= 1
             return False
-        return self._quick_s > 0
+        return self.quick_s > 0
 
     def learn(self, took_s: float) -> None:
         """A commit took so long."""
-        took_s = min(took_s, STALL_QUICKS * self._quick_s)
+        took_s = min(took_s, STALL_QUICKS * self.quick_s)
         self._mean_s += MEAN_WEIGHT * (took_s - self._mean_s)
-        if self._mean_s > self._quick_s:
+        if self._mean_s > self.quick_s:
             self._slow_left, self._mean_s = self._pause, 0.0
 
 
@@ -344,7 +322,8 @@ class Journal:
             self._reader = opened.enter_context(
                 closing(history.connect(path, busy_timeout_ms=config.busy_timeout_ms))
             )
-            self._writer = Writer(self._db, self._blocks, config)
+            aside = opened.enter_context(closing(history.connect(path, write=True)))
+            self._writer = Writer(self._db, aside, self._blocks, config)
             self._writer.number, self._writer.chain = self._end()
             with damage_named(path, "in its bodies"):
                 self._blocks.open(self._db)
@@ -427,7 +406,7 @@ class Journal:
         report: or else the thread, once it had something to do, would never run out of it."""
         if not self._batch or ((quick := bool(self._haste)) and self._handed):
             return
-        if quick and self._writer.hands.acquire(blocking=False):
+        if quick and self._writer.hands.acquire(timeout=self._haste.quick_s):
             batch, self._batch = self._batch, Batch()
             self._commit_here(batch)
         else:
@@ -436,11 +415,8 @@ class Journal:
     def _give_queued(self) -> None:
         if self._batch:
             batch, self._batch = self._batch, Batch()
-            self._give(batch)
-
-    def _give(self, batch: Batch) -> None:
-        self._handed.append(batch)
-        self._writer.queue.put(batch)
+            self._handed.append(batch)
+            self._writer.queue.put(batch)
 
     def _commit_here(self, batch: Batch) -> None:
         began_s = stopwatch_s()
@@ -453,8 +429,6 @@ class Journal:
             self._writer.hands.release()
         self._haste.learn(stopwatch_s() - began_s)
         self._owner.mark(self._writer.number)
-        if self._writer.unsaved:
-            self._give(Batch())  # The thread sees to the rest.
         self._advance(self._writer.number)
 
     def _write(self, now: Callable[[], Instant]) -> None:

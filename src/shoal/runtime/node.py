@@ -39,8 +39,8 @@ log = logging.getLogger("shoal")
 #: each commit, and every job waits for that; Python's own 5 ms would be the larger part of a job's time.
 SWITCH_S = 0.0005
 #: Rings of objects are looked for after so many new ones. Almost nothing here holds itself: with Python's own 700
-#: the looking was a thirtieth of a gateway's work.
-NEW_OBJECTS = 20_000
+#: the looking was a thirtieth of a gateway's work. With four times as many it takes 8 ms, and every job waits for it.
+NEW_OBJECTS = 5_000
 
 
 class Address(Struct, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from shoal.errors import Failed, Refused, TooLarge
 from shoal.ids import digest
 from shoal.runtime import blockstore
 from shoal.runtime.history import read_history
-from shoal.runtime.journal import Config, Haste, Journal, Writer
+from shoal.runtime.journal import CHECKPOINT, Config, Haste, Journal, Writer
 
 
 @pytest.fixture
@@ -275,6 +276,44 @@ def test_a_commit_that_fails_is_the_last(path: Path) -> None:
     assert desk.durable == [1]
     assert [str(failure) for failure in desk.failures] == ["no room"]
     assert [fact for _, _, fact in read_history(path)] == [b"good"]
+
+
+# The log goes over into the database.
+
+
+def _log_begun(path: Path) -> int:
+    """How often the write-ahead log has begun anew, as its own head says (https://sqlite.org/fileformat2.html)."""
+    with Path(f"{path}-wal").open("rb") as log:
+        return int.from_bytes(log.read(16)[12:], "big")
+
+
+async def _commit_beside_a_checkpoint(path: Path) -> None:
+    at_once = Config(checkpoint_bytes=1, bodies=blockstore.Config(sweep_interval_ms=1))
+    steps: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(step: str) -> None:
+        begun.set()
+        steps.append(step if go_on.wait(10) else "in the way of a commit")
+
+    with opened(path, at_once) as desk:
+        desk.journal._writer._aside.set_trace_callback(wait)
+        desk.journal.append(NOW, b"first")
+        await asyncio.to_thread(begun.wait)
+        desk.journal.append(NOW, b"second, while the log goes over")
+        await desk.settle()
+        assert desk.durable == [1, 2]
+        before = _log_begun(path)
+        go_on.set()
+        await until(lambda: not desk.journal._writer._unsaved)
+        desk.journal.append(NOW, b"third")
+        await desk.settle()
+        assert _log_begun(path) == before + 1, "what was added meanwhile has gone over too"
+    assert set(steps) == {CHECKPOINT}
+
+
+def test_commits_go_on_while_the_log_goes_over(path: Path) -> None:
+    asyncio.run(_commit_beside_a_checkpoint(path))
 
 
 # Bodies.
