@@ -26,6 +26,7 @@ from shoal.ids import Digest
 from shoal.runtime import blockstore, history
 from shoal.runtime.blockstore import Blockstore, Recent, sync_folder
 from shoal.runtime.clock import stopwatch_s
+from shoal.runtime.haste import Company, Haste
 from shoal.runtime.history import damage_named, hash_commit, hash_snapshot, lay_down
 from shoal.runtime.owner import Owner
 from shoal.units import KIB, MIB, SECOND_MS, Instant, later
@@ -42,10 +43,6 @@ CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 PAGE_BYTES = 4 * KIB
 #: So many pages of the log go to a small commit: the ends of two tables, and what it adds to them.
 COMMIT_PAGES = 3
-#: The weight of the newest commit in the mean time of a commit.
-MEAN_WEIGHT = 0.05
-#: One commit counts for at most so many quick ones: a stall that does not come again says nothing about the disk.
-STALL_QUICKS = 4
 #: While the log is due to go over, commits have the disk to themselves for so long between one step of it and the next.
 PAUSE_MS = 5
 
@@ -264,34 +261,6 @@ class Writer:
             self._unsaved_bytes = 0
 
 
-class Haste:
-    """Whether the disk is so quick that handing a commit to another thread would cost more than the commit.
-
-    Waking a thread and waiting for it takes some 0.3 ms of processor here; a
-    sync on a good disk takes 0.2 ms of mere waiting. A disk that has once been
-    slow is left to the thread for a while.
-    """
-
-    def __init__(self, config: Config) -> None:
-        self.quick_s = config.quick_ms / SECOND_MS
-        self._pause = config.slow_commits
-        self._slow_left = 0
-        self._mean_s = 0.0
-
-    def __bool__(self) -> bool:
-        if self._slow_left:
-            self._slow_left -= 1
-            return False
-        return self.quick_s > 0
-
-    def learn(self, took_s: float) -> None:
-        """A commit took so long."""
-        took_s = min(took_s, STALL_QUICKS * self.quick_s)
-        self._mean_s += MEAN_WEIGHT * (took_s - self._mean_s)
-        if self._mean_s > self.quick_s:
-            self._slow_left, self._mean_s = self._pause, 0.0
-
-
 class Journal:
     """The journal of one process, used from its loop's thread; another thread does the writing."""
 
@@ -313,7 +282,8 @@ class Journal:
         self._handed: deque[Batch] = deque()
         self._reports: deque[tuple[int, int] | BaseException] = deque()
         self._failure: BaseException | None = None
-        self._haste = Haste(config)
+        self._haste = Haste(config.quick_ms, config.slow_commits)
+        self._company = Company()
         self._loop: asyncio.AbstractEventLoop | None = None
         with ExitStack() as opened:
             self._owner = Owner(path)
@@ -394,12 +364,20 @@ class Journal:
         return number, chain
 
     def _schedule(self) -> None:
-        """What one turn of the loop queues shares a commit."""
+        """What one turn of the loop queues shares a commit, and in a crowd what the next one does."""
         if self._failure is not None:
             raise Failed(f"journal {self._path} takes nothing more ({self._failure}): restart this process")
         if not self._batch:
             self._loop = asyncio.get_running_loop()
-            self._loop.call_soon(self._hand_over)
+            self._loop.call_soon(self._wait_a_turn if self._company else self._hand_over)
+
+    def _wait_a_turn(self) -> None:
+        assert self._loop is not None
+        self._loop.call_soon(self._hand_over_all, self._batch, self._batch.count)
+
+    def _hand_over_all(self, batch: Batch, count: int) -> None:
+        self._company.learn(came=batch.count > count)
+        self._hand_over()
 
     def _hand_over(self) -> None:
         """Commit what is queued, here or in the thread. While that is at work for a quick disk, wait for its

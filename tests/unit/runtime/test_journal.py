@@ -26,8 +26,9 @@ from journals import (
 from shoal.errors import Failed, Refused, TooLarge
 from shoal.ids import digest
 from shoal.runtime import blockstore
+from shoal.runtime.haste import Company, Haste
 from shoal.runtime.history import read_history
-from shoal.runtime.journal import Config, Haste, Journal, Writer
+from shoal.runtime.journal import Config, Journal, Writer
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_what_queues_while_the_disk_is_busy_is_the_next_commit(path: Path) -> No
 
 
 def test_one_stall_does_not_make_a_slow_disk() -> None:
-    haste = Haste(Config(quick_ms=1, slow_commits=3))
+    haste = Haste(quick_ms=1, slow_commits=3)
     for _ in range(100):
         haste.learn(0.0002)
     haste.learn(0.5)
@@ -108,13 +109,51 @@ def test_one_stall_does_not_make_a_slow_disk() -> None:
 
 
 def test_a_slow_disk_is_left_to_the_thread_for_a_while() -> None:
-    haste = Haste(Config(quick_ms=1, slow_commits=3))
+    haste = Haste(quick_ms=1, slow_commits=3)
     assert haste
     haste.learn(0.0002)
     assert haste, "one quick commit changes nothing"
     for _ in range(6):
         haste.learn(0.1)
     assert [bool(haste) for _ in range(4)] == [False, False, False, True]
+
+
+def test_who_is_alone_seldom_waits_for_company() -> None:
+    company = Company()
+    waited = 0
+    for _ in range(160):
+        if company:
+            waited += 1
+            company.learn(came=False)
+    assert waited == 10
+
+
+def test_company_that_comes_is_waited_for_until_it_stays_away() -> None:
+    company = Company()
+    company.learn(came=True)
+    for _ in range(100):
+        assert company
+        company.learn(came=True)
+    while company:
+        company.learn(came=False)
+    assert not company
+
+
+async def _two_turns(path: Path, *, in_company: bool) -> None:
+    with opened(path) as desk:
+        desk.journal._company.learn(came=in_company)
+        desk.journal.append(NOW, b"of one turn")
+        await asyncio.sleep(0)
+        desk.journal.append(NOW, b"of the next")
+        await desk.settle()
+
+
+@pytest.mark.parametrize(("in_company", "rows"), [(False, [(1, 1), (2, 1)]), (True, [(1, 2)])])
+def test_in_a_crowd_two_turns_share_a_commit(
+    path: Path, in_company: bool, rows: list[tuple[int, int]]
+) -> None:
+    asyncio.run(_two_turns(path, in_company=in_company))
+    assert commit_rows(path) == rows
 
 
 async def _close_at_once(path: Path) -> None:
