@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -116,5 +117,24 @@ def test_a_warm_one_is_never_put_away(tmp_path: Path) -> None:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(it.said(), 3 * warm.idle_ms / 1000)
             assert await it.ask("one") == b'{"text": "one"}'
+
+    asyncio.run(run())
+
+
+def policies(pid: int) -> set[int]:
+    """How the system treats the threads of a process."""
+    return {os.sched_getscheduler(int(thread.name)) for thread in Path(f"/proc/{pid}/task").iterdir()}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells batch work apart")
+@pytest.mark.parametrize("nice", [0, 5])
+def test_all_of_a_runner_is_batch_work_to_the_system(tmp_path: Path, nice: int) -> None:
+    async def run() -> None:
+        async with kept(tmp_path, RunnerSettings(pipeline="echo", model="echo", nice=nice)) as it:
+            assert await it.said() == RunnerReady(("echo", "echo"), 1, 0, 1)
+            pid = it.runner.pid
+            assert pid is not None
+            assert policies(pid) == {os.SCHED_BATCH}
+            assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + nice
 
     asyncio.run(run())

@@ -174,7 +174,7 @@ class Runner:
             *("--model-id", settings.model, "--threads", str(settings.threads)),
             *("--slots", str(settings.slots), "--parent-pid", str(os.getpid())),
         ]
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -183,6 +183,8 @@ class Runner:
             start_new_session=True,  # Ctrl-C in a terminal is the worker's to handle
             env=SLEEPING | os.environ,
         )
+        _let_others_finish(process.pid)
+        return process
 
     async def _until_healthy(self, process: asyncio.subprocess.Process) -> None:
         while process.returncode is None:
@@ -222,6 +224,15 @@ class Runner:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+def _let_others_finish(pid: int) -> None:
+    """On Linux: a runner that is woken waits for its turn instead of taking the place of whoever hands jobs on."""
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError):  # it has ended, or may not be told so: then it runs like anybody else
+        for thread in Path(f"/proc/{pid}/task").iterdir():  # one, as a rule; those that it begins are like it
+            os.sched_setscheduler(int(thread.name), os.SCHED_BATCH, os.sched_param(0))
 
 
 def new_sockets(home: Path) -> Path:
