@@ -194,6 +194,7 @@ class Writer:
                 if more and now() >= sweep_at:
                     others = self._sweep(now())
                     sweep_at = now() if others else later(now(), self._config.bodies.sweep_interval_ms)
+            # What came meanwhile is this thread's to commit, and goes first: unless there is no end of it.
             if due and (self.queue.empty() or self._unsaved_bytes >= 2 * self._config.checkpoint_bytes):
                 self._checkpoint()
 
@@ -222,7 +223,7 @@ class Writer:
             self._db.execute("COMMIT")
         else:
             self._write(batch)  # One statement is its own transaction: fewer changes of threads.
-        self._unsaved_bytes += batch.size_bytes + COMMIT_PAGES * PAGE_BYTES
+        self._unsaved_bytes += batch.size_bytes + len(batch.state or b"") + COMMIT_PAGES * PAGE_BYTES
 
     def _write(self, batch: Batch) -> None:
         if batch.count:
