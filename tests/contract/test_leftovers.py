@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sized
+from mmap import mmap
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def sizes(thing: object, name: str = "", depth: int = 3) -> Iterator[tuple[str, 
     """How much every container in this holds, and in what this is made of."""
     for key, part in parts(thing).items():
         where = f"{name}.{key}"
-        if isinstance(part, Sized) and not isinstance(part, str | bytes):
+        if isinstance(part, Sized) and not isinstance(part, str | bytes | mmap):
             yield where, len(part)
         if depth and type(part).__module__.startswith("shoal.") and not isinstance(part, Struct):
             yield from sizes(part, where, depth - 1)
