@@ -207,7 +207,7 @@ class Writer:
             return taken, True
         while following is not None:
             batch.join(following)
-            taken += 1
+            taken += bool(following)
             full = batch.state is not None or batch.size_bytes >= self._config.commit_bytes_max
             if full or self.queue.empty():
                 return taken, True
@@ -223,7 +223,10 @@ class Writer:
             self._db.execute("COMMIT")
         else:
             self._write(batch)  # One statement is its own transaction: fewer changes of threads.
+        was_unsaved = self._unsaved
         self._unsaved_bytes += batch.size_bytes + len(batch.state or b"") + COMMIT_PAGES * PAGE_BYTES
+        if self._unsaved and not was_unsaved:
+            self.queue.put(Batch())  # Wakes the thread, which sees to it.
 
     def _write(self, batch: Batch) -> None:
         if batch.count:

@@ -342,13 +342,13 @@ class SlowConnection:
 
 
 async def _commit_beside_a_checkpoint(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    at_once = Config(checkpoint_bytes=1, bodies=blockstore.Config(sweep_interval_ms=1))
+    at_once = Config(checkpoint_bytes=1, bodies=blockstore.Config(sweep_interval_ms=60_000))
     with opened(path, at_once) as desk:
         writer = desk.journal._writer
         aside = SlowConnection(writer._aside)
         monkeypatch.setattr(writer, "_aside", aside)
         desk.journal.append(NOW, b"first")
-        await asyncio.to_thread(aside.begun.wait)
+        assert await asyncio.to_thread(aside.begun.wait, 10), "nobody woke the thread"
         desk.journal.append(NOW, b"second, while the log goes over")
         await desk.settle()
         assert desk.durable == [1, 2]
