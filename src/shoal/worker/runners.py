@@ -228,11 +228,11 @@ class Runner:
 
 def _let_others_finish(pid: int) -> None:
     """On Linux: a runner that is woken waits for its turn instead of taking the place of whoever hands jobs on."""
-    if sys.platform != "linux":
-        return
-    with contextlib.suppress(OSError):  # it has ended, or may not be told so: then it runs like anybody else
-        for thread in Path(f"/proc/{pid}/task").iterdir():  # one, as a rule; those that it begins are like it
-            os.sched_setscheduler(int(thread.name), os.SCHED_BATCH, os.sched_param(0))
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # it has ended, or may not be told so
+            # One thread, as a rule; those that it begins are like it.
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                os.sched_setscheduler(int(thread.name), os.SCHED_BATCH, os.sched_param(0))
 
 
 def new_sockets(home: Path) -> Path:
