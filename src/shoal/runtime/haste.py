@@ -47,9 +47,9 @@ class Haste:
 class Company:
     """Whether a commit that waits for one more turn of the loop gets company.
 
-    With many jobs at once it nearly always does, and two commits become one;
-    with one job at a time the turn is lost. So it goes by how that went of late,
-    and tries again now and then.
+    With many jobs at once it often does (a gateway's four times of ten with 16
+    clients, seven with 64), and two commits become one; with one job at a time
+    the turn is lost. So it goes by how that went of late, and tries again now and then.
     """
 
     def __init__(self) -> None:
